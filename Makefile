@@ -1,0 +1,35 @@
+# make demo   set everything up and segment a real chest CT        (needs Python 3.10-3.13 and a network the first time)
+# make test   set everything up and run every test
+# make lint   ruff and mypy        make bench   accuracy and speed beside Grow from seeds        make clean
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: setup demo test lint bench clean
+.DEFAULT_GOAL := test
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "PWSegmentation needs Python 3.10 to 3.13; choose one with: make PYTHON=python3.12 ..."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/pwseg demo -o demo-output
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/pwseg bench -o benchmark-output
+
+clean:
+	rm -rf .venv build dist demo-output benchmark-output *.egg-info .mypy_cache .pytest_cache .ruff_cache
