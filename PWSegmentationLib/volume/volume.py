@@ -1,0 +1,65 @@
+"""An image in patient space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.intensity import find_padding
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An array with the grid it was sampled on.
+
+    ``array`` is real-valued, indexed ``[i, j, k]`` (see `PWSegmentationLib.volume.grid`), and never copied or
+    changed: a 512×512×800 CT is held once, by whoever loaded it.
+    """
+
+    array: NDArray[Any]
+    grid: Grid
+
+    @classmethod
+    def from_array(cls, array: ArrayLike, affine: ArrayLike) -> Volume:
+        """Check and wrap ``array`` ``[i, j, k]`` with its IJK-to-RAS ``affine`` ``(4, 4)``, mm.
+
+        Raises
+        ------
+        InputError
+            If the array is not a 3D array of real numbers or the affine is unusable.
+        """
+        array = np.asarray(array)
+        if array.ndim != 3:
+            raise InputError(
+                f"The image must have three axes; this one has shape {array.shape}: pick one channel or time point."
+            )
+        if array.dtype == bool:
+            array = array.view(np.uint8)
+        if array.dtype.kind not in "iuf":
+            raise InputError(f"The image must hold real numbers; this one holds {array.dtype}.")
+        return cls(array, Grid(array.shape, np.asarray(affine, dtype=np.float64)))
+
+    @cached_property
+    def padding_below(self) -> float | None:
+        """Values below this are padding, not measurement; None without padding."""
+        return find_padding(self.array)
+
+    def crop(self, region: Region) -> Volume:
+        """The part in ``region``, as a view of the same memory, with the whole volume's padding."""
+        part = Volume(self.array[region.slices], self.grid.crop(region))
+        # A crop may hold nothing but padding, so what padding is, is decided on the whole volume.
+        part.__dict__["padding_below"] = self.padding_below
+        return part
+
+    def valid(self) -> NDArray[np.bool_]:
+        """Which voxels hold a measurement: neither NaN, infinite nor padding."""
+        ok = np.isfinite(self.array) if self.array.dtype.kind == "f" else np.ones(self.array.shape, bool)
+        if self.padding_below is not None:
+            ok &= self.array >= self.padding_below
+        return np.asarray(ok)

@@ -1,0 +1,115 @@
+"""Voxels and millimetres agree on any grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from PWSegmentationLib import Grid, InputError, Region, Volume
+from PWSegmentationLib.volume import resample
+from Testing.Library.conftest import random_affine
+
+grids = st.integers(0, 10_000).map(lambda seed: Grid((12, 7, 9), random_affine(seed)))
+
+
+@given(grids, st.integers(0, 11), st.integers(0, 6), st.integers(0, 8))
+def test_a_position_at_a_voxel_centre_is_in_that_voxel(grid, i, j, k):
+    world = grid.to_world((i, j, k))
+    assert tuple(grid.to_voxel(world)) == (i, j, k)
+    assert grid.contains(world)
+    # ... and anywhere else in the voxel, too.
+    assert tuple(grid.to_voxel(grid.to_world((i + 0.49, j - 0.49, k + 0.49)))) == (i, j, k)
+
+
+@given(grids)
+def test_positions_outside_every_voxel_are_outside(grid):
+    assert grid.contains(grid.to_world((-0.49, 6.49, 8.49)))
+    assert not grid.contains(grid.to_world((-0.6, 3, 3)))
+    assert not grid.contains(grid.to_world((3, 3, 8.6)))
+
+
+@given(grids)
+def test_spacing_and_volume_survive_rotation(grid):
+    lengths = np.linalg.norm(np.diff(grid.to_world([(0, 0, 0), (1, 0, 0)]), axis=0))
+    assert grid.spacing[0] == pytest.approx(lengths)
+    assert grid.voxel_volume == pytest.approx(np.prod(grid.spacing))
+
+
+@given(grids)
+def test_a_crop_keeps_voxels_where_they_are(grid):
+    crop = grid.crop(Region((2, 1, 3), (9, 5, 8)))
+    assert crop.shape == (7, 4, 5)
+    np.testing.assert_allclose(crop.to_world((0, 0, 0)), grid.to_world((2, 1, 3)), atol=1e-9)
+
+
+@given(grids, st.floats(0.4, 6.0))
+def test_a_resampled_grid_has_the_same_outer_faces(grid, spacing):
+    other = grid.resampled((spacing,) * 3)
+    for corner in np.ndindex(2, 2, 2):
+        mine = grid.to_world(np.where(corner, np.array(grid.shape) - 0.5, -0.5))
+        theirs = other.to_world(np.where(corner, np.array(other.shape) - 0.5, -0.5))
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    assert max(other.spacing) <= spacing + 1e-6
+
+
+@given(grids, st.floats(0, 20))
+def test_the_region_of_positions_holds_them_and_the_margin(grid, margin):
+    world = grid.to_world([(3, 3, 3), (6, 4, 5)])
+    region = grid.region_of(world, margin)
+    inside = np.argwhere(np.ones(grid.shape))
+    near = np.linalg.norm(grid.to_world(inside) - world[0], axis=1) <= margin
+    assert ((inside[near] >= region.start) & (inside[near] < region.stop)).all()
+
+
+@settings(max_examples=25)
+@given(grids, st.booleans())
+def test_resampling_a_linear_ramp_gives_the_ramp(grid, parallel):
+    """Linear interpolation is exact for a ramp, on a parallel grid and on a turned one."""
+    slope = np.array([0.3, -0.2, 0.5])
+    ramp = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1)) @ slope
+    spread = np.ptp(ramp)
+    affine = grid.affine.copy() if parallel else random_affine(7)
+    affine[:3, :3] *= 0.2 if parallel else 0.01
+    affine[:3, 3] = grid.to_world((5, 3, 4))
+    target = Grid((6, 5, 4), affine)
+    expected = target.to_world(np.moveaxis(np.indices(target.shape), 0, -1)) @ slope
+    assert np.abs(resample(ramp, grid, target) - expected).max() < 1e-4 * max(spread, 1)
+
+
+def test_resampling_to_the_same_grid_changes_nothing():
+    grid = Grid((5, 6, 7), random_affine(3))
+    values = np.random.default_rng(0).normal(size=grid.shape).astype(np.float32)
+    np.testing.assert_allclose(resample(values, grid, grid), values, atol=1e-6)
+
+
+def test_a_coarser_grid_averages_instead_of_picking():
+    grid = Grid((40, 40, 40), np.eye(4))
+    stripes = np.zeros(grid.shape, np.float32)
+    stripes[::2] = 1
+    coarse = resample(stripes, grid, grid.resampled((4, 4, 4)))
+    assert np.abs(coarse[1:-1] - 0.5).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("affine", "word"),
+    [(np.zeros((4, 4)), "0 0 0 1"), (np.diag([1.0, 1, 0, 1]), "singular"), (np.full((4, 4), np.nan), "finite")],
+)
+def test_an_unusable_affine_is_refused_with_a_sentence(affine, word):
+    with pytest.raises(InputError, match=word):
+        Grid((4, 4, 4), affine)
+
+
+def test_unusable_images_are_refused_with_a_sentence():
+    with pytest.raises(InputError, match="three axes"):
+        Volume.from_array(np.zeros((4, 4, 4, 3)), np.eye(4))
+    with pytest.raises(InputError, match="real numbers"):
+        Volume.from_array(np.zeros((4, 4, 4), complex), np.eye(4))
+
+
+def test_a_volume_is_a_view_of_the_callers_memory():
+    array = np.zeros((5, 5, 5), np.int16)
+    volume = Volume.from_array(array, np.eye(4))
+    assert np.shares_memory(volume.array, array)
+    assert np.shares_memory(volume.crop(Region((1, 1, 1), (3, 3, 3))).array, array)

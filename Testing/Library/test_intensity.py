@@ -1,0 +1,53 @@
+"""Padding, NaN and outliers do not poison normalisation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from PWSegmentationLib import Region, Volume
+from PWSegmentationLib.volume import normalise
+
+
+def ct_like(seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random((40, 40, 20)) < 0.4, rng.normal(-900, 50, (40, 40, 20)), rng.normal(40, 30, (40, 40, 20)))
+
+
+@pytest.mark.parametrize("padding", [-2048, -3024, -32768])
+def test_padding_is_found_and_left_out(padding):
+    image = ct_like().astype(np.int16)
+    image[:8] = padding
+    volume = Volume.from_array(image, np.eye(4))
+    assert not volume.valid()[:8].any()
+    assert volume.valid()[8:].all()
+    plain = normalise(ct_like().astype(np.int16)[8:])
+    np.testing.assert_allclose(normalise(image, volume.valid())[8:], plain, atol=0.02)
+
+
+@pytest.mark.parametrize("image", [ct_like(), np.abs(ct_like()) / 900, np.maximum(ct_like(), 0), np.full((9, 9, 9), 7.0)])
+def test_an_ordinary_background_is_no_padding(image):
+    assert Volume.from_array(image, np.eye(4)).valid().all()
+
+
+def test_a_crop_of_padding_knows_that_it_is_padding():
+    image = ct_like()
+    image[:8] = -2048
+    crop = Volume.from_array(image, np.eye(4)).crop(Region((0, 0, 0), (4, 9, 9)))
+    assert not crop.valid().any()
+
+
+def test_nan_and_infinity_do_not_poison():
+    image = ct_like().astype(np.float32)
+    clean = normalise(image)
+    image[0, 0, 0], image[1, 1, 1], image[2, 2, 2] = np.nan, np.inf, -np.inf
+    volume = Volume.from_array(image, np.eye(4))
+    assert volume.valid().sum() == image.size - 3
+    got = normalise(image, volume.valid())
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got[3:], clean[3:], atol=0.01)
+
+
+def test_scanner_units_do_not_matter():
+    image = ct_like()
+    np.testing.assert_allclose(normalise(image * 3.7 + 1000), normalise(image), atol=1e-5)
