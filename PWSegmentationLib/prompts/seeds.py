@@ -1,0 +1,162 @@
+"""Prompts drawn onto a grid: which voxels are known to be inside, outside, or allowed at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from PWSegmentationLib.prompts.prompts import Box, Point, Scribble, SegmentPrompts, Strokes
+from PWSegmentationLib.volume.grid import Grid, Region
+
+# A click says something about the tissue around it, not about one voxel: the size of a small brush.
+POINT_RADIUS_MM = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Seeds:
+    """Boolean arrays ``[i, j, k]`` on one grid; no voxel is both positive and negative.
+
+    ``inside`` is None without a box, else false where the segment may not be.
+    """
+
+    positive: NDArray[np.bool_]
+    negative: NDArray[np.bool_]
+    inside: NDArray[np.bool_] | None = None
+
+
+def draw(
+    segment: SegmentPrompts,
+    grid: Grid,
+    *,
+    others: Iterable[SegmentPrompts] = (),
+    point_radius: float = POINT_RADIUS_MM,
+) -> Seeds:
+    """Draw the prompts of ``segment`` onto ``grid``; what is positive for ``others`` is negative here.
+
+    Points become balls of ``point_radius`` mm (0: their voxel alone). Where prompts of both signs meet, a point
+    outranks a scribble, a scribble outranks a painted voxel, the later scribble outranks the earlier, and between
+    two points the nearer one decides.
+    """
+    label = np.zeros(grid.shape, np.uint8)
+    for other in others:
+        _draw_one(label, grid, other, point_radius, positive_as=2, negative_as=0)
+    _draw_one(label, grid, segment, point_radius, positive_as=1, negative_as=2)
+    return Seeds(label == 1, label == 2, _inside(segment.boxes, grid))
+
+
+def _draw_one(
+    label: NDArray[np.uint8],
+    grid: Grid,
+    segment: SegmentPrompts,
+    radius: float,
+    positive_as: int,
+    negative_as: int,
+) -> None:
+    for strokes in segment.strokes:
+        _draw_strokes(label, grid, strokes, positive_as, negative_as)
+    for scribble in segment.scribbles:
+        value = positive_as if scribble.positive else negative_as
+        if value:
+            _draw_scribble(label, grid, scribble, value)
+    _draw_points(label, grid, segment.points, radius, positive_as, negative_as)
+
+
+def _draw_strokes(label: NDArray[np.uint8], grid: Grid, strokes: Strokes, positive_as: int, negative_as: int) -> None:
+    aligned = bool(np.allclose(grid.affine[:3, :3], strokes.grid.affine[:3, :3], atol=1e-6))
+    for positive, value in ((False, negative_as), (True, positive_as)):
+        if not value:
+            continue
+        # Every painted voxel marks the voxel it falls into, so that thin strokes survive a coarser grid...
+        _mark(label, grid, strokes.positions(positive), value)
+    if aligned:
+        return
+    # ...and every voxel that falls into a painted one is marked, so that there are no gaps on a finer grid.
+    region = grid.region_of(_corners(strokes.grid))
+    voxels = np.indices(region.shape).reshape(3, -1).T + region.start
+    painted = strokes.grid.to_voxel(grid.to_world(voxels))
+    ok = ((painted >= 0) & (painted < strokes.grid.shape)).all(axis=1)
+    values = strokes.labels[tuple(painted[ok].T)]
+    for sign, value in ((2, negative_as), (1, positive_as)):
+        if value:
+            label[tuple(voxels[ok][values == sign].T)] = value
+
+
+def _draw_scribble(label: NDArray[np.uint8], grid: Grid, scribble: Scribble, value: int) -> None:
+    line = _densely(np.array(scribble.points), 0.5 * min(min(grid.spacing), scribble.radius))
+    # The voxels under the line itself, however thin the brush...
+    _mark(label, grid, line, value)
+    # ...and those whose centre the brush covers.
+    region = grid.region_of(line, margin=scribble.radius)
+    voxels = np.indices(region.shape).reshape(3, -1).T + region.start
+    distance, _ = cKDTree(line).query(grid.to_world(voxels), distance_upper_bound=scribble.radius)
+    label[tuple(voxels[np.isfinite(distance)].T)] = value
+
+
+def _draw_points(
+    label: NDArray[np.uint8],
+    grid: Grid,
+    points: Iterable[Point],
+    radius: float,
+    positive_as: int,
+    negative_as: int,
+) -> None:
+    wanted = [(p, positive_as if p.positive else negative_as) for p in points]
+    wanted = [(p, v) for p, v in wanted if v and grid.contains(p.position)]
+    if not wanted:
+        return
+    positions = np.array([p.position for p, _ in wanted])
+    values = np.array([v for _, v in wanted], np.uint8)
+    tree = cKDTree(positions)
+    for position in positions if radius > 0 else ():
+        region = grid.region_of(position, margin=radius)
+        voxels = np.indices(region.shape).reshape(3, -1).T + region.start
+        distance, nearest = tree.query(grid.to_world(voxels), distance_upper_bound=radius)
+        near = np.isfinite(distance)
+        label[tuple(voxels[near].T)] = values[nearest[near]]
+    for value in (2, 1):
+        _mark(label, grid, positions[values == value], value)
+
+
+def _mark(label: NDArray[np.uint8], grid: Grid, world: NDArray[np.float64], value: int) -> None:
+    voxels = grid.to_voxel(world.reshape(-1, 3))
+    voxels = voxels[((voxels >= 0) & (voxels < grid.shape)).all(axis=1)]
+    label[tuple(voxels.T)] = value
+
+
+def _inside(boxes: Iterable[Box], grid: Grid) -> NDArray[np.bool_] | None:
+    boxes = tuple(boxes)
+    if not boxes:
+        return None
+    inside = np.zeros(grid.shape, bool)
+    for box in boxes:
+        region = grid.region_of(box.corners).intersection(Region.whole(grid.shape))
+        world = grid.to_world(np.moveaxis(np.indices(region.shape), 0, -1) + region.start)
+        inside[region.slices] |= box.contains(world)
+        # A box thinner than a voxel still holds the voxel it lies in.
+        _mark_inside(inside, grid, box)
+    return inside
+
+
+def _mark_inside(inside: NDArray[np.bool_], grid: Grid, box: Box) -> None:
+    voxel = grid.to_voxel(box.center)
+    if ((voxel >= 0) & (voxel < grid.shape)).all():
+        inside[tuple(voxel)] = True
+
+
+def _densely(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """The polyline through ``points`` ``(n, 3)`` sampled at most ``step`` mm apart."""
+    pieces = [points[:1]]
+    for a, b in pairwise(points):
+        count = max(1, int(np.ceil(np.linalg.norm(b - a) / step)))
+        pieces.append(a + (b - a) * (np.arange(1, count + 1) / count)[:, None])
+    return np.concatenate(pieces)
+
+
+def _corners(grid: Grid) -> NDArray[np.float64]:
+    index = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape])).reshape(3, -1).T
+    return grid.to_world(index)
