@@ -1,0 +1,39 @@
+"""3D Slicer's scene: nodes become volumes and prompts, predictions become segments and overlays.
+
+Works inside Slicer and on slicer-core alone. Scene and nodes are passed in; nothing here touches the application, its
+scene or Qt. All of it must be called on the thread that owns the scene.
+"""
+
+from __future__ import annotations
+
+from PWSegmentationLib.mrml.markups import box_from_node, points_from_node, scribble_from_node
+from PWSegmentationLib.mrml.nodes import prepare_scene
+from PWSegmentationLib.mrml.overlays import clear_overlay, write_overlay
+from PWSegmentationLib.mrml.prompt_nodes import PromptNodes, prompt_set, segment_prompts
+from PWSegmentationLib.mrml.scene_session import Applied, SceneSession
+from PWSegmentationLib.mrml.segments import SegmentWriter, segment_mask, write_prediction
+from PWSegmentationLib.mrml.strokes import STROKE_TAG, strokes_from_labelmap_node, strokes_from_segmentation
+from PWSegmentationLib.mrml.terminology import terminology_entry
+from PWSegmentationLib.mrml.volumes import volume_from_node
+
+__all__ = [
+    "STROKE_TAG",
+    "Applied",
+    "PromptNodes",
+    "SceneSession",
+    "SegmentWriter",
+    "box_from_node",
+    "clear_overlay",
+    "points_from_node",
+    "prepare_scene",
+    "prompt_set",
+    "scribble_from_node",
+    "segment_mask",
+    "segment_prompts",
+    "strokes_from_labelmap_node",
+    "strokes_from_segmentation",
+    "terminology_entry",
+    "volume_from_node",
+    "write_overlay",
+    "write_prediction",
+]

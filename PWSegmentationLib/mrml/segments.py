@@ -1,0 +1,455 @@
+"""Predictions into segments of a segmentation node, through Slicer's own Segment Editor logic.
+
+How `vtkSlicerSegmentEditorLogic.ModifySegmentByLabelmap` behaves, as its source says and the tests here check:
+
+* "add" and "remove" leave every voxel outside the modifier labelmap's extent alone; "set" replaces the *whole*
+  segment, so it is of no use for writing a part.
+* "add" takes the added voxels away from other segments as the overwrite mode says; "remove" never gives them back
+  (except when editing is confined to one segment, which then gets them).
+* With the mode "visible" a visible segment keeps voxels where it shares its labelmap with a hidden one; they are
+  taken away afterwards.
+* It knows no locks. Voxels of locked segments are therefore taken out of the modifier beforehand.
+* The modifier must be on the lattice of the segmentation's reference geometry for intensity masks to apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.mrml.labelmaps import (
+    image_affine,
+    oriented_image,
+    region_extent,
+    segment_labelmap,
+    segment_within,
+)
+from PWSegmentationLib.mrml.lattices import coincide, covered, lattice_offset
+from PWSegmentationLib.mrml.nodes import (
+    Node,
+    Scene,
+    array_to_matrix,
+    check_linear,
+    name_of,
+    node_to_world,
+    prepare_scene,
+)
+from PWSegmentationLib.mrml.terminology import Color, find_term, set_terminology, terminology_entry
+from PWSegmentationLib.mrml.volumes import image_grid, local_affine, volume_from_node
+from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.segments.colors import color as palette_color
+from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.resampling import resample
+
+OverwriteMode: TypeAlias = Literal["all", "visible", "none"]
+
+UNDO_STEPS = 10
+
+
+class SegmentWriter:
+    """Writes predictions of one volume into one segmentation, and takes them back.
+
+    The segmentation may be new, hold other segments, stand under linear transforms of its own, and have a geometry
+    of its own (see `resamples`). A new one is put beside the volume: same parent transform, same geometry.
+
+    Parameters
+    ----------
+    scene
+        The MRML scene that holds the nodes.
+    segmentation_node, volume_node
+        Where segments go, and the image they were predicted on.
+    masking
+        A Segment Editor parameter node (vtkMRMLSegmentEditorNode) whose editable area and intensity range are
+        honoured; it is only read. By default everything may be edited.
+
+    Raises
+    ------
+    InputError
+        If one of the nodes cannot be used.
+    """
+
+    def __init__(
+        self, scene: Scene, segmentation_node: Node, volume_node: Node, *, masking: Node | None = None
+    ) -> None:
+        if segmentation_node is None or not segmentation_node.IsA("vtkMRMLSegmentationNode"):
+            raise InputError("Choose a segmentation to write the segments into.")
+        if not hasattr(slicer, "vtkSlicerSegmentEditorLogic"):
+            raise InputError("This version of 3D Slicer is too old to write segments: install 5.10 or newer.")
+        volume_from_node(volume_node)
+        check_linear(segmentation_node)
+        prepare_scene(scene)
+        self.segmentation_node = segmentation_node
+        self.volume_node = volume_node
+        self.masking = masking
+        _prepare_segmentation(segmentation_node, volume_node)
+        self._editor = slicer.vtkMRMLSegmentEditorNode()
+        # Undo states are not in files either.
+        self._editor.SetSaveWithScene(False)
+        scene.AddNode(self._editor)
+        self._logic = slicer.vtkSlicerSegmentEditorLogic()
+        self._logic.SetMRMLScene(scene)
+        # One more than can be taken back: the first undo saves the present state for redo.
+        self._logic.SetMaximumNumberOfUndoStates(UNDO_STEPS + 1)
+        self._logic.SetSegmentEditorNode(self._editor)
+        self._logic.SetSegmentationNode(segmentation_node)
+        self._logic.SetSourceVolumeNode(volume_node)
+        self._state_due = False
+
+    def close(self) -> None:
+        """Give the scene its helper node back; undo ends here."""
+        self._logic.SetSegmentEditorNode(None)
+        scene = self._editor.GetScene()
+        if scene is not None:
+            scene.RemoveNode(self._editor)
+
+    # ---- where -----------------------------------------------------------------------------------------------
+
+    @property
+    def resamples(self) -> bool:
+        """Whether the segmentation's voxels are not the image's, so that what is written has to be resampled."""
+        return not coincide(self._lattice()[0], self._image_in_segmentation(), self._image_shape())
+
+    def _lattice(self) -> tuple[NDArray[np.float64], tuple[int, int, int] | None]:
+        """The segmentation's lattice in its own coordinates; and where the image's first voxel is on it, if on it."""
+        image = slicer.vtkOrientedImageData()
+        geometry = self._logic.GetReferenceImageGeometryString()
+        slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, image, False)
+        affine = image_affine(image)
+        return affine, lattice_offset(affine, self._image_in_segmentation(), self._image_shape())
+
+    def _image_in_segmentation(self) -> NDArray[np.float64]:
+        """``(4, 4)``, the image's voxel index to the segmentation's own coordinates."""
+        to_segmentation = np.linalg.inv(node_to_world(self.segmentation_node))
+        return np.asarray(to_segmentation @ image_grid(self.volume_node).affine)
+
+    def _image_shape(self) -> tuple[int, int, int]:
+        return image_grid(self.volume_node).shape
+
+    # ---- writing ---------------------------------------------------------------------------------------------
+
+    def write(
+        self,
+        prediction: Prediction,
+        segment_id: str | None = None,
+        *,
+        region: Region | None = None,
+        since: Prediction | None = None,
+        overwrite: OverwriteMode = "all",
+        locked: Collection[str] = (),
+        color: Color | None = None,
+        terminology: str | None = None,
+        undo_step: bool = True,
+    ) -> str:
+        """Make the segment equal to the prediction within ``region``; nothing else of it changes.
+
+        Parameters
+        ----------
+        prediction
+            On the grid of the volume node.
+        segment_id
+            The segment to write; by default the one with the prediction's name, which is made if there is none.
+        region
+            What to replace, in voxels of the image; by default `Prediction.changed` for a segment that exists and
+            the whole predicted region for a new one.
+        since
+            The prediction written before this one. If given, only voxels in which the two differ are written.
+        overwrite
+            Which other segments lose the voxels that this one gets: "all", the "visible" ones, or "none".
+        locked
+            IDs of segments that keep their voxels whatever ``overwrite`` says. Segments whose status is
+            "completed" do so too.
+        color, terminology
+            Red, green, blue in [0, 1]; Slicer's serialised terminology entry. By default a new segment gets what its
+            name stands for (see `PWSegmentationLib.mrml.terminology`), and an existing one keeps its own.
+        undo_step
+            Whether `undo` comes back to the state before this call.
+
+        Returns
+        -------
+        The ID of the segment.
+
+        Raises
+        ------
+        InputError
+            If the segment is locked, or the prediction is of another image.
+        """
+        if not prediction.grid.same_as(image_grid(self.volume_node)):
+            raise InputError(
+                f"The prediction of '{prediction.segment}' is not of the image '{name_of(self.volume_node)}' as it is "
+                "now: predict again."
+            )
+        if undo_step:
+            self.begin_step()
+        found = self.segment_id(prediction.segment) if segment_id is None else segment_id
+        is_new = found is None or self._segment(found) is None
+        if region is None:
+            region = prediction.region if is_new else prediction.changed
+        if not is_new and found in self.locked(locked):
+            raise InputError(f"Segment '{self._segment(found).GetName()}' is locked: unlock it to change it.")
+        name = self._add_segment(prediction.segment, found) if is_new else str(found)
+        self._describe(name, color, terminology)
+        if region is not None and not region.is_empty:
+            self._replace(name, prediction, since, region, overwrite, self.locked(locked))
+        return name
+
+    def segment_id(self, name: str) -> str | None:
+        """The ID of the segment called ``name``; None if there is none."""
+        found = self.segmentation_node.GetSegmentation().GetSegmentIdBySegmentName(name)
+        return str(found) if found else None
+
+    def locked(self, also: Iterable[str] = ()) -> frozenset[str]:
+        """IDs of the segments that may not change: ``also`` and those whose status is "completed"."""
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        ids = self.segmentation_node.GetSegmentation().GetSegmentIDs()
+        done = (i for i in ids if logic.GetSegmentStatus(self._segment(i)) == logic.Completed)
+        return frozenset((*done, *also))
+
+    def _replace(
+        self,
+        segment_id: str,
+        prediction: Prediction,
+        since: Prediction | None,
+        region: Region,
+        overwrite: OverwriteMode,
+        locked: Collection[str],
+    ) -> None:
+        """Take voxels away and add voxels, so that the segment is as predicted within ``region``."""
+        affine, where, mask = self._on_lattice(prediction, region)
+        add, remove = mask, ~mask
+        if since is not None:
+            before = self._on_lattice(since, region)[2]
+            add, remove = mask & ~before, before & ~mask
+        remove &= segment_within(self.segmentation_node, segment_id, where)
+        others = self._overwritten(segment_id, overwrite)
+        for other in others:
+            if other in locked:
+                add &= ~segment_within(self.segmentation_node, other, where)
+        self._set_up(segment_id, overwrite, self.masking)
+        self._modify(segment_id, remove, where, affine, self._logic.ModificationModeRemove)
+        self._modify(segment_id, add, where, affine, self._logic.ModificationModeAdd)
+        self._cut(segment_id, add, where, affine, [o for o in others if o not in locked])
+
+    def _modify(
+        self, segment_id: str, change: NDArray[np.bool_], where: Region, affine: NDArray[np.float64], mode: int
+    ) -> None:
+        box = Region.around(change)
+        if box is not None:
+            self._save_state()
+            modifier = oriented_image(change[box.slices], box.shifted(where.start), affine)
+            self._logic.ModifySegmentByLabelmap(self.segmentation_node, segment_id, modifier, mode, False, False)
+
+    def _cut(
+        self,
+        segment_id: str,
+        added: NDArray[np.bool_],
+        where: Region,
+        affine: NDArray[np.float64],
+        others: Iterable[str],
+    ) -> None:
+        """Take what was added from the others, where the logic has left it with them."""
+        # It does so where one of them shares a labelmap with a segment that keeps its voxels.
+        added = added & segment_within(self.segmentation_node, segment_id, where)
+        for other in others:
+            left = added & segment_within(self.segmentation_node, other, where)
+            if left.any():
+                self._set_up(other, "none", None)
+                self._modify(other, left, where, affine, self._logic.ModificationModeRemove)
+
+    def _on_lattice(
+        self, prediction: Prediction, region: Region
+    ) -> tuple[NDArray[np.float64], Region, NDArray[np.bool_]]:
+        """The lattice, the part of it that ``region`` of the image covers, and the prediction there."""
+        affine, offset = self._lattice()
+        mask = mask_within(prediction, region)
+        if offset is not None:
+            return affine, region.shifted(offset), mask
+        source = Grid(prediction.grid.shape, self._image_in_segmentation()).crop(region)
+        where = covered(source, affine)
+        start = affine.copy()
+        start[:3, 3] = (affine @ [*where.start, 1.0])[:3]
+        sampled = resample(mask, source, Grid(where.shape, start), order=1, outside=0.0)
+        return affine, where, sampled >= 0.5
+
+    def _overwritten(self, segment_id: str, overwrite: OverwriteMode) -> list[str]:
+        """IDs of the other segments that the overwrite mode takes voxels from."""
+        others = [i for i in self.segmentation_node.GetSegmentation().GetSegmentIDs() if i != segment_id]
+        if overwrite == "visible":
+            display = self.segmentation_node.GetDisplayNode()
+            return [i for i in others if display is not None and display.GetSegmentVisibility(i)]
+        return others if overwrite == "all" else []
+
+    def _set_up(self, segment_id: str, overwrite: OverwriteMode, masking: Node | None) -> None:
+        editor = self._editor
+        modes = {
+            "all": editor.OverwriteAllSegments,
+            "visible": editor.OverwriteVisibleSegments,
+            "none": editor.OverwriteNone,
+        }
+        if overwrite not in modes:
+            raise InputError(f"The overwrite mode must be one of {', '.join(modes)}, not '{overwrite}'.")
+        editor.SetOverwriteMode(modes[overwrite])
+        editor.SetSelectedSegmentID(segment_id)
+        everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
+        editor.SetMaskMode(everywhere if masking is None else masking.GetMaskMode())
+        editor.SetSourceVolumeIntensityMask(masking is not None and masking.GetSourceVolumeIntensityMask())
+        if masking is not None:
+            editor.SetMaskSegmentID(masking.GetMaskSegmentID() or "")
+            editor.SetSourceVolumeIntensityMaskRange(masking.GetSourceVolumeIntensityMaskRange())
+
+    # ---- segments --------------------------------------------------------------------------------------------
+
+    def _segment(self, segment_id: str) -> Any:
+        return self.segmentation_node.GetSegmentation().GetSegment(segment_id)
+
+    def _add_segment(self, name: str, segment_id: str | None) -> str:
+        segmentation = self.segmentation_node.GetSegmentation()
+        self._save_state()
+        made = str(segmentation.AddEmptySegment(segment_id or "", name, self._new_color(name)))
+        set_terminology(self._segment(made), terminology_entry(name))
+        return made
+
+    def _new_color(self, name: str) -> Color:
+        """The colour that ``name`` stands for, or else the first of the palette that no other segment has."""
+        taken = [self._segment(i).GetColor() for i in self.segmentation_node.GetSegmentation().GetSegmentIDs()]
+        term = find_term(name)
+        # Left and right kidney share their term's colour, but must be told apart here.
+        candidates = ([] if term is None else [term[0].color]) + [palette_color(n) for n in range(len(taken) + 1)]
+        return next((c for c in candidates if not any(np.allclose(c, t, atol=1e-3) for t in taken)), candidates[-1])
+
+    def _describe(self, segment_id: str, color: Color | None, terminology: str | None) -> None:
+        segment = self._segment(segment_id)
+        if color is not None or terminology is not None:
+            self._save_state()
+        if color is not None:
+            segment.SetColor(color)
+        if terminology is not None:
+            set_terminology(segment, terminology)
+
+    # ---- undo ------------------------------------------------------------------------------------------------
+
+    def begin_step(self) -> None:
+        """Let `undo` come back to the state before the next change. `write` does so itself unless told not to."""
+        self._state_due = True
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether anything has changed since `begin_step`, so that `undo` takes that step back."""
+        return not self._state_due
+
+    def _save_state(self) -> None:
+        # Only now: of two saved states without a change between them Slicer's history would skip one on undo.
+        if self._state_due:
+            self._logic.SaveStateForUndo()
+            self._state_due = False
+
+    def undo(self) -> bool:
+        """Bring the segmentation back to what it was before the last step; false if there is none."""
+        if not self._logic.CanUndo():
+            return False
+        self._logic.Undo()
+        return True
+
+    def redo(self) -> bool:
+        """Do the step undone last again; false if there is none."""
+        if not self._logic.CanRedo():
+            return False
+        self._logic.Redo()
+        return True
+
+
+def write_prediction(
+    prediction: Prediction,
+    segmentation_node: Node,
+    volume_node: Node,
+    segment_id: str | None = None,
+    *,
+    scene: Scene,
+    region: Region | None = None,
+    overwrite: OverwriteMode = "all",
+    locked: Collection[str] = (),
+    color: Color | None = None,
+    terminology: str | None = None,
+    masking: Node | None = None,
+) -> str:
+    """Write one prediction into a segmentation, without undo; see `SegmentWriter.write`."""
+    writer = SegmentWriter(scene, segmentation_node, volume_node, masking=masking)
+    try:
+        return writer.write(
+            prediction,
+            segment_id,
+            region=region,
+            overwrite=overwrite,
+            locked=locked,
+            color=color,
+            terminology=terminology,
+            undo_step=False,
+        )
+    finally:
+        writer.close()
+
+
+def segment_mask(segmentation_node: Node, segment_id: str, volume_node: Node) -> NDArray[np.bool_]:
+    """A segment's voxels as bool ``[i, j, k]`` on the image's grid; nearest neighbour where the lattices differ."""
+    shape = image_grid(volume_node).shape
+    stored = segment_labelmap(segmentation_node, segment_id)
+    if stored is None:
+        return np.zeros(shape, bool)
+    image = np.linalg.inv(node_to_world(segmentation_node)) @ image_grid(volume_node).affine
+    offset = lattice_offset(stored.affine, image, shape)
+    if offset is not None:
+        return segment_within(segmentation_node, segment_id, Region.whole(shape).shifted(offset))
+    affine = stored.affine.copy()
+    affine[:3, 3] = (affine @ [*stored.region.start, 1.0])[:3]
+    found = resample(stored.array, Grid(stored.array.shape, affine), Grid(shape, image), order=0, outside=0.0)
+    return found >= 0.5
+
+
+def mask_within(prediction: Prediction, region: Region) -> NDArray[np.bool_]:
+    """The prediction's mask over ``region`` of the image; false where it did not look."""
+    out = np.zeros(region.shape, bool)
+    common = prediction.region.intersection(region)
+    if not common.is_empty:
+        source = prediction.region_mask[common.shifted([-v for v in prediction.region.start]).slices]
+        out[common.shifted([-v for v in region.start]).slices] = source
+    return out
+
+
+def _prepare_segmentation(segmentation_node: Node, volume_node: Node) -> None:
+    """Display, representation and reference geometry, as the Segment Editor sets them up on first use."""
+    segmentation_node.CreateDefaultDisplayNodes()
+    segmentation = segmentation_node.GetSegmentation()
+    converter = slicer.vtkSegmentationConverter
+    labelmap = converter.GetSegmentationBinaryLabelmapRepresentationName()
+    is_new = segmentation.GetNumberOfSegments() == 0
+    if is_new:
+        segmentation.SetSourceRepresentationName(labelmap)
+    elif segmentation.GetSourceRepresentationName() != labelmap:
+        raise InputError(
+            f"The segmentation '{name_of(segmentation_node)}' is not made of voxels: make binary labelmap its source "
+            "representation (Segmentations module) or choose another one."
+        )
+    if is_new and segmentation_node.GetParentTransformNode() is None:
+        segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    geometry = segmentation.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
+    # A geometry that someone chose, or that segments already have, stays.
+    if not geometry and (is_new or not segmentation.DetermineCommonLabelmapGeometry()):
+        _set_geometry(segmentation_node, volume_node)
+
+
+def _set_geometry(segmentation_node: Node, volume_node: Node) -> None:
+    """Make the image's lattice, in the segmentation's own coordinates, the segmentation's."""
+    converter = slicer.vtkSegmentationConverter
+    image = np.linalg.inv(node_to_world(segmentation_node)) @ image_grid(volume_node).affine
+    if segmentation_node.GetTransformNodeID() == volume_node.GetTransformNodeID():
+        # Without rounding through the world, so that the file says exactly what the image's does.
+        image = local_affine(volume_node)
+    extent = region_extent(Region.whole(image_grid(volume_node).shape))
+    text = converter.SerializeImageGeometry(array_to_matrix(image), extent)
+    segmentation_node.GetSegmentation().SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), text)
+    role = segmentation_node.GetReferenceImageGeometryReferenceRole()
+    segmentation_node.SetNodeReferenceID(role, volume_node.GetID())

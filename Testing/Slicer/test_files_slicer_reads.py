@@ -1,0 +1,172 @@
+"""Files exchanged with 3D Slicer's own reading and writing code."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.prompts.markups import read_markups
+from PWSegmentationLib.prompts.prompts import Box, Point, Scribble
+from PWSegmentationLib.segments.writing import write_image, write_segments
+from PWSegmentationLib.volume.grid import Grid, Region
+
+slicer = pytest.importorskip("slicer", exc_type=ImportError)
+vtk = pytest.importorskip("vtk")
+
+SHAPE = (9, 8, 7)
+PLACES = ((1.0, 2.0, 3.0), (40.0, 5.0, 6.0), (30.0, 50.0, -7.0), (-10.0, 30.0, 8.0))
+RAS, LPS = 0, 1
+
+
+@pytest.fixture
+def scene() -> Any:
+    return slicer.vtkMRMLScene()
+
+
+def oblique_grid(handedness: float = 1.0) -> Grid:
+    c, s = np.cos(0.4), np.sin(0.4)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, handedness]]) * (0.7, 1.25, 3.0)
+    affine[:3, 3] = (-12.5, 40.0, 7.75)
+    return Grid(SHAPE, affine)
+
+
+def save_markups(scene: Any, node: Any, system: int, folder: Path) -> Path:
+    name = "vtkMRMLMarkupsROIJsonStorageNode" if node.IsA("vtkMRMLMarkupsROINode") else "vtkMRMLMarkupsJsonStorageNode"
+    storage = getattr(slicer, name)()
+    scene.AddNode(storage)
+    storage.SetCoordinateSystem(system)
+    path = folder / f"{node.GetClassName()}.mrk.json"
+    storage.SetFileName(str(path))
+    assert storage.WriteData(node)
+    return path
+
+
+def add_node(scene: Any, name: str) -> Any:
+    node = getattr(slicer, name)()
+    scene.AddNode(node)
+    return node
+
+
+@pytest.mark.parametrize("system", [RAS, LPS])
+def test_fiducials(scene: Any, system: int, tmp_path: Path) -> None:
+    node = add_node(scene, "vtkMRMLMarkupsFiducialNode")
+    for place in PLACES:
+        node.AddControlPoint(place)
+    node.UnsetNthControlPointPosition(1)
+    prompts = read_markups(save_markups(scene, node, system, tmp_path))
+    assert [p.position for p in prompts if isinstance(p, Point)] == [PLACES[0], *PLACES[2:]]
+
+
+@pytest.mark.parametrize("system", [RAS, LPS])
+def test_roi(scene: Any, system: int, tmp_path: Path) -> None:
+    node = add_node(scene, "vtkMRMLMarkupsROINode")
+    node.SetSize(10, 20, 30)
+    matrix = vtk.vtkMatrix4x4()
+    affine = np.array([[0.8, -0.6, 0, 5], [0.6, 0.8, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1.0]])
+    matrix.DeepCopy(affine.ravel())
+    node.SetAndObserveObjectToNodeMatrix(matrix)
+    (box,) = read_markups(save_markups(scene, node, system, tmp_path))
+    assert isinstance(box, Box)
+    assert box.center == (5, 6, 7)
+    assert box.size == (10, 20, 30)
+    np.testing.assert_allclose(box.axes, affine[:3, :3], atol=1e-12)
+    for corner in box.corners * 0.98 + np.array(box.center) * 0.02:
+        assert node.IsPointInROI(corner)
+
+
+@pytest.mark.parametrize("system", [RAS, LPS])
+@pytest.mark.parametrize("name", ["vtkMRMLMarkupsLineNode", "vtkMRMLMarkupsCurveNode", "vtkMRMLMarkupsClosedCurveNode"])
+def test_scribbles_follow_the_curve_that_slicer_shows(scene: Any, name: str, system: int, tmp_path: Path) -> None:
+    from scipy.spatial import cKDTree
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    node = add_node(scene, name)
+    for place in PLACES[: 2 if "Line" in name else None]:
+        node.AddControlPoint(place)
+    (scribble,) = read_markups(save_markups(scene, node, system, tmp_path), radius=3)
+    assert isinstance(scribble, Scribble)
+    ours = np.array(scribble.points)
+    if "Line" in name:
+        np.testing.assert_allclose(ours, PLACES[:2])
+        return
+    dense = np.concatenate([np.linspace(a, b, 50) for a, b in itertools.pairwise(ours)])
+    shown = vtk_to_numpy(node.GetCurvePointsWorld().GetData())
+    assert cKDTree(dense).query(shown)[0].max() < 0.5
+    assert cKDTree(shown).query(ours)[0].max() < 2.0
+
+
+def read_segmentation(scene: Any, path: Path) -> Any:
+    node = add_node(scene, "vtkMRMLSegmentationNode")
+    storage = add_node(scene, "vtkMRMLSegmentationStorageNode")
+    storage.SetFileName(str(path))
+    assert storage.ReadData(node)
+    return node.GetSegmentation()
+
+
+def voxels(segment: Any, grid: Grid) -> np.ndarray:
+    """The segment as Slicer holds it, in an array of the grid's shape."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    image = segment.GetRepresentation("Binary labelmap")
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    to_world = np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
+    np.testing.assert_allclose(to_world, grid.affine, atol=1e-6)
+    extent = image.GetExtent()
+    start, shape = extent[::2], image.GetDimensions()
+    labels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape[::-1]).T
+    out = np.zeros(grid.shape, bool)
+    out[tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))] = labels == segment.GetLabelValue()
+    return out
+
+
+def prediction(name: str, grid: Grid, region: Region, seed: int) -> Prediction:
+    mask = np.random.default_rng(seed).random(region.shape) > 0.5
+    number = np.where(mask, np.float16(0.9), np.float16(0.1))
+    return Prediction(name, grid, region, mask, number, number)
+
+
+@pytest.mark.parametrize("handedness", [1.0, -1.0])
+@pytest.mark.parametrize("overlap", [False, True])
+def test_segmentation(scene: Any, overlap: bool, handedness: float, tmp_path: Path) -> None:
+    grid = oblique_grid(handedness)
+    second = Region((2, 2, 0), (6, 8, 7)) if overlap else Region((5, 0, 1), (9, 5, 6))
+    segments = {
+        "Milz (größer) a\\b": prediction("Milz (größer) a\\b", grid, Region((1, 2, 0), (5, 8, 7)), 0),
+        "left kidney": prediction("left kidney", grid, second, 1),
+    }
+    colours = {"left kidney": (0.25, 0.5, 1.0)}
+    write_segments(segments, grid, tmp_path / "out.seg.nrrd", colors=colours)
+    found = read_segmentation(scene, tmp_path / "out.seg.nrrd")
+    assert found.GetNumberOfLayers() == (2 if overlap else 1)
+    assert [found.GetNthSegment(n).GetName() for n in range(found.GetNumberOfSegments())] == list(segments)
+    assert found.GetNthSegment(1).GetColor() == pytest.approx(colours["left kidney"])
+    for index, each in enumerate(segments.values()):
+        np.testing.assert_array_equal(voxels(found.GetNthSegment(index), grid), each.mask)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+def test_volume(scene: Any, ending: str, tmp_path: Path) -> None:
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    grid = oblique_grid(-1.0)
+    array = np.random.default_rng(0).random(SHAPE).astype(np.float32)
+    write_image(array, grid, tmp_path / f"p{ending}")
+    node = add_node(scene, "vtkMRMLScalarVolumeNode")
+    storage = add_node(scene, "vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(tmp_path / f"p{ending}"))
+    assert storage.ReadData(node)
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    to_ras = np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
+    read = vtk_to_numpy(node.GetImageData().GetPointData().GetScalars()).reshape(SHAPE[::-1]).T
+    # Slicer may flip an axis on reading; the value at a place in the patient must be the same.
+    for index in np.ndindex(SHAPE):
+        place = np.linalg.solve(to_ras, grid.affine @ (*index, 1))[:3]
+        assert read[tuple(np.round(place).astype(int))] == array[index]
