@@ -1,0 +1,141 @@
+"""From one segment's prompts to its prediction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.prediction.view import View, look
+from PWSegmentationLib.progress import Cancel, Progress
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.prompts.seeds import Seeds, draw
+from PWSegmentationLib.pseudolabel import PseudoLabel, gaussian_label, image_aware
+from PWSegmentationLib.volume.grid import Grid
+from PWSegmentationLib.volume.resampling import resample
+from PWSegmentationLib.volume.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class CaseNetwork:
+    """What a network fitted to this case says about one segment, averaged over its stochastic passes.
+
+    ``probability`` and ``uncertainty`` are float32 ``[i, j, k]`` on ``grid``, in [0, 1].
+    """
+
+    grid: Grid
+    probability: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+
+
+def predict(
+    volume: Volume,
+    segment: SegmentPrompts,
+    others: Iterable[SegmentPrompts] = (),
+    *,
+    method: str = "auto",
+    sigma_mm: float = 10.0,
+    network: CaseNetwork | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Prediction:
+    """Predict ``segment`` from its prompts, the prompts of ``others`` that compete with it, and the image.
+
+    The cost follows the region the prompts are about, not the volume. Voxels under a prompt always follow it.
+    """
+    started = time.perf_counter()
+    view = look(volume, segment, others)
+    label = pseudo_label(
+        view,
+        segment,
+        method=method,
+        sigma_mm=sigma_mm,
+        device=device,
+        seed=seed,
+        progress=progress,
+        cancel=cancel,
+    )
+    probability, uncertainty = label.probability, _entropy(label.probability)
+    name = "Gaussian label" if method == "gaussian" else "image-aware label"
+    if network is not None:
+        probability, uncertainty = _combined(view, probability, uncertainty, network)
+        name += " + fine-tuned network"
+    fine = view.to_fine(probability)
+    doubt = view.to_fine(uncertainty)
+    _obey(fine, doubt, draw(segment, view.fine, others=others, point_radius=0.0))
+    return Prediction(
+        segment=segment.name,
+        grid=volume.grid,
+        region=view.region,
+        region_mask=fine >= 0.5,
+        region_probability=fine.astype(np.float16),
+        region_uncertainty=doubt.astype(np.float16),
+        method=name,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def pseudo_label(
+    view: View,
+    segment: SegmentPrompts,
+    *,
+    method: str = "auto",
+    sigma_mm: float = 10.0,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> PseudoLabel:
+    """The dense label of a view: probability and confidence on its working grid."""
+    seeds = view.seeds
+    if method == "gaussian":
+        voxels = np.argwhere(seeds.positive).astype(float)
+        if segment.points and not (segment.scribbles or segment.strokes):
+            voxels = view.grid.to_index([p.position for p in segment.points if p.positive])
+        return gaussian_label(voxels, view.grid.shape, view.grid.spacing, sigma_mm)
+    return image_aware(
+        view.image,
+        view.grid.spacing,
+        seeds.positive,
+        seeds.negative,
+        seeds.inside,
+        valid=view.valid,
+        device=device,
+        seed=seed,
+        progress=None if progress is None else lambda done: progress(done, f"labelling {segment.name}"),
+        cancel=cancel,
+    )
+
+
+def _combined(
+    view: View, probability: NDArray[np.float32], uncertainty: NDArray[np.float32], network: CaseNetwork
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The mean of label and network; where the network has not looked, the label alone."""
+    # NaN cannot be resampled, so what the network did not see is marked by a negative value.
+    known = resample(np.ones(network.grid.shape), network.grid, view.grid, outside=0.0) > 0.5
+    says = resample(network.probability, network.grid, view.grid)
+    doubts = resample(network.uncertainty, network.grid, view.grid)
+    mean = np.where(known, 0.5 * (probability + says), probability).astype(np.float32)
+    return mean, np.where(known, np.maximum(_entropy(mean), doubts), uncertainty).astype(np.float32)
+
+
+def _obey(probability: NDArray[np.float32], uncertainty: NDArray[np.float32], seeds: Seeds) -> None:
+    """Make every voxel under a prompt follow it, in place."""
+    if seeds.inside is not None:
+        probability[~seeds.inside] = 0.0
+        uncertainty[~seeds.inside] = 0.0
+    for where, value in ((seeds.negative, 0.0), (seeds.positive, 1.0)):
+        probability[where] = value
+        uncertainty[where] = 0.0
+
+
+def _entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Entropy of a yes-or-no with this probability, bits: 0 certain, 1 a coin toss."""
+    p = np.clip(probability, 1e-6, 1 - 1e-6)
+    return np.asarray(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)), dtype=np.float32)

@@ -1,0 +1,93 @@
+"""The part of the volume that a segment's prompts are about, at the resolution it is worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.prompts.seeds import Seeds, draw
+from PWSegmentationLib.pseudolabel.region import region_of_interest, working_spacing
+from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.resampling import resample
+from PWSegmentationLib.volume.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Everything a pseudo-label or a network needs to know about one segment.
+
+    Parameters
+    ----------
+    region
+        The part of the volume, in its voxels.
+    fine
+        Grid of that part at the volume's own resolution.
+    grid
+        The working grid over the same part: as isotropic as the image allows, within a voxel budget.
+    image
+        float32 ``[i, j, k]`` on ``grid``, in the volume's units, finite.
+    valid
+        Where ``image`` is a measurement, not padding.
+    seeds
+        The prompts drawn onto ``grid``.
+    """
+
+    region: Region
+    fine: Grid
+    grid: Grid
+    image: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    seeds: Seeds
+
+    def to_fine(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Values on the working grid, linearly interpolated at the volume's voxels in the region."""
+        return resample(values, self.grid, self.fine)
+
+
+def look(volume: Volume, segment: SegmentPrompts, others: Iterable[SegmentPrompts] = ()) -> View:
+    """Cut the part of ``volume`` that the prompts of ``segment`` are about and bring it to the working grid."""
+    region = region_for(segment, volume.grid)
+    part = volume.crop(region)
+    extent = np.array(part.grid.shape) * part.grid.spacing
+    grid = part.grid.resampled(working_spacing(extent, part.grid.spacing))
+    values = part.array.astype(np.float32)
+    known = part.valid()
+    # What is no measurement takes the lowest measured value, so that it does not bleed into its neighbours.
+    values[~known] = values[known].min() if known.any() else 0.0
+    valid = resample(known, part.grid, grid) > 0.5 if not known.all() else np.ones(grid.shape, bool)
+    seeds = draw(segment, grid, others=competing(others, part.grid))
+    return View(region, part.grid, grid, resample(values, part.grid, grid), valid, seeds)
+
+
+def region_for(segment: SegmentPrompts, grid: Grid) -> Region:
+    """The part of ``grid`` that the prompts of ``segment`` alone are about."""
+    spacing = np.array(grid.spacing)
+    boxes = [grid.to_index(b.corners) * spacing for b in segment.boxes]
+    lower, upper = region_of_interest(
+        grid.to_index(segment.positions(positive=True)) * spacing,
+        grid.to_index(segment.positions(positive=False)) * spacing,
+        np.array([(b.min(axis=0), b.max(axis=0)) for b in boxes]) if boxes else None,
+    )
+    limit = np.array(grid.shape)
+    start = np.clip(np.floor(lower / spacing + 0.5).astype(int), 0, limit - 1)
+    stop = np.clip(np.ceil(upper / spacing + 0.5).astype(int), start + 1, limit)
+    return Region(tuple(int(v) for v in start), tuple(int(v) for v in stop))  # type: ignore[arg-type]
+
+
+def competing(others: Iterable[SegmentPrompts], grid: Grid) -> tuple[SegmentPrompts, ...]:
+    """What other segments claim on ``grid``: their positive points, scribbles and strokes there.
+
+    Trimmed to the grid, so that a prompt far away is not a reason to compute this segment again.
+    """
+    found = []
+    for other in others:
+        points = tuple(p for p in other.points if p.positive and grid.contains(p.position))
+        scribbles = tuple(s for s in other.scribbles if s.positive and grid.contains(s.points).any())
+        strokes = tuple(s for s in other.strokes if grid.contains(s.positions(positive=True)).any())
+        if points or scribbles or strokes:
+            found.append(replace(other, points=points, scribbles=scribbles, strokes=strokes, boxes=()))
+    return tuple(found)

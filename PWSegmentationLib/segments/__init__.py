@@ -1,0 +1,1 @@
+"""Predictions made into segments: who has which voxel, what changed, and files."""

@@ -1,0 +1,90 @@
+"""Where the work is done, behind one protocol: in this process, a child process, or elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.progress import Cancel, Progress
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.volume.volume import Volume
+
+Method: TypeAlias = Literal["auto", "image-aware", "gaussian"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to predict.
+
+    Parameters
+    ----------
+    method
+        The pseudo-label: "image-aware" (geodesic and likelihood; "auto" picks it) or "gaussian" (the paper's).
+    sigma_mm
+        Width of the paper's Gaussian, mm.
+    samples
+        Stochastic passes of the network whose probabilities are averaged.
+    seed
+        The same seed gives the same answer on the same device.
+    """
+
+    method: Method = "auto"
+    sigma_mm: float = 10.0
+    samples: int = 6
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One segment to work on: its prompts, and the other segments' prompts, which compete with it."""
+
+    segment: SegmentPrompts
+    others: tuple[SegmentPrompts, ...] = ()
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """What a quick fine-tune did for one segment.
+
+    ``accepted`` says whether the network is used; ``reason`` says why in one sentence.
+    """
+
+    segment: str
+    accepted: bool
+    reason: str
+    steps: int
+    seconds: float
+
+
+class Engine(Protocol):
+    """What a `Session` needs from the place where the work is done."""
+
+    def set_image(self, volume: Volume) -> None:
+        """Make ``volume`` the one that later calls are about, and forget what was learnt on another."""
+
+    def predict(
+        self,
+        task: Task,
+        options: Options,
+        *,
+        model: Any = None,
+        progress: Progress | None,
+        cancel: Cancel | None,
+    ) -> Prediction:
+        """Answer the task's prompts; with ``model`` (from `finetune`) also ask the network."""
+
+    def finetune(
+        self,
+        tasks: Sequence[Task],
+        options: Options,
+        budget_s: float,
+        *,
+        progress: Progress | None,
+        cancel: Cancel | None,
+    ) -> dict[str, tuple[Any, FinetuneReport]]:
+        """Fit a network to this case; for each segment a model handle for `predict` and a report."""
+
+    def relevant(self, task: Task) -> tuple[SegmentPrompts, ...]:
+        """The other segments whose prompts can influence the task's prediction."""

@@ -1,0 +1,109 @@
+"""The engine that works in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.progress import Cancel, Progress, stop_if
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
+from PWSegmentationLib.volume.volume import Volume
+
+
+class LocalEngine:
+    """Predicts and fine-tunes in this process.
+
+    Parameters
+    ----------
+    device
+        "cpu", "cuda", "cuda:1", "mps", ... or "auto": a GPU when there is one.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        self._wanted = device
+        self._device: str | None = None
+        self._volume: Volume | None = None
+
+    @property
+    def device(self) -> str:
+        """The torch device in use. Raises `InputError` if the one asked for is not there."""
+        if self._device is None:
+            self._device = choose_device(self._wanted)
+        return self._device
+
+    def set_image(self, volume: Volume) -> None:
+        """Make ``volume`` the one that later calls are about."""
+        self._volume = volume
+
+    def relevant(self, task: Task) -> tuple[SegmentPrompts, ...]:
+        """The other segments' claims in the region that the task's prompts are about."""
+        from PWSegmentationLib.prediction.view import competing, region_for
+
+        volume = self._image()
+        return competing(task.others, volume.grid.crop(region_for(task.segment, volume.grid)))
+
+    def predict(
+        self,
+        task: Task,
+        options: Options,
+        *,
+        model: Any = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Prediction:
+        """Answer the task's prompts."""
+        from PWSegmentationLib.prediction.predict import predict
+
+        stop_if(cancel)
+        return predict(
+            self._image(),
+            task.segment,
+            task.others,
+            method=options.method,
+            sigma_mm=options.sigma_mm,
+            network=model,
+            device=self.device,
+            seed=options.seed,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def finetune(
+        self,
+        tasks: Sequence[Task],
+        options: Options,
+        budget_s: float,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> dict[str, tuple[Any, FinetuneReport]]:
+        """Fit one small network per segment, each with an equal share of the budget."""
+        raise NotImplementedError
+
+    def _image(self) -> Volume:
+        if self._volume is None:
+            raise InputError("There is no image yet: set one before placing prompts.")
+        return self._volume
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """The torch device to use: ``wanted``, or with "auto" a GPU when there is one, else the CPU.
+
+    Raises
+    ------
+    InputError
+        If the device is unknown or not there.
+    """
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except Exception as error:
+        raise InputError(f"The device '{wanted}' cannot be used here: try 'auto' or 'cpu'.") from error
+    return str(device)

@@ -1,0 +1,451 @@
+"""The one object every front end drives: an image, prompts, predictions, undo, fine-tuning, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.progress import Cancel, Progress, part_of
+from PWSegmentationLib.prompts.checks import check_claims, check_complete, check_placement
+from PWSegmentationLib.prompts.json_format import prompts_from_dict
+from PWSegmentationLib.prompts.prompts import (
+    IDENTITY,
+    Box,
+    Point,
+    Prompt,
+    PromptSet,
+    Scribble,
+    SegmentPrompts,
+    Strokes,
+)
+from PWSegmentationLib.segments.competition import changed_region, settle
+from PWSegmentationLib.session.engine import Engine, FinetuneReport, Method, Options, Task
+from PWSegmentationLib.volume.volume import Volume
+
+# Predictions kept for undo; older ones are computed again when asked for.
+_HISTORY_BYTES = 512 * 1024**2
+_HISTORY_STEPS = 200
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A prediction before segments compete, with the question it answers."""
+
+    question: tuple[Task, Options, int]
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class _State:
+    """Everything undo brings back. Never changed in place, except that answers are filled in."""
+
+    prompts: PromptSet = field(default_factory=PromptSet)
+    active: str | None = None
+    frozen: Mapping[str, Prediction | None] = field(default_factory=dict)
+    models: Mapping[str, Any] = field(default_factory=dict)
+    answers: dict[str, _Answer] = field(default_factory=dict)
+
+
+class Session:
+    """Segments of one image from a few prompts.
+
+    World positions are mm, RAS; arrays are indexed ``[i, j, k]`` (see `PWSegmentationLib.volume.grid`).
+
+    Parameters
+    ----------
+    device
+        "cpu", "cuda", ... or "auto" for a GPU when there is one.
+    seed
+        The same seed and prompts give the same segments on the same device.
+    method
+        The pseudo-label: "auto", "image-aware" or "gaussian".
+    samples
+        Stochastic passes of the network, where one is used.
+    allow_overlap
+        Whether a voxel may belong to several segments.
+    engine
+        Where the work is done; by default in this process.
+
+    Examples
+    --------
+    >>> session = Session()
+    >>> session.set_image(array, affine)
+    >>> session.add_point("liver", (-60.0, 20.0, 5.0))
+    >>> liver = session.predict()
+    >>> liver.mask.sum(), liver.volume_ml
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        seed: int = 0,
+        *,
+        method: Method = "auto",
+        samples: int = 6,
+        allow_overlap: bool = False,
+        engine: Engine | None = None,
+    ) -> None:
+        if engine is None:
+            from PWSegmentationLib.session.local import LocalEngine
+
+            engine = LocalEngine(device)
+        self._engine = engine
+        self.options = Options(method=method, samples=samples, seed=seed)
+        self.allow_overlap = allow_overlap
+        self._volume: Volume | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._state = _State()
+        self._undo: list[_State] = []
+        self._redo: list[_State] = []
+        self._said: dict[str, Prediction] = {}
+
+    # ---- image ------------------------------------------------------------------------------------------------
+
+    def set_image(self, array: ArrayLike, affine: ArrayLike) -> None:
+        """Start on an image: ``array`` ``[i, j, k]``, not copied, and its IJK-to-RAS ``affine``, mm.
+
+        Prompts and segments of the image before are dropped. Raises `InputError` for an unusable image.
+        """
+        self.set_volume(Volume.from_array(array, affine))
+
+    def set_volume(self, volume: Volume) -> None:
+        """Start on a `Volume`, as `set_image`."""
+        self._engine.set_image(volume)
+        self._volume = volume
+        self._forget()
+
+    @property
+    def volume(self) -> Volume:
+        """The image. Raises `InputError` before `set_image`."""
+        if self._volume is None:
+            raise InputError("There is no image yet: set one before placing prompts.")
+        return self._volume
+
+    # ---- prompts ----------------------------------------------------------------------------------------------
+
+    def add_point(self, segment: str, position: Sequence[float], positive: bool = True) -> None:
+        """Say that ``position`` (mm, RAS) is in ``segment``, or is not."""
+        self._add(segment, Point(tuple(position), positive))  # type: ignore[arg-type]
+
+    def add_box(
+        self,
+        segment: str,
+        center: Sequence[float],
+        size: Sequence[float],
+        orientation: ArrayLike | None = None,
+    ) -> None:
+        """Say that ``segment`` lies inside a box: ``center`` and ``size`` in mm, ``orientation`` as in a Slicer ROI."""
+        axes = IDENTITY if orientation is None else tuple(np.asarray(orientation, dtype=float).ravel())
+        self._add(segment, Box(tuple(center), tuple(size), axes))  # type: ignore[arg-type]
+
+    def add_scribble(
+        self, segment: str, points: Sequence[Sequence[float]], radius: float, positive: bool = True
+    ) -> None:
+        """Paint along the polyline ``points`` (mm, RAS) with a round brush of ``radius`` mm."""
+        self._add(segment, Scribble(tuple(tuple(p) for p in points), radius, positive))  # type: ignore[misc]
+
+    def add_strokes(self, segment: str, labelmap: ArrayLike, affine: ArrayLike | None = None) -> None:
+        """Add painted voxels: 1 inside ``segment``, 2 outside, 0 not painted.
+
+        ``labelmap`` is on the image's grid unless it brings its own ``affine``.
+        """
+        if affine is None:
+            labelmap = np.asarray(labelmap)
+            if labelmap.shape != self.volume.grid.shape:
+                raise InputError(
+                    f"The stroke labelmap has shape {labelmap.shape} and the image {self.volume.grid.shape}: "
+                    "give the labelmap's own affine."
+                )
+            affine = self.volume.grid.affine
+        self._add(segment, Strokes.from_labelmap(labelmap, affine))
+
+    def add_prompt(self, segment: str, prompt: Prompt) -> None:
+        """Add any prompt object to ``segment``."""
+        self._add(segment, prompt)
+
+    def remove_prompt(self, segment: str, prompt: Prompt) -> None:
+        """Take one prompt of ``segment`` back, wherever it stands in the history."""
+        self._check_unlocked(segment)
+        changed = self.prompts[segment].without_prompt(prompt)
+        self._do(prompts=self.prompts.with_segment(changed), active=segment)
+
+    @property
+    def prompts(self) -> PromptSet:
+        """All prompts. Assign a `PromptSet` (or its dictionary form) to bring a session back."""
+        return self._state.prompts
+
+    @prompts.setter
+    def prompts(self, prompts: PromptSet | Mapping[str, Any]) -> None:
+        if not isinstance(prompts, PromptSet):
+            prompts = prompts_from_dict(prompts)
+        for segment in prompts:
+            check_placement(segment, self.volume.grid)
+        self._check_claims(prompts)
+        for name in self.locked:
+            if name not in prompts or prompts[name] != self.prompts[name]:
+                raise InputError(f"Segment '{name}' is locked: unlock it before replacing the prompts.")
+        self._do(prompts=prompts, active=prompts.names[-1] if prompts.names else None)
+
+    def _add(self, name: str, prompt: Prompt) -> None:
+        self._check_unlocked(name)
+        prompts = self.prompts.with_prompt(name, prompt)
+        check_placement(prompts[name], self.volume.grid)
+        self._check_claims(prompts)
+        self._do(prompts=prompts, active=name)
+
+    def _check_claims(self, prompts: PromptSet) -> None:
+        if not self.allow_overlap:
+            check_claims(prompts, self.volume.grid)
+
+    # ---- segments ---------------------------------------------------------------------------------------------
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """Names of the segments, in the order they were first prompted."""
+        return self.prompts.names
+
+    @property
+    def active(self) -> str | None:
+        """The segment prompted last, which `predict` answers when it is not told another."""
+        return self._state.active
+
+    @property
+    def locked(self) -> frozenset[str]:
+        """Names of the locked segments."""
+        return frozenset(self._state.frozen)
+
+    def add_segment(self, name: str) -> None:
+        """Make an empty segment (prompting a new name does the same)."""
+        if name in self.prompts:
+            raise InputError(f"There already is a segment '{name}'.")
+        self._do(prompts=self.prompts.with_segment(SegmentPrompts(name)), active=name)
+
+    def rename_segment(self, name: str, new_name: str) -> None:
+        """Give a segment another name; its prompts, mask and lock stay."""
+        if new_name == name:
+            return
+        if new_name in self.prompts:
+            raise InputError(f"There already is a segment '{new_name}'.")
+        renamed = tuple(replace(s, name=new_name) if s.name == name else s for s in self.prompts)
+        self.prompts[name]
+        models = {new_name if n == name else n: m for n, m in self._state.models.items()}
+        frozen = {new_name if n == name else n: p for n, p in self._state.frozen.items()}
+        self._do(prompts=PromptSet(renamed), models=models, frozen=frozen, active=new_name)
+
+    def remove_segment(self, name: str) -> None:
+        """Remove a segment with its prompts. Raises `InputError` if it is locked or unknown."""
+        self._check_unlocked(name)
+        prompts = self.prompts.without_segment(name)
+        active = self.active if self.active != name else (prompts.names[-1] if prompts.names else None)
+        self._do(prompts=prompts, models=_without(self._state.models, name), active=active)
+
+    def clear(self, segment: str) -> None:
+        """Take all prompts of a segment back; the segment stays, empty."""
+        self._check_unlocked(segment)
+        self.prompts[segment]
+        prompts = self.prompts.with_segment(SegmentPrompts(segment))
+        self._do(prompts=prompts, models=_without(self._state.models, segment), active=segment)
+
+    def lock(self, segment: str, locked: bool = True) -> None:
+        """Freeze a segment as it was last predicted: neither prompts nor other segments change it; or release it."""
+        has_prompts = len(self.prompts[segment]) > 0
+        if locked and segment not in self.locked:
+            mask = self._said.get(segment)
+            if mask is None and has_prompts:
+                check_complete(self.prompts[segment])
+                self._answer_all(segment, None, None)
+                mask = self._settled()[segment]
+            self._do(frozen={**self._state.frozen, segment: mask})
+        elif not locked and segment in self.locked:
+            self._do(frozen={n: p for n, p in self._state.frozen.items() if n != segment})
+
+    def _check_unlocked(self, name: str) -> None:
+        if name in self.locked:
+            raise InputError(f"Segment '{name}' is locked: unlock it to change it.")
+
+    # ---- undo -------------------------------------------------------------------------------------------------
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is something to undo."""
+        return bool(self._undo)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is something to redo."""
+        return bool(self._redo)
+
+    def undo(self) -> bool:
+        """Take the last change of prompts, segments, locks or models back; false if there is none."""
+        return self._step(self._undo, self._redo)
+
+    def redo(self) -> bool:
+        """Bring the change undone last back; false if there is none."""
+        return self._step(self._redo, self._undo)
+
+    def _step(self, source: list[_State], target: list[_State]) -> bool:
+        if not source:
+            return False
+        target.append(self._state)
+        self._state = source.pop()
+        return True
+
+    def _do(self, **changes: Any) -> None:
+        self._undo.append(self._state)
+        self._redo.clear()
+        self._state = replace(self._state, **changes, answers=dict(self._state.answers))
+        del self._undo[:-_HISTORY_STEPS]
+        self._trim_history()
+
+    def _trim_history(self) -> None:
+        """Drop the answers of old states beyond the memory limit; the same prompts give them again."""
+        held: set[int] = set()
+        total = 0
+        for state in (self._state, *reversed(self._undo), *self._redo):
+            fresh = [a for a in state.answers.values() if id(a) not in held]
+            total += sum(a.prediction.nbytes for a in fresh)
+            held.update(id(a) for a in fresh)
+            if total > _HISTORY_BYTES and state is not self._state:
+                state.answers.clear()
+
+    # ---- answers ----------------------------------------------------------------------------------------------
+
+    def predict(
+        self, segment: str | None = None, *, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> Prediction:
+        """Answer the prompts: every segment whose question changed is computed, ``segment``'s answer is returned.
+
+        Without a name, the segment prompted last is meant. A new prompt of one segment also asks those segments
+        again whose region it lies in. `Prediction.changed` is the bounding box of all voxels, of any segment, that
+        differ from what earlier calls said, so that a front end writes no more than that.
+
+        Raises
+        ------
+        InputError
+            If there is no image, no such segment, or the segment has no prompt that says where it is.
+        Cancelled
+            If ``cancel`` returned true; everything is as before.
+        """
+        self.volume  # noqa: B018 - raises the sentence about a missing image first
+        name = segment if segment is not None else self.active
+        if name is None:
+            raise InputError("There are no prompts: place a point, a box or a scribble on the structure first.")
+        if name not in self.locked:
+            check_complete(self.prompts[name])
+        self._answer_all(name, progress, cancel)
+        settled = self._settled()
+        prediction = replace(settled[name], changed=changed_region(self._said, settled))
+        self._said = settled
+        return prediction
+
+    def predictions(self) -> dict[str, Prediction]:
+        """The prediction of every segment that has prompts, computed where needed."""
+        ready = [n for n in self.segments if n in self.locked or self.prompts[n].has_positive]
+        if ready:
+            self.predict(self.active if self.active in ready else ready[-1])
+        return {name: p for name, p in self._said.items() if name in ready}
+
+    def labelmap(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """One array ``[i, j, k]`` in which the k-th segment (from 1, in `segments` order) has the value k."""
+        dtype = np.uint8 if len(self.segments) < 256 else np.uint16
+        out = np.zeros(self.volume.grid.shape, dtype)
+        predictions = self.predictions()
+        for value, name in enumerate(self.segments, start=1):
+            if name in predictions:
+                out[predictions[name].region.slices][predictions[name].region_mask] = value
+        return out
+
+    def export(self, path: str | Path, **options: Any) -> None:
+        """Write all segments to a file: ``.seg.nrrd``, or a labelmap ``.nii.gz``, ``.nrrd``, ``.mha``.
+
+        See `PWSegmentationLib.segments.writing.write_segments` for the options (colours, descriptions).
+        """
+        from PWSegmentationLib.segments.writing import write_segments
+
+        write_segments(self.predictions(), self.volume.grid, path, names=self.segments, **options)
+
+    def _answer_all(self, name: str, progress: Progress | None, cancel: Cancel | None) -> None:
+        due = [n for n in self._due() if n != name and self.prompts[n].has_positive]
+        names = ([name] if name not in self.locked else []) + due
+        answers = {n: a for n, a in self._state.answers.items() if n in self.prompts and len(self.prompts[n])}
+        for index, each in enumerate(names):
+            question = self._question(each)
+            if each in answers and answers[each].question == question:
+                continue
+            task, options, _ = question
+            share = part_of(progress, index / len(names), (index + 1) / len(names))
+            model = self._state.models.get(each)
+            found = self._engine.predict(task, options, model=model, progress=share, cancel=cancel)
+            answers[each] = _Answer(question, found)
+        # Only now, so that Cancel leaves everything as it was.
+        self._state.answers.clear()
+        self._state.answers.update(answers)
+
+    def _due(self) -> list[str]:
+        """Unlocked segments that have prompts."""
+        return [s.name for s in self.prompts if len(s) and s.name not in self.locked]
+
+    def _question(self, name: str) -> tuple[Task, Options, int]:
+        task = Task(self.prompts[name], self._others(name))
+        return Task(task.segment, self._engine.relevant(task)), self.options, id(self._state.models.get(name))
+
+    def _others(self, name: str) -> tuple[SegmentPrompts, ...]:
+        return () if self.allow_overlap else tuple(s for s in self.prompts if s.name != name and len(s))
+
+    def _settled(self) -> dict[str, Prediction]:
+        """What each segment is once segments that may not overlap have competed."""
+        free = {n: replace(a.prediction, segment=n) for n, a in self._state.answers.items() if n not in self.locked}
+        frozen = {n: replace(p, segment=n) for n, p in self._state.frozen.items() if p is not None}
+        order = [n for n in self.segments if n in free or n in frozen]
+        settled = free if self.allow_overlap else settle(free, frozen)
+        return {n: frozen.get(n) or settled[n] for n in order}
+
+    # ---- fine-tuning ------------------------------------------------------------------------------------------
+
+    def finetune(
+        self,
+        budget_s: float,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        *,
+        segments: Sequence[str] | None = None,
+    ) -> dict[str, FinetuneReport]:
+        """Fit a small network to this case for about ``budget_s`` seconds in all, and use it where it helps.
+
+        By default for every unlocked segment with prompts. One undo takes it back. When ``cancel`` returns true the
+        best network so far is kept.
+
+        Returns
+        -------
+        For each segment, whether the network is used and why.
+
+        Raises
+        ------
+        InputError
+            If no segment has prompts, or the budget is not positive.
+        """
+        if not budget_s > 0:
+            raise InputError(f"The fine-tuning budget must be positive seconds; got {budget_s}.")
+        names = [n for n in (segments or self._due()) if n not in self.locked]
+        for name in names:
+            check_complete(self.prompts[name])
+        if not names:
+            raise InputError("There is nothing to fine-tune: place prompts on an unlocked segment first.")
+        tasks = [self._question(n)[0] for n in names]
+        fitted = self._engine.finetune(tasks, self.options, budget_s, progress=progress, cancel=cancel)
+        models = dict(self._state.models) | {n: model for n, (model, _) in fitted.items()}
+        self._do(models=models)
+        return {n: report for n, (_, report) in fitted.items()}
+
+
+def _without(models: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {n: m for n, m in models.items() if n != name}
