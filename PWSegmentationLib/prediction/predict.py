@@ -24,12 +24,14 @@ from PWSegmentationLib.volume.volume import Volume
 class CaseNetwork:
     """What a network fitted to this case says about one segment, averaged over its stochastic passes.
 
-    ``probability`` and ``uncertainty`` are float32 ``[i, j, k]`` on ``grid``, in [0, 1].
+    ``probability`` and ``uncertainty`` are float32 ``[i, j, k]`` on ``grid``, in [0, 1]; ``share`` is the network's
+    weight beside the label's, (0, 1].
     """
 
     grid: Grid
     probability: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
+    share: float = 0.5
 
 
 def predict(
@@ -116,12 +118,11 @@ def pseudo_label(
 def _combined(
     view: View, probability: NDArray[np.float32], uncertainty: NDArray[np.float32], network: CaseNetwork
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The mean of label and network; where the network has not looked, the label alone."""
-    # NaN cannot be resampled, so what the network did not see is marked by a negative value.
+    """The weighted mean of label and network; where the network has not looked, the label alone."""
     known = resample(np.ones(network.grid.shape), network.grid, view.grid, outside=0.0) > 0.5
     says = resample(network.probability, network.grid, view.grid)
     doubts = resample(network.uncertainty, network.grid, view.grid)
-    mean = np.where(known, 0.5 * (probability + says), probability).astype(np.float32)
+    mean = np.where(known, probability + network.share * (says - probability), probability).astype(np.float32)
     return mean, np.where(known, np.maximum(_entropy(mean), doubts), uncertainty).astype(np.float32)
 
 

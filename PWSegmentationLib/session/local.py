@@ -7,7 +7,7 @@ from typing import Any
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.prediction.prediction import Prediction
-from PWSegmentationLib.progress import Cancel, Progress, stop_if
+from PWSegmentationLib.progress import Cancel, Progress, part_of, stop_if
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
 from PWSegmentationLib.volume.volume import Volume
@@ -81,7 +81,27 @@ class LocalEngine:
         cancel: Cancel | None = None,
     ) -> dict[str, tuple[Any, FinetuneReport]]:
         """Fit one small network per segment, each with an equal share of the budget."""
-        raise NotImplementedError
+        from PWSegmentationLib.prediction.fine_tuning import fit_segment
+
+        fitted: dict[str, tuple[Any, FinetuneReport]] = {}
+        for index, task in enumerate(tasks):
+            stop_if(cancel if not fitted else None)
+            network, report = fit_segment(
+                self._image(),
+                task.segment,
+                task.others,
+                budget_s=budget_s / len(tasks),
+                method=options.method,
+                sigma_mm=options.sigma_mm,
+                samples=options.samples,
+                device=self.device,
+                seed=options.seed,
+                progress=part_of(progress, index / len(tasks), (index + 1) / len(tasks)),
+                cancel=cancel,
+            )
+            finished = FinetuneReport(task.segment.name, network is not None, report.reason, report.steps, report.seconds)
+            fitted[task.segment.name] = (network, finished)
+        return fitted
 
     def _image(self) -> Volume:
         if self._volume is None:
