@@ -29,7 +29,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/pwseg bench -o benchmark-output
+	$(BIN)/pwseg benchmark -o benchmark-output
 
 clean:
 	rm -rf .venv build dist demo-output benchmark-output *.egg-info .mypy_cache .pytest_cache .ruff_cache

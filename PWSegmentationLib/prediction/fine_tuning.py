@@ -42,7 +42,7 @@ def fit_segment(
     """
     from PWSegmentationLib.training import fit_case
 
-    view = look(volume, segment, others)
+    view = look(volume, segment, others, device=device)
 
     def label_of(seeds: Seeds) -> PseudoLabel:
         return pseudo_label(

@@ -52,7 +52,7 @@ def predict(
     The cost follows the region the prompts are about, not the volume. Voxels under a prompt always follow it.
     """
     started = time.perf_counter()
-    view = look(volume, segment, others)
+    view = look(volume, segment, others, device=device)
     label = pseudo_label(
         view,
         segment,
@@ -110,7 +110,7 @@ def pseudo_label(
         valid=view.valid,
         device=device,
         seed=seed,
-        progress=None if progress is None else lambda done: progress(done, f"labelling {segment.name}"),
+        progress=progress,
         cancel=cancel,
     )
 

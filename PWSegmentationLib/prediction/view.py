@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds, draw
+from PWSegmentationLib.pseudolabel.extent import likely_object
 from PWSegmentationLib.pseudolabel.region import region_of_interest, working_spacing
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
@@ -48,9 +49,33 @@ class View:
         return resample(values, self.grid, self.fine)
 
 
-def look(volume: Volume, segment: SegmentPrompts, others: Iterable[SegmentPrompts] = ()) -> View:
-    """Cut the part of ``volume`` that the prompts of ``segment`` are about and bring it to the working grid."""
-    region = region_for(segment, volume.grid)
+# Around an object that was found from positive prompts alone: this share of its size, and at least so many mm.
+_SURROUNDINGS, _SURROUNDINGS_MM = 0.4, 8.0
+
+
+def look(
+    volume: Volume, segment: SegmentPrompts, others: Iterable[SegmentPrompts] = (), *, device: str = "cpu"
+) -> View:
+    """Cut the part of ``volume`` that the prompts of ``segment`` are about and bring it to the working grid.
+
+    Positive prompts alone do not say how large the object is: a first look, far around them, finds out, and where it
+    is small a second one goes closer, so that a 5 mm lesion is seen as finely as the image allows.
+    """
+    others = tuple(others)
+    view = _look_at(volume, segment, others, region_for(segment, volume.grid))
+    if segment.boxes or view.seeds.negative.any() or max(view.grid.spacing) <= 1.2 * min(view.fine.spacing):
+        return view
+    found = likely_object(view.image, view.valid, view.seeds.positive, view.grid.spacing, device)
+    around = None if found is None else Region.around(found)
+    if around is None:
+        return view
+    ends = np.array([around.start, np.subtract(around.stop, 1)])
+    margin = max(_SURROUNDINGS_MM, _SURROUNDINGS * float((np.array(around.shape) * view.grid.spacing).max()))
+    closer = volume.grid.region_of(view.grid.to_world(ends), margin)
+    return _look_at(volume, segment, others, closer)
+
+
+def _look_at(volume: Volume, segment: SegmentPrompts, others: Iterable[SegmentPrompts], region: Region) -> View:
     part = volume.crop(region)
     extent = np.array(part.grid.shape) * part.grid.spacing
     grid = part.grid.resampled(working_spacing(extent, part.grid.spacing))

@@ -99,7 +99,9 @@ class LocalEngine:
                 progress=part_of(progress, index / len(tasks), (index + 1) / len(tasks)),
                 cancel=cancel,
             )
-            finished = FinetuneReport(task.segment.name, network is not None, report.reason, report.steps, report.seconds)
+            finished = FinetuneReport(
+                task.segment.name, network is not None, report.reason, report.steps, report.seconds
+            )
             fitted[task.segment.name] = (network, finished)
         return fitted
 

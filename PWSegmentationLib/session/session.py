@@ -347,12 +347,15 @@ class Session:
         self._said = settled
         return prediction
 
-    def predictions(self) -> dict[str, Prediction]:
-        """The prediction of every segment that has prompts, computed where needed."""
-        ready = [n for n in self.segments if n in self.locked or self.prompts[n].has_positive]
-        if ready:
-            self.predict(self.active if self.active in ready else ready[-1])
-        return {name: p for name, p in self._said.items() if name in ready}
+    def predictions(self, *, progress: Progress | None = None, cancel: Cancel | None = None) -> dict[str, Prediction]:
+        """The prediction of every segment that has prompts, computed where needed.
+
+        Nothing counts as said by it: the next `predict` still tells all that changed since the last one.
+        """
+        due = [n for n in self._due() if self.prompts[n].has_positive]
+        if due:
+            self._answer_all(due[-1], progress, cancel)
+        return {n: p for n, p in self._settled().items() if n in self.locked or n in due}
 
     def labelmap(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """One array ``[i, j, k]`` in which the k-th segment (from 1, in `segments` order) has the value k."""

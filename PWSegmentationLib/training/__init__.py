@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from PWSegmentationLib.training.case_model import CaseModel, FitReport, CasePrediction
+    from PWSegmentationLib.training.case_model import CaseModel, CasePrediction, FitReport
     from PWSegmentationLib.training.finetune import FitOptions, fit_case
     from PWSegmentationLib.training.losses import LossWeights, segmentation_loss
 
@@ -20,7 +20,7 @@ _HOME = {
     "segmentation_loss": "PWSegmentationLib.training.losses",
 }
 
-__all__ = ["CaseModel", "FitOptions", "FitReport", "LossWeights", "CasePrediction", "fit_case", "segmentation_loss"]
+__all__ = ["CaseModel", "CasePrediction", "FitOptions", "FitReport", "LossWeights", "fit_case", "segmentation_loss"]
 
 
 def __getattr__(name: str) -> Any:

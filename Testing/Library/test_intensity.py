@@ -11,7 +11,9 @@ from PWSegmentationLib.volume import normalise
 
 def ct_like(seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.where(rng.random((40, 40, 20)) < 0.4, rng.normal(-900, 50, (40, 40, 20)), rng.normal(40, 30, (40, 40, 20)))
+    return np.where(
+        rng.random((40, 40, 20)) < 0.4, rng.normal(-900, 50, (40, 40, 20)), rng.normal(40, 30, (40, 40, 20))
+    )
 
 
 @pytest.mark.parametrize("padding", [-2048, -3024, -32768])
@@ -25,7 +27,9 @@ def test_padding_is_found_and_left_out(padding):
     np.testing.assert_allclose(normalise(image, volume.valid())[8:], plain, atol=0.02)
 
 
-@pytest.mark.parametrize("image", [ct_like(), np.abs(ct_like()) / 900, np.maximum(ct_like(), 0), np.full((9, 9, 9), 7.0)])
+@pytest.mark.parametrize(
+    "image", [ct_like(), np.abs(ct_like()) / 900, np.maximum(ct_like(), 0), np.full((9, 9, 9), 7.0)]
+)
 def test_an_ordinary_background_is_no_padding(image):
     assert Volume.from_array(image, np.eye(4)).valid().all()
 

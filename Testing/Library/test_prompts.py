@@ -100,7 +100,11 @@ def test_strokes_may_stand_in_a_file_beside_the_json(tmp_path):
     painted = np.zeros((6, 6, 6), np.uint8)
     painted[2, 3, 4], painted[5, 5, 5] = 1, 2
     nibabel.save(nibabel.Nifti1Image(painted, random_affine(4)), tmp_path / "strokes.nii.gz")
-    document = {"format": "pwseg-prompts", "version": 1, "segments": [{"name": "a", "strokes": [{"file": "strokes.nii.gz"}]}]}
+    document = {
+        "format": "pwseg-prompts",
+        "version": 1,
+        "segments": [{"name": "a", "strokes": [{"file": "strokes.nii.gz"}]}],
+    }
     (tmp_path / "p.json").write_text(json.dumps(document))
     strokes = read_prompts(tmp_path / "p.json")["a"].strokes[0]
     expected = (random_affine(4) @ [2, 3, 4, 1])[:3]
@@ -159,7 +163,10 @@ def test_prompts_that_are_no_prompts_are_refused_with_one_sentence(make, sentenc
         ('{"format": "pwseg-prompts", "version": 1}', "segments"),
         ('{"format": "pwseg-prompts", "version": 1, "segments": [{}]}', "name"),
         ('{"format": "pwseg-prompts", "version": 1, "segments": [{"name": "a", "points": [{}]}]}', "'position'"),
-        ('{"format": "pwseg-prompts", "version": 1, "segments": [{"name": "a", "points": [{"position": "x"}]}]}', "finite"),
+        (
+            '{"format": "pwseg-prompts", "version": 1, "segments": [{"name": "a", "points": [{"position": "x"}]}]}',
+            "finite",
+        ),
         ('{"format": "pwseg-prompts", "version": 1, "segments": [{"name": "a", "point": []}]}', '"point"'),
         (
             '{"format": "pwseg-prompts", "version": 1, "coordinateSystem": "IJK", "segments": []}',

@@ -1,0 +1,259 @@
+"""``pwseg segment``: an image and prompts in, files out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PWSegmentationLib import __version__
+from PWSegmentationLib.commandline.progress_bar import progress_bar
+from PWSegmentationLib.commandline.prompt_files import AppendPromptFile, gather
+from PWSegmentationLib.errors import InputError
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.prediction.prediction import Prediction
+    from PWSegmentationLib.prompts.prompts import PromptSet
+    from PWSegmentationLib.session.session import Session
+    from PWSegmentationLib.volume.volume import Volume
+
+_DESCRIPTION = """\
+Segment structures of an image from prompts.
+
+IMAGE is a NIfTI, NRRD or MHA file, a DICOM folder or one of its files. Prompts come as one set (--prompts) or file by
+file, as NAME=FILE with the segment's name; options may be repeated and combined, and files of one name add up.
+"""
+
+_EPILOG = """\
+examples:
+  pwseg segment ct.nii.gz --prompts prompts.json -o organs.seg.nrrd
+  pwseg segment DICOM_FOLDER --points liver=liver.mrk.json --negative-points liver=not-liver.mrk.json -o liver.nii.gz
+  pwseg segment mr.nrrd --scribbles tumour=strokes.nii.gz --finetune 20 -o tumour.seg.nrrd --uncertainty tumour-u.nii.gz
+"""
+
+
+@dataclass
+class _Outcome:
+    """What a run gave, for the table and for --json."""
+
+    image: str
+    device: str
+    seed: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    segments: list[dict[str, Any]] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+
+def add_to(subparsers: Any) -> None:
+    """Add the subcommand's parser."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "segment",
+        help="segment structures from prompts",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="image file or DICOM folder")
+    parser.add_argument("--series", metavar="N", help="DICOM series number (or UID) where a folder holds several")
+    _add_prompt_options(parser.add_argument_group("prompts"))
+    _add_output_options(parser.add_argument_group("output"))
+    _add_method_options(parser.add_argument_group("method"))
+
+
+def _add_prompt_options(group: Any) -> None:
+    def add(option: str, text: str) -> None:
+        group.add_argument(option, metavar="NAME=FILE", dest="files", action=AppendPromptFile, help=text, default=[])
+
+    sets = "a prompt set (pwseg-prompts JSON)"
+    group.add_argument("--prompts", metavar="FILE", type=Path, action="append", default=[], help=sets)
+    add("--points", "points inside, a Slicer markups file (.mrk.json)")
+    add("--negative-points", "points outside, a Slicer markups file")
+    add("--box", "a box around the segment, a Slicer ROI (.mrk.json)")
+    add("--curves", "strokes inside, Slicer lines or curves (.mrk.json)")
+    add("--negative-curves", "strokes outside, Slicer lines or curves")
+    add("--scribbles", "a stroke labelmap image: 1 inside, 2 outside, 0 elsewhere")
+    group.add_argument(
+        "--radius", metavar="MM", type=_positive(float), default=2.0, help="brush radius of curves (default: 2)"
+    )
+
+
+def _add_output_options(group: Any) -> None:
+    group.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help=".seg.nrrd for a Slicer segmentation; .nii.gz, .nii, .nrrd or .mha for a labelmap in which segment k has "
+        "the value k, with the names in OUT's side-car .labels.json",
+    )
+    for option, what in (("--probability", "probability"), ("--uncertainty", "uncertainty (0 certain to 1)")):
+        text = f"also write the {what} map, float32; with several segments one file each, STEM.SEGMENT.ENDING"
+        group.add_argument(option, metavar="FILE", type=Path, help=text)
+    group.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+    group.add_argument("--quiet", action="store_true", help="no progress bars and no table")
+
+
+def _add_method_options(group: Any) -> None:
+    group.add_argument("--finetune", metavar="SECONDS", type=_positive(float), help="fit a network to this case first")
+    text = "stochastic passes of the network, averaged (default: 6)"
+    group.add_argument("--samples", metavar="K", type=_positive(int), default=6, help=text)
+    text = "pseudo-label: auto, image-aware or gaussian (default: auto)"
+    group.add_argument("--method", choices=("auto", "image-aware", "gaussian"), default="auto", help=text)
+    group.add_argument("--allow-overlap", action="store_true", help="a voxel may belong to several segments")
+    text = "auto, cpu, cuda, cuda:1, ... (default: auto, a GPU when there is one)"
+    group.add_argument("--device", default="auto", help=text)
+    text = "the same seed gives the same result on the same device (default: 0)"
+    group.add_argument("--seed", metavar="N", type=int, default=0, help=text)
+
+
+def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it where the text is no number at all
+    return parse
+
+
+def run(args: argparse.Namespace) -> None:
+    """Segment, write, report."""
+    start = time.perf_counter()
+    # What can be refused is refused before the image is read and minutes are spent.
+    _check_outputs(args)
+    prompts = gather(args.prompts, args.files, args.radius)
+    _map_files(args, prompts.names)
+    volume = _read(args)
+    read = time.perf_counter()
+    session, outcome = _session(args, volume, prompts)
+    reports = _finetune(session, args)
+    predictions = _predict(session, args)
+    outcome.seconds = {"reading": read - start, "segmenting": time.perf_counter() - read}
+    outcome.outputs = _write(predictions, volume, args)
+    outcome.seconds["total"] = time.perf_counter() - start
+    outcome.segments = [_row(n, k, p, reports) for k, (n, p) in enumerate(predictions.items(), start=1)]
+    if args.json:
+        print(json.dumps({"version": __version__, **asdict(outcome)}, indent=1, ensure_ascii=False))
+    elif not args.quiet:
+        print(_table(outcome))
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    from PWSegmentationLib.segments.writing import IMAGE_ENDINGS, check_ending
+
+    check_ending(args.output)
+    seen = {args.image.resolve(): "the image itself"}
+    for path, what in (
+        (args.output, "--output"),
+        (args.probability, "--probability"),
+        (args.uncertainty, "--uncertainty"),
+    ):
+        if path is None:
+            continue
+        if what != "--output":
+            check_ending(path, IMAGE_ENDINGS)
+        if path.is_dir():
+            raise InputError(f"The output {path} is a folder: give a file name.")
+        folder = next(p for p in path.absolute().parents if p.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise InputError(f"The output {path} cannot be written: {folder} is no folder, or is write-protected.")
+        other = seen.setdefault(path.resolve(), what)
+        if other != what:
+            raise InputError(f"The output {path} ({what}) is also {other}: give each its own file.")
+
+
+def _map_files(args: argparse.Namespace, names: Sequence[str]) -> dict[str, dict[str, Path]]:
+    """The files of each kind of map, by segment."""
+    from PWSegmentationLib.commandline.map_files import map_paths
+
+    kinds = {"probability": args.probability, "uncertainty": args.uncertainty}
+    return {kind: map_paths(path, names) for kind, path in kinds.items() if path is not None}
+
+
+def _read(args: argparse.Namespace) -> Volume:
+    from PWSegmentationLib.volume.reading import read_volume
+
+    with progress_bar("reading the image", quiet=args.quiet) as progress:
+        progress(0.0, "reading the image")
+        return read_volume(args.image, series=args.series)
+
+
+def _session(args: argparse.Namespace, volume: Volume, prompts: PromptSet) -> tuple[Session, _Outcome]:
+    from PWSegmentationLib.prompts.checks import check_prompts
+
+    check_prompts(prompts, volume.grid, may_overlap=args.allow_overlap)
+    from PWSegmentationLib.session.local import choose_device
+    from PWSegmentationLib.session.session import Session
+
+    device = choose_device(args.device)
+    session = Session(
+        device, args.seed, method=args.method, samples=int(args.samples), allow_overlap=args.allow_overlap
+    )
+    session.set_volume(volume)
+    session.prompts = prompts
+    return session, _Outcome(str(args.image), device, args.seed)
+
+
+def _finetune(session: Session, args: argparse.Namespace) -> Mapping[str, Any]:
+    if args.finetune is None:
+        return {}
+    with progress_bar("fitting the network", quiet=args.quiet) as progress:
+        return session.finetune(args.finetune, progress)
+
+
+def _predict(session: Session, args: argparse.Namespace) -> dict[str, Prediction]:
+    with progress_bar("segmenting", quiet=args.quiet) as progress:
+        session.predict(progress=progress)
+        return session.predictions()
+
+
+def _write(predictions: Mapping[str, Prediction], volume: Volume, args: argparse.Namespace) -> dict[str, Any]:
+    from PWSegmentationLib.segments.writing import write_image, write_segments
+
+    written: dict[str, Any] = {}
+    with progress_bar("writing", quiet=args.quiet) as progress:
+        progress(0.0, "writing")
+        files = write_segments(predictions, volume.grid, args.output)
+        written.update(zip(("segmentation", "labels"), (str(f) for f in files), strict=False))
+        for kind, paths in _map_files(args, list(predictions)).items():
+            written[kind] = {name: str(path) for name, path in paths.items()}
+            for name, path in paths.items():
+                progress(0.5, f"writing {path.name}")
+                write_image(getattr(predictions[name], kind), volume.grid, path)
+    return written
+
+
+def _row(name: str, label: int, prediction: Prediction, reports: Mapping[str, Any]) -> dict[str, Any]:
+    row = {
+        "name": name,
+        "label": label,
+        "voxels": int(prediction.region_mask.sum()),
+        "volume_ml": round(prediction.volume_ml, 3),
+        "method": prediction.method,
+        "seconds": round(prediction.seconds, 3),
+    }
+    if name in reports:
+        row["finetune"] = asdict(reports[name])
+    return row
+
+
+def _table(outcome: _Outcome) -> str:
+    width = max(len("segment"), *(len(s["name"]) for s in outcome.segments))
+    lines = [f"{'':>3}  {'segment':<{width}}  {'mL':>10}  {'s':>6}  method"]
+    for row in outcome.segments:
+        volume, seconds = f"{row['volume_ml']:.2f}", f"{row['seconds']:.2f}"
+        lines.append(f"{row['label']:>3}  {row['name']:<{width}}  {volume:>10}  {seconds:>6}  {row['method']}")
+        if "finetune" in row:
+            lines.append(f"{'':>5}{row['finetune']['reason']}")
+    for files in outcome.outputs.values():
+        lines += [f"wrote {f}" for f in (files.values() if isinstance(files, dict) else [files])]
+    return "\n".join(lines)

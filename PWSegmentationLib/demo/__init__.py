@@ -1,0 +1,1 @@
+"""`pwseg demo`: a real chest CT, six structures, one page to look at."""

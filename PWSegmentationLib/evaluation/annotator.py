@@ -1,0 +1,111 @@
+"""A simulated annotator: the sparse prompts a radiologist would place for a known structure.
+
+Deterministic for a given seed. Everything here is in voxel indices ``[i, j, k]`` of the mask, spacing in mm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from PWSegmentationLib.volume.grid import Region
+
+Mask: TypeAlias = NDArray[np.bool_]
+Voxels: TypeAlias = NDArray[np.int64]
+
+# Clicks outside fall into this shell around the structure, mm.
+_SHELL_MM = (4.0, 16.0)
+# Clicks inside keep this far from the border, mm, or this share of the structure's half thickness if less.
+_INTERIOR_MM, _INTERIOR_SHARE = 4.0, 0.35
+
+
+def centre(mask: Mask, spacing: Sequence[float] | NDArray[np.float64]) -> tuple[Voxels, NDArray[np.float64]]:
+    """The voxel furthest inside, and every voxel's distance to the border, mm (the array's faces are border)."""
+    distance = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    return np.array(np.unravel_index(distance.argmax(), mask.shape)), distance
+
+
+def points(mask: Mask, spacing: Sequence[float], inside: int, outside: int, seed: int = 0) -> tuple[Voxels, Voxels]:
+    """Clicks inside (the centre first, then spread over the interior) and outside, 4–16 mm from the border.
+
+    Returns two ``(n, 3)`` arrays of voxels; fewer than asked for where there is no room.
+    """
+    size = np.asarray(spacing, dtype=float)
+    middle, depth = centre(mask, size)
+    interior = np.argwhere(depth > min(_INTERIOR_SHARE * depth.max(), _INTERIOR_MM))
+    first = int(np.abs(interior - middle).sum(axis=1).argmin())
+    positive = interior[_spread(interior * size, inside, first)]
+    if not outside:
+        return positive, np.zeros((0, 3), int)
+    region = _grown(mask, np.ceil(20 / size).astype(int))
+    away = ndimage.distance_transform_edt(~mask[region.slices], sampling=size)
+    shell = np.argwhere((away > _SHELL_MM[0]) & (away < _SHELL_MM[1])) + region.start
+    # A subset is enough to spread a few clicks, and keeps large organs cheap.
+    shell = shell[np.random.default_rng(seed).permutation(len(shell))[:20000]]
+    return positive, shell[_spread(shell * size, outside, 0)] if len(shell) else np.zeros((0, 3), int)
+
+
+def box(mask: Mask, spacing: Sequence[float], margin_mm: float = 3.0) -> Region:
+    """A loose bounding box."""
+    return _grown(mask, np.ceil(margin_mm / np.asarray(spacing, dtype=float)).astype(int))
+
+
+def scribbles(mask: Mask, spacing: Sequence[float]) -> NDArray[np.uint8]:
+    """Strokes on the three slices through the centre: 1 half way inside, 2 a ring 6 mm outside, 0 elsewhere."""
+    size = np.asarray(spacing, dtype=float)
+    middle, _ = centre(mask, size)
+    strokes = np.zeros(mask.shape, np.uint8)
+    for axis in range(3):
+        where = tuple(int(middle[a]) if a == axis else slice(None) for a in range(3))
+        section, pixel = mask[where], np.delete(size, axis)
+        depth = ndimage.distance_transform_edt(section, sampling=pixel)
+        away = ndimage.distance_transform_edt(~section, sampling=pixel)
+        width = 1.5 * pixel.max()
+        painted = strokes[where]
+        painted[(away > 6) & (away < 6 + width)] = 2
+        painted[(depth > 0.5 * depth.max()) & (depth < 0.5 * depth.max() + width)] = 1
+    return strokes
+
+
+def next_click(prediction: Mask, mask: Mask, spacing: Sequence[float]) -> tuple[Voxels, bool] | None:
+    """The corrective click of the CVPR 2025 interactive challenge: the centre of the largest error.
+
+    Returns the voxel and whether it belongs to the structure; None where nothing is wrong.
+    """
+    errors, count = ndimage.label(prediction != mask)
+    if count == 0:
+        return None
+    largest = errors == 1 + int(ndimage.sum_labels(errors > 0, errors, range(1, count + 1)).argmax())
+    voxel, _ = centre(largest, spacing)
+    return voxel, bool(mask[tuple(voxel)])
+
+
+def dice(a: Mask, b: Mask) -> float:
+    """Twice the overlap over the sum of both; 1 if both are empty."""
+    total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
+    return 2.0 * int(np.count_nonzero(a & b)) / total if total else 1.0
+
+
+def _spread(positions: NDArray[np.float64], count: int, first: int) -> list[int]:
+    """Farthest-point sampling from ``first``: indices of ``count`` of ``positions`` ``(n, 3)``."""
+    chosen = [first]
+    distance = np.linalg.norm(positions - positions[first], axis=1)
+    while len(chosen) < min(count, len(positions)):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(positions - positions[chosen[-1]], axis=1))
+    return chosen
+
+
+def _grown(mask: Mask, voxels: Voxels) -> Region:
+    """The bounding box of ``mask``, grown by ``voxels`` per axis within the array."""
+    region = Region.around(mask)
+    assert region is not None, "an empty mask has no prompts"
+    grown = Region(
+        tuple(int(v) for v in np.subtract(region.start, voxels)),  # type: ignore[arg-type]
+        tuple(int(v) for v in np.add(region.stop, voxels)),  # type: ignore[arg-type]
+    )
+    return grown.intersection(Region.whole(mask.shape))

@@ -1,0 +1,108 @@
+"""How far an object reaches when nobody has said where it ends.
+
+From positive prompts alone, the object is taken to be the region around them whose border the image shows best. The
+candidates are nested: everything within a geodesic distance t of the prompts, which grows through even tissue first.
+Of these the one with the largest mean contrast across its border wins, as for maximally stable extremal regions
+(Matas et al., BMVC 2002) and the isolabel-contour contrast of region growing (Hojjatoleslami & Kittler, IEEE TMI 1998).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from .geodesic import geodesic_distances
+from .intensity import window
+from .smoothing import smooth
+from .threads import one_thread
+
+if TYPE_CHECKING:
+    import torch
+
+#: Candidate distances.
+_STEPS = 96
+#: Width of the window growth sees, in robust spreads of the seeds: wide, so that soft borders are not met too early.
+_WINDOW = 25.0
+#: Cost of one millimetre, against a full-range step of one: dear enough that the region stays compact.
+_LENGTH_WEIGHT = 0.01
+#: The smallest and the largest object looked for, as radii of a ball, mm.
+_RADIUS_MM = (1.5, 45.0)
+#: The background starts this far outside the border, as a share of the object's radius, and at least so many mm.
+_GAP_SHARE, _GAP_MM = 0.25, 2.0
+
+
+def implied_background(
+    image: np.ndarray, valid: np.ndarray, positive: np.ndarray, spacing: Sequence[float] | np.ndarray, device: str
+) -> np.ndarray | None:
+    """The shell of voxels (I, J, K) bool taken for background when only positive seeds are known.
+
+    None where the image shows no border within the largest object looked for.
+    """
+    found = likely_object(image, valid, positive, spacing, device)
+    if found is None:
+        return None
+    size = np.asarray(spacing, dtype=float)
+    radius = float((3.0 * np.count_nonzero(found) * np.prod(size) / (4.0 * math.pi)) ** (1 / 3))
+    gap = max(_GAP_MM, _GAP_SHARE * radius, float(size.min()))
+    away = ndimage.distance_transform_edt(~found, sampling=size)
+    # A shell is enough, and keeps what lies further out from counting as the object's surroundings.
+    return np.asarray((away > gap) & (away <= gap + max(3.0, 2.0 * float(size.max()))))
+
+
+def likely_object(
+    image: np.ndarray, valid: np.ndarray, positive: np.ndarray, spacing: Sequence[float] | np.ndarray, device: str
+) -> np.ndarray | None:
+    """The region (I, J, K) bool around positive seeds with the best border, None where there is none."""
+    import torch
+
+    size = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
+    values, usable, seeds = (torch.as_tensor(np.ascontiguousarray(a), device=device) for a in (image, valid, positive))
+    with torch.inference_mode(), one_thread():
+        smoothed = smooth(values, min(size), size)
+        view = window(smoothed, usable, seeds, width=_WINDOW)
+        starts = torch.where(seeds, 0.0, torch.inf)[None]
+        distance = geodesic_distances(view[None], starts, size, length_weight=_LENGTH_WEIGHT, rounds=4)[0]
+        distance = torch.where(usable, distance, torch.inf)
+        limit, radius = best_border(distance, smoothed, size)
+        if radius > 0.95 * _RADIUS_MM[1]:
+            return None
+        return np.asarray((distance <= limit).cpu().numpy())
+
+
+def best_border(distance: torch.Tensor, image: torch.Tensor, spacing: Sequence[float]) -> tuple[float, float]:
+    """The distance at which the image shows a border best, and the radius of a ball of the volume within, mm."""
+    import torch
+
+    voxel = math.prod(spacing)
+    volumes = [4.0 / 3.0 * math.pi * r**3 / voxel for r in _RADIUS_MM]
+    finite = torch.sort(distance[torch.isfinite(distance)]).values
+    # Candidates evenly spaced in the logarithm of the volume, from the smallest object to the largest.
+    # What fills more than half of the view has most of its border outside it.
+    largest = min(volumes[1], 0.5 * len(finite))
+    counts = torch.logspace(math.log10(max(volumes[0], 1.0)), math.log10(max(largest, 2.0)), _STEPS)
+    limits = torch.unique(finite[counts.clamp(max=len(finite) - 1).long()])
+    if len(limits) < 2:
+        return float(finite[-1]), _RADIUS_MM[0]
+    contrast = torch.zeros(len(limits) + 1, device=distance.device)
+    area = torch.zeros_like(contrast)
+    for axis in range(3):
+        count = distance.shape[axis] - 1
+        if count < 1:
+            continue
+        a, b = distance.narrow(axis, 0, count), distance.narrow(axis, 1, count)
+        difference = (image.narrow(axis, 0, count) - image.narrow(axis, 1, count)).abs().flatten()
+        # A face is on the border of every candidate t with min(a, b) <= t < max(a, b).
+        first = torch.searchsorted(limits, torch.minimum(a, b).flatten())
+        behind = torch.searchsorted(limits, torch.maximum(a, b).flatten())
+        face = voxel / spacing[axis]
+        for where, sign in ((first, face), (behind, -face)):
+            contrast += torch.bincount(where, difference * sign, len(contrast)).float()
+            area += torch.bincount(where, minlength=len(contrast)).float() * sign
+    mean = contrast.cumsum(0)[:-1] / area.cumsum(0)[:-1].clamp(min=1e-6)
+    inside = torch.searchsorted(finite, limits, right=True).float() * voxel
+    best = int(mean.argmax())
+    return float(limits[best]), float((3.0 * inside[best] / (4.0 * math.pi)) ** (1 / 3))

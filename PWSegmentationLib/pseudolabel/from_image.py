@@ -1,0 +1,385 @@
+"""The pseudo-label that looks at the image: several simple witnesses, one calibrated judgement.
+
+Witnesses, each a log-odds map per voxel:
+
+- two geodesic Voronoi maps, log(distance to background / distance to object), one per view of the image
+  (the range of intensities under the seeds, and a window around the object's own);
+- the smooth implicit surface through the seeds, which knows positions only;
+- the intensity's likelihood, learnt from the seeds and then, once, from the voxels the geodesic maps are sure of.
+
+Their weighted sum is the log-odds of the label. The weights are those of two logistic regressions over many
+structures and scanners, one for clicks and one for strokes, which leave no gaps between seeds and so make distances
+worth more; nothing is tuned per organ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from PWSegmentationLib.progress import Cancel, Progress, stop_if
+
+from .extent import implied_background
+from .geodesic import geodesic_distances
+from .intensity import equalised, likelihood_ratio, span, window
+from .interpolation import SEEDS_PER_SIGN, implicit_surface, representatives
+from .label import PseudoLabel
+from .smoothing import smooth
+from .threads import one_thread
+
+if TYPE_CHECKING:
+    import torch
+
+#: Cost of one millimetre, against a full-range step of one in a view.
+LENGTH_WEIGHT = 0.01
+#: Rounds of sweeps at most: three bring the median voxel within a percent of the exact distance.
+ROUNDS = 3
+#: A step of this size (in units of a full view) into or out of padding.
+_WALL = 10.0
+#: Semi-axes of the ellipsoid taken as inside when there is only a box, as a share of the box's half-width.
+_BOX_CORE = 0.35
+#: Seeds that hang together and would not fit into a ball of this diameter (mm) are a stroke, not a click.
+_CLICK_MM = 8.0
+#: Fall-off (mm, one standard deviation) of the confidence with the distance to the nearest prompt.
+_KNOWN_MM = 30.0
+
+#: Log-odds per unit of each witness (see the module's docstring), where the seeds are clicks.
+CLICK_WEIGHTS: dict[str, float] = {
+    "span": 0.75,
+    "window": 0.4,
+    "surface": 2.6,
+    "likelihood": 0.75,
+    "seed likelihood": 0.3,
+    "isolation outside": -8.0,
+    "isolation inside": 4.0,
+}
+#: The same where they are strokes.
+STROKE_WEIGHTS: dict[str, float] = {
+    "span": 2.0,
+    "window": 0.6,
+    "surface": 2.6,
+    "likelihood": 0.8,
+    "constant": 0.6,
+}
+#: Isolation of the background's seeds from which on they are clicks; 0 is strokes, in between is in between.
+_CLICKS_FROM = 0.2
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What all witnesses look at: tensors on the working grid, seeds with their stand-ins."""
+
+    image: torch.Tensor
+    valid: torch.Tensor
+    positive: torch.Tensor
+    negative: torch.Tensor
+    marked: torch.Tensor
+    spacing: tuple[float, float, float]
+    isolation: dict[str, float]
+    strokes: float
+    nearness: torch.Tensor
+    anchors: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def scale(self) -> float:
+        """Size of a working voxel, mm: the same for any orientation of the grid."""
+        return float(np.prod(self.spacing)) ** (1 / 3)
+
+
+def image_aware(
+    image: np.ndarray,
+    spacing: Sequence[float] | np.ndarray,
+    positive: np.ndarray,
+    negative: np.ndarray,
+    inside: np.ndarray | None = None,
+    *,
+    valid: np.ndarray | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> PseudoLabel:
+    """Probability and confidence per voxel from sparse seeds and the image.
+
+    Parameters
+    ----------
+    image
+        (I, J, K) float, any unit, finite: the region of interest on the working grid.
+    spacing
+        Voxel size per axis, mm.
+    positive, negative
+        (I, J, K) bool: voxels known to be inside and outside. Where both, inside wins.
+    inside
+        (I, J, K) bool: a box or any hard limit; outside it everything is background for certain.
+    valid
+        (I, J, K) bool: False marks padding, which is background and takes no part in any statistic.
+    device
+        Torch device.
+    seed
+        Nothing here is random; accepted so that all label methods are called alike.
+    progress
+        Called with the share of the work done, 0 to 1, and what is being done.
+    cancel
+        Asked between steps; `Cancelled` when it answers True.
+
+    Returns
+    -------
+    PseudoLabel
+        On the same grid. Seeds have their own label with confidence 1.
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ.
+    Cancelled
+        When ``cancel`` says so.
+    """
+    import torch
+
+    del seed
+    positive, negative, limit, usable = _masks(image, positive, negative, inside, valid)
+    if not positive.any() and inside is None:
+        return _settled(np.zeros(image.shape, np.float32), np.ones(image.shape, np.float32), positive, negative, limit)
+
+    def step(share: float) -> None:
+        stop_if(cancel)
+        if progress is not None:
+            progress(share, "labelling")
+
+    step(0.0)
+    with torch.inference_mode(), one_thread():
+        scene = _scene(image, spacing, positive, negative, limit, usable, torch.device(device))
+        logit, reach = _judgement(scene, step)
+        probability = torch.sigmoid(logit)
+        confidence = (2.0 * probability - 1.0).abs() * reach
+        result = _settled(probability.cpu().numpy(), confidence.cpu().numpy(), positive, negative, limit & usable)
+    step(1.0)
+    return result
+
+
+def _masks(
+    image: np.ndarray,
+    positive: np.ndarray,
+    negative: np.ndarray,
+    inside: np.ndarray | None,
+    valid: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Seeds, limit and usable voxels as bool arrays of the image's shape, free of contradictions."""
+    everywhere = np.ones(image.shape, dtype=bool)
+    limit = everywhere if inside is None else np.asarray(inside, dtype=bool)
+    usable = everywhere if valid is None else np.asarray(valid, dtype=bool)
+    positive, negative = np.asarray(positive, dtype=bool), np.asarray(negative, dtype=bool)
+    for array in (positive, negative, limit, usable):
+        if array.shape != image.shape:
+            raise ValueError(f"Seeds of shape {array.shape} on an image of shape {image.shape}.")
+    positive = positive & limit
+    if not usable.any():
+        usable = everywhere
+    return positive, negative & ~positive, limit, usable
+
+
+def _settled(
+    probability: np.ndarray,
+    confidence: np.ndarray,
+    positive: np.ndarray,
+    negative: np.ndarray,
+    possible: np.ndarray,
+) -> PseudoLabel:
+    """Put what is known for certain above what was inferred."""
+    probability = np.clip(np.nan_to_num(probability), 0.0, 1.0).astype(np.float32)
+    confidence = np.clip(np.nan_to_num(confidence), 0.0, 1.0).astype(np.float32)
+    for known, value in ((~possible, 0.0), (negative, 0.0), (positive, 1.0)):
+        probability[known] = value
+        confidence[known] = 1.0
+    return PseudoLabel(probability, confidence)
+
+
+def _shell(mask: np.ndarray) -> np.ndarray:
+    """The voxels of `mask` on its outer surface, the grid's faces included."""
+    from scipy import ndimage
+
+    return mask & ~ndimage.binary_erosion(mask, border_value=0)
+
+
+def _box_core(limit: np.ndarray) -> np.ndarray:
+    """An ellipsoid in the middle of the box: an object that fills most of its box is there."""
+    where = np.argwhere(limit)
+    low, high = where.min(0), where.max(0) + 1
+    half = np.maximum((high - low) / 2.0 * _BOX_CORE, 0.5)
+    grids = np.ogrid[tuple(slice(0, n) for n in limit.shape)]
+    radius = sum(((g + 0.5 - (a + b) / 2.0) / h) ** 2 for g, a, b, h in zip(grids, low, high, half, strict=True))
+    core = (radius <= 1.0) & limit
+    return core if core.any() else limit
+
+
+def _isolation(seeds: np.ndarray, others: np.ndarray, size: np.ndarray) -> float:
+    """How much of the distance to these seeds is only the gap between clicks, 0 (dense) to 1.
+
+    h / (h + r), with h the free gap from one click to the next, and r the distance to the seeds of the other
+    sign. A region goes on between its isolated clicks, so that the distance to the nearest click overstates the
+    distance to the region; strokes leave no gap. A click drawn as a small ball counts once, at its middle, which does
+    not depend on the grid it was drawn on.
+    """
+    from scipy import ndimage
+    from scipy.spatial import cKDTree
+
+    parts, count = ndimage.label(seeds, np.ones((3, 3, 3)))
+    voxels = np.bincount(parts.ravel())[1:]
+    click_voxels = 4.0 / 3.0 * np.pi * (0.5 * _CLICK_MM) ** 3 / float(np.prod(size))
+    if voxels[voxels > max(click_voxels, 27)].sum() > 0.5 * voxels.sum():
+        return 0.0
+    if count < 2:
+        return 0.5
+    middles = np.array(ndimage.center_of_mass(seeds, parts, range(1, count + 1))) * size
+    to_others = float(np.median(cKDTree(np.argwhere(others) * size).query(middles)[0]))
+    gap = max(0.0, float(np.median(cKDTree(middles).query(middles, k=2)[0][:, 1])) - 1.5 * _CLICK_MM)
+    return gap / max(gap + to_others, 1e-6)
+
+
+def _nearness(prompted: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """How far a prompt's knowledge reaches: 1 beside it, falling off with `_KNOWN_MM`; (I, J, K) float32."""
+    from scipy import ndimage
+
+    distance = ndimage.distance_transform_edt(~prompted, sampling=size)
+    return np.exp(-0.5 * (distance / _KNOWN_MM) ** 2).astype(np.float32)
+
+
+def _centred(image: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """The image around its median, which padding takes; a large offset must not eat the contrast."""
+    values = np.asarray(image, dtype=np.float32)
+    middle = np.float32(np.median(values[usable]))
+    return np.where(usable, values - middle, np.float32(0.0))
+
+
+def _scene(
+    image: np.ndarray,
+    spacing: Sequence[float] | np.ndarray,
+    positive: np.ndarray,
+    negative: np.ndarray,
+    limit: np.ndarray,
+    usable: np.ndarray,
+    device: torch.device,
+) -> _Scene:
+    """Bring everything to the device, with stand-ins for the kinds of seeds that are missing."""
+    import torch
+
+    size = np.asarray(spacing, dtype=float)
+    values = _centred(image, usable)
+    inner = positive if positive.any() else _box_core(limit)
+    # The border of what is looked at, or of the box, is background that nobody had to click.
+    border = _shell(limit) & ~inner
+    lone = limit.all() and not negative.any()
+    implied = implied_background(values, usable, positive, size, str(device)) if lone else None
+    if implied is not None:
+        border = implied & ~inner
+    outer = negative | border
+    # Thinned on its own, so that the large border does not crowd out the clicks.
+    anchors = [
+        representatives(np.argwhere(seeds) * size, count)
+        for seeds, count in (
+            (inner, SEEDS_PER_SIGN),
+            (negative, SEEDS_PER_SIGN),
+            (border, SEEDS_PER_SIGN // 2),
+        )
+    ]
+    isolation, strokes = {"isolation outside": 0.0, "isolation inside": 0.0}, 0.0
+    if positive.any() and negative.any() and limit.all():
+        isolation["isolation outside"] = _isolation(negative, positive, size)
+        isolation["isolation inside"] = _isolation(positive, negative, size)
+        strokes = max(0.0, 1.0 - isolation["isolation outside"] / _CLICKS_FROM)
+    elif lone and implied is None:
+        # Positives alone: the border of what is looked at is not where the object's surroundings begin.
+        isolation["isolation outside"] = 0.5
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(np.ascontiguousarray(array), device=device)
+
+    return _Scene(
+        tensor(values),
+        tensor(usable),
+        tensor(inner),
+        tensor(outer),
+        tensor(positive | negative if positive.any() and negative.any() else inner | outer),
+        (float(size[0]), float(size[1]), float(size[2])),
+        isolation,
+        strokes,
+        tensor(_nearness(positive | negative | inner, size)),
+        (anchors[0], np.concatenate(anchors[1:])),
+    )
+
+
+def _log_ratio(distance: torch.Tensor) -> torch.Tensor:
+    """log(distance to background / distance to object), bounded."""
+    import torch
+
+    floor = 1e-3
+    return torch.log((distance[1] + floor) / (distance[0] + floor)).clamp(-6.0, 6.0)
+
+
+def witnesses(scene: _Scene, step: Callable[[float], None]) -> dict[str, torch.Tensor]:
+    """The log-odds maps that are weighed against each other, by name (the keys of the weights)."""
+    import torch
+
+    size = scene.spacing
+    starts = torch.full((2, *scene.image.shape), torch.inf, device=scene.image.device)
+    starts[0][scene.positive] = 0.0
+    starts[1][scene.negative] = 0.0
+    wall = torch.where(scene.valid, 0.0, _WALL)
+    maps: dict[str, torch.Tensor] = {}
+
+    def voronoi(*channels: torch.Tensor) -> torch.Tensor:
+        stack = torch.stack([*channels, wall])
+        return _log_ratio(geodesic_distances(stack, starts, size, length_weight=LENGTH_WEIGHT, rounds=ROUNDS))
+
+    maps["span"] = voronoi(span(scene.image, scene.marked))
+    step(0.35)
+    maps["window"] = voronoi(window(scene.image, scene.valid, scene.positive))
+    step(0.65)
+    maps["surface"] = implicit_surface(scene.anchors[0], scene.anchors[1], scene.image.shape, size, scene.image.device)
+    step(0.8)
+    usable = scene.valid.float()
+    flat = equalised(scene.image, scene.valid)
+    near = [smooth(seeds.float(), max(2.0, scene.scale), size) * usable for seeds in (scene.positive, scene.negative)]
+    maps["seed likelihood"] = likelihood_ratio([flat], near[0], near[1], bins=64, width=3.0)
+    sure = torch.sigmoid(maps["span"] + maps["window"])
+    maps["likelihood"] = _texture_likelihood(scene, flat, sure**2 * usable, (1.0 - sure) ** 2 * usable)
+    step(0.9)
+    return maps
+
+
+def _texture_likelihood(scene: _Scene, flat: torch.Tensor, inside: torch.Tensor, outside: torch.Tensor) -> torch.Tensor:
+    """Likelihood of intensity at several scales, from the voxels the geodesic maps are sure of.
+
+    This is self-training, a single round: a second one would only repeat the first one's errors.
+    """
+    import torch
+
+    scale = scene.scale
+    fine, coarse = (equalised(smooth(scene.image, width * scale, scene.spacing), scene.valid) for width in (1.0, 2.5))
+    mean = smooth(scene.image, 2.0 * scale, scene.spacing)
+    spread = (smooth(scene.image**2, 2.0 * scale, scene.spacing) - mean**2).clamp(min=0.0).sqrt()
+    rough = equalised(spread, scene.valid)
+    pairs = ((flat, fine), (fine, coarse), (fine, rough))
+    return torch.stack([likelihood_ratio(pair, inside, outside, bins=32, width=1.0) for pair in pairs]).mean(0)
+
+
+def _judgement(scene: _Scene, step: Callable[[float], None]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-odds of the label, and how far the witnesses agree (0 to 1)."""
+    import torch
+
+    maps = witnesses(scene, step)
+
+    def weight(name: str) -> float:
+        share = scene.strokes
+        return share * STROKE_WEIGHTS.get(name, 0.0) + (1.0 - share) * CLICK_WEIGHTS.get(name, 0.0)
+
+    shift = weight("constant") + sum(weight(name) * value for name, value in scene.isolation.items())
+    logit = torch.full_like(scene.image, shift)
+    for name, values in maps.items():
+        logit = logit + weight(name) * values
+    votes = torch.stack([torch.sign(maps[name]) for name in ("span", "window", "surface", "likelihood")])
+    agreement = (votes.mean(0) * torch.sign(logit)).clamp(min=0.0)
+    return logit, agreement * scene.nearness

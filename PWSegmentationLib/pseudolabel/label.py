@@ -1,0 +1,28 @@
+"""What a pseudo-label is: a probability and how far it can be trusted, per voxel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """A dense label made from sparse prompts.
+
+    Attributes
+    ----------
+    probability
+        (I, J, K) float32 in [0, 1]: probability of belonging to the segment; the mask is p >= 0.5.
+    confidence
+        (I, J, K) float32 in [0, 1]: how far the probability can be trusted; 0 where nothing is known.
+    """
+
+    probability: np.ndarray
+    confidence: np.ndarray
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(I, J, K) bool: the voxels more likely inside than outside."""
+        return self.probability >= 0.5

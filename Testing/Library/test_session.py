@@ -1,0 +1,289 @@
+"""What a front end relies on: prompts in, segments out, undo, locks, competition, determinism."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from PWSegmentationLib import Cancelled, InputError, PromptSet, Session
+from Testing.Library.conftest import bright_ellipsoid, dice
+
+AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
+
+
+@pytest.fixture
+def two_lesions():
+    """Two bright lesions, 35 mm apart, and a session on them."""
+    image = np.random.default_rng(0).normal(20, 4, (60, 40, 30)).astype(np.float32)
+    masks = {}
+    for name, center in (("left", (18, 20, 15)), ("right", (42, 20, 15))):
+        away = np.linalg.norm((np.moveaxis(np.indices(image.shape), 0, -1) - center) * [1.5, 1.5, 2.0], axis=-1)
+        image += 80 * np.clip(9 - away, 0, 1)
+        masks[name] = away < 8.5
+    session = Session("cpu")
+    session.set_image(image, AFFINE)
+    return session, masks
+
+
+LEFT, RIGHT = (27.0, 30.0, 30.0), (63.0, 30.0, 30.0)
+
+
+def prompt_both(session: Session) -> None:
+    session.add_point("left", LEFT)
+    session.add_point("left", (45.0, 30.0, 30.0), positive=False)
+    session.add_point("right", RIGHT)
+    session.add_point("right", (45.0, 31.5, 30.0), positive=False)
+
+
+def test_a_few_clicks_give_the_lesion(two_lesions):
+    session, masks = two_lesions
+    prompt_both(session)
+    left, right = session.predict("left"), session.predict("right")
+    assert dice(left.mask, masks["left"]) > 0.8
+    assert dice(right.mask, masks["right"]) > 0.8
+    assert left.mask.shape == left.probability.shape == left.uncertainty.shape == (60, 40, 30)
+    assert left.volume_ml == pytest.approx(left.mask.sum() * 4.5 / 1000)
+    np.testing.assert_array_equal(left.mask, (left.probability >= 0.5) & left.mask)
+    assert left.uncertainty.min() >= 0 and left.uncertainty.max() <= 1
+
+
+def test_every_prompt_is_obeyed(two_lesions):
+    session, _ = two_lesions
+    session.add_point("a", LEFT)
+    session.add_point("a", (30.0, 30.0, 30.0), positive=False)
+    session.add_scribble("a", [(45, 15, 20), (48, 18, 20)], 1.5)
+    mask = session.predict().mask
+    assert mask[18, 20, 15] and not mask[20, 20, 15] and mask[30, 10, 10] and mask[32, 12, 10]
+
+
+def test_one_click_alone_never_takes_the_whole_volume(lesion):
+    image, mask, affine, center = lesion
+    session = Session("cpu")
+    session.set_image(image, affine)
+    session.add_point("lesion", center)
+    found = session.predict().mask
+    assert found[32, 32, 32]
+    assert 0.2 * mask.sum() < found.sum() < 4 * mask.sum()
+
+
+def test_the_last_prompted_segment_is_answered(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    assert session.predict().segment == "right"
+    session.add_point("left", (27.0, 33.0, 30.0))
+    assert session.predict().segment == "left"
+    assert session.segments == ("left", "right")
+
+
+def test_undo_and_redo_take_prompts_and_masks_together(two_lesions):
+    session, _ = two_lesions
+    session.add_point("left", LEFT)
+    first = session.predict()
+    session.add_point("left", (33.0, 30.0, 30.0), positive=False)
+    second = session.predict()
+    assert (first.mask != second.mask).any()
+    assert session.undo()
+    np.testing.assert_array_equal(session.predict().mask, first.mask)
+    assert session.redo()
+    np.testing.assert_array_equal(session.predict().mask, second.mask)
+    assert not session.redo()
+    assert session.undo() and session.undo() and not session.undo()
+    with pytest.raises(InputError, match="no prompts"):
+        session.predict()
+
+
+def test_changed_holds_exactly_what_changed(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    before = session.labelmap() * 0
+    for step in (lambda: None, lambda: session.add_point("left", (30.0, 36.0, 30.0)), session.undo, session.redo):
+        step()
+        changed = session.predict("left").changed
+        after = session.labelmap()
+        different = np.argwhere(before != after)
+        if changed is None:
+            assert len(different) == 0
+        else:
+            assert changed.start == tuple(different.min(axis=0))
+            assert changed.stop == tuple(different.max(axis=0) + 1)
+        before = after
+    assert session.predict("left").changed is None
+
+
+def test_segments_do_not_overlap_unless_asked_to(two_lesions):
+    session, _ = two_lesions
+    for other in (Session("cpu"), Session("cpu", allow_overlap=True)):
+        other.set_volume(session.volume)
+        other.add_box("a", (33, 30, 30), (30, 30, 30))
+        other.add_box("b", (24, 30, 30), (30, 30, 30))
+        both = other.predict("a").mask & other.predict("b").mask
+        assert both.any() == other.allow_overlap
+
+
+def test_the_order_of_predictions_does_not_matter(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    session.predict("left")
+    again = Session("cpu")
+    again.set_volume(session.volume)
+    again.prompts = session.prompts
+    np.testing.assert_array_equal(again.labelmap(), session.labelmap())
+
+
+def test_a_locked_segment_never_changes(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    left = session.predict("left").mask
+    session.lock("left")
+    for refused in (
+        lambda: session.add_point("left", (20.0, 20.0, 20.0)),
+        lambda: session.remove_segment("left"),
+        lambda: session.clear("left"),
+        lambda: setattr(session, "prompts", PromptSet()),
+    ):
+        with pytest.raises(InputError, match="locked"):
+            refused()
+    session.add_box("right", (40, 30, 30), (60, 30, 30))
+    right = session.predict("right").mask
+    np.testing.assert_array_equal(session.predict("left").mask, left)
+    assert not (left & right).any()
+    session.lock("left", False)
+    session.add_point("left", (27.0, 36.0, 30.0))
+
+
+def test_a_prompt_far_away_changes_nothing_here(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    left = session.predict("left")
+    session.add_point("right", (80.0, 50.0, 50.0), positive=False)
+    session.predict("right")
+    assert session.predict("left").region_mask is left.region_mask, "it was not even computed again"
+
+
+def test_removing_and_clearing(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    session.predict()
+    session.clear("left")
+    assert session.segments == ("left", "right") and not (session.labelmap() == 1).any()
+    session.remove_segment("left")
+    assert session.segments == ("right",)
+    session.undo()
+    session.undo()
+    assert (session.labelmap() == 1).any()
+
+
+def test_renaming_keeps_everything(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    before = session.labelmap()
+    session.rename_segment("left", "metastasis")
+    assert session.segments == ("metastasis", "right")
+    np.testing.assert_array_equal(session.labelmap(), before)
+
+
+def test_a_single_prompt_can_be_taken_back(two_lesions):
+    session, _ = two_lesions
+    session.add_point("left", LEFT)
+    first = session.predict().mask
+    session.add_point("left", (33.0, 30.0, 30.0), positive=False)
+    session.add_point("left", (27.0, 36.0, 30.0))
+    for point in session.prompts["left"].points[1:]:
+        session.remove_prompt("left", point)
+    np.testing.assert_array_equal(session.predict().mask, first)
+
+
+def test_the_same_seed_gives_the_same_mask_twice(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    expected = session.predict("left")
+    again = Session("cpu", seed=0)
+    again.set_image(session.volume.array.copy(), AFFINE)
+    again.prompts = session.prompts
+    np.testing.assert_array_equal(again.predict("left").mask, expected.mask)
+    np.testing.assert_array_equal(again.predict("left").probability, expected.probability)
+
+
+@pytest.mark.parametrize(
+    ("act", "sentence"),
+    [
+        (lambda s: s.predict(), "no prompts"),
+        (lambda s: s.predict("nobody"), "no segment 'nobody'"),
+        (lambda s: s.add_point("a", (1e4, 0, 0)), "outside the volume"),
+        (lambda s: s.add_point("a", (np.nan, 0, 0)), "finite"),
+        (lambda s: (s.add_point("a", LEFT), s.add_point("a", LEFT)), "same point twice"),
+        (lambda s: (s.add_point("a", LEFT), s.add_point("a", LEFT, False)), "positive and a negative"),
+        (lambda s: (s.add_point("a", LEFT, False), s.predict()), "only negative"),
+        (lambda s: (s.add_point("a", LEFT), s.add_point("b", LEFT)), "both 'a' and 'b'"),
+        (lambda s: s.add_strokes("a", np.ones((2, 2, 2))), "give the labelmap's own affine"),
+        (lambda s: s.finetune(0), "positive seconds"),
+        (lambda s: s.finetune(5), "nothing to fine-tune"),
+    ],
+)
+def test_a_wrong_step_is_refused_and_nothing_is_lost(two_lesions, act, sentence):
+    session, _ = two_lesions
+    session.add_point("kept", RIGHT)
+    session.lock("kept")
+    kept = session.prompts["kept"]
+    if "no prompts" in sentence:
+        session.set_volume(session.volume)
+    with pytest.raises(InputError, match=sentence):
+        act(session)
+    assert "no prompts" in sentence or session.prompts["kept"] == kept
+
+
+def test_without_an_image_the_sentence_says_so():
+    with pytest.raises(InputError, match="no image yet"):
+        Session("cpu").add_point("a", (0, 0, 0))
+
+
+def test_an_unknown_device_is_refused_with_a_sentence(two_lesions):
+    session, _ = two_lesions
+    other = Session("cuda:99")
+    other.set_volume(session.volume)
+    other.add_point("a", LEFT)
+    with pytest.raises(InputError, match="cuda:99"):
+        other.predict()
+
+
+def test_cancel_leaves_everything_as_it_was(two_lesions):
+    session, _ = two_lesions
+    session.add_point("left", LEFT)
+    before = session.predict().mask
+    session.add_point("left", (33.0, 30.0, 30.0), positive=False)
+    with pytest.raises(Cancelled):
+        session.predict(cancel=lambda: True)
+    session.undo()
+    np.testing.assert_array_equal(session.predict().mask, before)
+
+
+def test_progress_goes_from_nothing_to_all(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    seen: list[float] = []
+    session.predict(progress=lambda done, what: seen.append(done))
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1.0)
+
+
+def test_strokes_are_prompts_too(two_lesions):
+    session, masks = two_lesions
+    strokes = np.zeros((60, 40, 30), np.uint8)
+    strokes[16:21, 20, 15], strokes[30, 10:30, 15] = 1, 2
+    session.add_strokes("left", strokes)
+    mask = session.predict().mask
+    assert mask[16:21, 20, 15].all() and not mask[30, 10:30, 15].any()
+    assert dice(mask, masks["left"]) > 0.7
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float64])
+def test_any_real_type_will_do(dtype):
+    affine = np.diag([0.5, 0.5, 10, 1.0])
+    image, mask, center = bright_ellipsoid((80, 80, 12), affine, (15, 15, 35))
+    session = Session("cpu")
+    session.set_image(np.clip(image, 0, 255).astype(dtype), affine)
+    session.add_point("a", center)
+    session.add_point("a", center + [10, 0, 0])
+    session.add_point("a", center + [18.2, 0, 0], positive=False)
+    session.add_point("a", center - [18.2, 0, 0], positive=False)
+    assert dice(session.predict().mask, mask) > 0.6
