@@ -265,7 +265,7 @@ class TestImageAware:
 
     def test_corrections_help(self):
         image, organ = scene(noise=20.0)
-        positive, negative = clicks(organ, ONE, (1, 2))
+        positive, negative = clicks(organ, ONE, (2, 3))
         scores = []
         for _ in range(5):
             mask = image_aware(image, ONE, positive, negative).mask
@@ -276,7 +276,7 @@ class TestImageAware:
             error = parts == 1 + int(np.argmax(ndimage.sum_labels(parts > 0, parts, range(1, count + 1))))
             voxel = np.unravel_index(ndimage.distance_transform_edt(error).argmax(), error.shape)
             (positive if organ[voxel] else negative)[voxel] = True
-        assert scores[-1] > scores[0] and scores[-1] > 0.85
+        assert scores[-1] > scores[0] + 0.02 and scores[-1] > 0.95
 
     def test_can_be_cancelled_and_tells_how_far_it_is(self):
         image, organ = scene()
