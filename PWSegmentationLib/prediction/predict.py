@@ -107,6 +107,7 @@ def pseudo_label(
         seeds.positive,
         seeds.negative,
         seeds.inside,
+        claimed=seeds.claimed,
         valid=view.valid,
         device=device,
         seed=seed,

@@ -21,12 +21,14 @@ POINT_RADIUS_MM = 2.0
 class Seeds:
     """Boolean arrays ``[i, j, k]`` on one grid; no voxel is both positive and negative.
 
-    ``inside`` is None without a box, else false where the segment may not be.
+    ``inside`` is None without a box, else false where the segment may not be. ``claimed`` is the part of ``negative``
+    that nobody said about this segment: other segments claim it.
     """
 
     positive: NDArray[np.bool_]
     negative: NDArray[np.bool_]
     inside: NDArray[np.bool_] | None = None
+    claimed: NDArray[np.bool_] | None = None
 
 
 def draw(
@@ -44,9 +46,9 @@ def draw(
     """
     label = np.zeros(grid.shape, np.uint8)
     for other in others:
-        _draw_one(label, grid, other, point_radius, positive_as=2, negative_as=0)
+        _draw_one(label, grid, other, point_radius, positive_as=3, negative_as=0)
     _draw_one(label, grid, segment, point_radius, positive_as=1, negative_as=2)
-    return Seeds(label == 1, label == 2, _inside(segment.boxes, grid))
+    return Seeds(label == 1, label >= 2, _inside(segment.boxes, grid), label == 3)
 
 
 def _draw_one(
@@ -118,7 +120,7 @@ def _draw_points(
         distance, nearest = tree.query(grid.to_world(voxels), distance_upper_bound=radius)
         near = np.isfinite(distance)
         label[tuple(voxels[near].T)] = values[nearest[near]]
-    for value in (2, 1):
+    for value in (3, 2, 1):
         _mark(label, grid, positions[values == value], value)
 
 

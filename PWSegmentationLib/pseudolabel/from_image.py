@@ -96,6 +96,7 @@ def image_aware(
     negative: np.ndarray,
     inside: np.ndarray | None = None,
     *,
+    claimed: np.ndarray | None = None,
     valid: np.ndarray | None = None,
     device: str = "cpu",
     seed: int = 0,
@@ -114,6 +115,9 @@ def image_aware(
         (I, J, K) bool: voxels known to be inside and outside. Where both, inside wins.
     inside
         (I, J, K) bool: a box or any hard limit; outside it everything is background for certain.
+    claimed
+        (I, J, K) bool: negative seeds that other segments' prompts imply. They are background all the same, but how
+        densely they lie says nothing about how densely this object's surroundings were prompted.
     valid
         (I, J, K) bool: False marks padding, which is background and takes no part in any statistic.
     device
@@ -151,7 +155,7 @@ def image_aware(
 
     step(0.0)
     with torch.inference_mode(), one_thread():
-        scene = _scene(image, spacing, positive, negative, limit, usable, torch.device(device))
+        scene = _scene(image, spacing, positive, negative, limit, usable, torch.device(device), claimed)
         logit, reach = _judgement(scene, step)
         probability = torch.sigmoid(logit)
         confidence = (2.0 * probability - 1.0).abs() * reach
@@ -262,6 +266,7 @@ def _scene(
     limit: np.ndarray,
     usable: np.ndarray,
     device: torch.device,
+    claimed: np.ndarray | None = None,
 ) -> _Scene:
     """Bring everything to the device, with stand-ins for the kinds of seeds that are missing."""
     import torch
@@ -287,7 +292,8 @@ def _scene(
     ]
     isolation, strokes = {"isolation outside": 0.0, "isolation inside": 0.0}, 0.0
     if positive.any() and negative.any() and limit.all():
-        isolation["isolation outside"] = _isolation(negative, positive, size)
+        own = negative if claimed is None else negative & ~claimed
+        isolation["isolation outside"] = _isolation(own if own.any() else negative, positive, size)
         isolation["isolation inside"] = _isolation(positive, negative, size)
         strokes = max(0.0, 1.0 - isolation["isolation outside"] / _CLICKS_FROM)
     elif lone and implied is None:
