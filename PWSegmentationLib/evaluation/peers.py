@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# The margin around the seeds that Grow from seeds works in, voxels: what Slicer's effect uses by default and, on the
-# development cases, what gives it its best mean Dice.
+# The margin around the seeds that Grow from seeds works in, voxels: of 5, 10 and 20 the one with which it does best on
+# the development cases.
 MARGIN_VOXELS = 5
 
 
