@@ -30,10 +30,11 @@ class Prediction:
         bool ``[i, j, k]`` over ``region``. Where segments may not overlap, voxels that belong to another one are
         false here although the probability may be above one half.
     region_probability, region_uncertainty
-        float16 over ``region``, in [0, 1]. Uncertainty is the entropy of the (mean) probability, in bits, raised
-        where nothing is known: 0 certain, 1 a coin toss.
+        float16 over ``region``, in [0, 1]. Uncertainty is the entropy of the (mean) probability, in bits:
+        0 certain, 1 a coin toss.
     changed
-        Bounding box of every voxel, of any segment, that differs from what the session said before; None if none.
+        Bounding box of every voxel whose membership in any segment differs from what the session's last `predict`
+        said; None if none does. It is about masks: probabilities may have changed elsewhere in ``region``, too.
     method
         What produced it, for people: "image-aware label", "image-aware label + fine-tuned network", ...
     seconds

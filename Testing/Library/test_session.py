@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
@@ -287,3 +290,30 @@ def test_any_real_type_will_do(dtype):
     session.add_point("a", center + [18.2, 0, 0], positive=False)
     session.add_point("a", center - [18.2, 0, 0], positive=False)
     assert dice(session.predict().mask, mask) > 0.6
+
+
+def test_fine_tuning_says_whether_it_is_used_and_one_undo_takes_it_back(two_lesions):
+    session, masks = two_lesions
+    prompt_both(session)
+    before = session.predict("left").mask
+    seen: list[float] = []
+    reports = session.finetune(3, progress=lambda done, what: seen.append(done), segments=["left"])
+    assert list(reports) == ["left"]
+    assert reports["left"].reason
+    assert reports["left"].steps > 0
+    after = session.predict("left")
+    assert ("network" in after.method) == reports["left"].accepted
+    assert dice(after.mask, masks["left"]) > 0.8
+    assert seen == sorted(seen)
+    assert session.undo()
+    np.testing.assert_array_equal(session.predict("left").mask, before)
+
+
+def test_cancelling_a_fine_tune_ends_it_soon(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    started = time.monotonic()
+    with suppress(Cancelled):
+        session.finetune(60, cancel=lambda: time.monotonic() - started > 1)
+    assert time.monotonic() - started < 30
+    assert session.predict("left").mask.any()
