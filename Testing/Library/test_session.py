@@ -317,3 +317,31 @@ def test_cancelling_a_fine_tune_ends_it_soon(two_lesions):
         session.finetune(60, cancel=lambda: time.monotonic() - started > 1)
     assert time.monotonic() - started < 30
     assert session.predict("left").mask.any()
+
+
+NOISE = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
+HOLES = np.where(np.arange(40)[:, None, None] % 2, NOISE, np.inf)
+PADDED = np.where(np.arange(40)[:, None, None] < 10, -2048, NOISE * 30).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    ("image", "point"),
+    [
+        (NOISE[:, :, :1], (20, 20, 0)),
+        (np.zeros((40, 40, 40)), (20, 20, 20)),
+        (np.full((40, 40, 40), np.nan), (20, 20, 20)),
+        (HOLES, (20, 20, 20)),
+        (PADDED, (3, 20, 20)),
+        (NOISE[:2, :3, :2], (1, 1, 1)),
+    ],
+    ids=["one slice", "constant", "all NaN", "infinities", "a click in padding", "a dozen voxels"],
+)
+@pytest.mark.filterwarnings("error")
+def test_strange_images_give_something_small_and_finite(image, point):
+    session = Session("cpu")
+    session.set_image(image, np.eye(4))
+    session.add_point("a", point)
+    found = session.predict()
+    assert found.mask[point]
+    assert np.isfinite(found.probability).all()
+    assert found.mask.sum() < 2000
