@@ -7,9 +7,9 @@ Witnesses, each a log-odds map per voxel:
 - the smooth implicit surface through the seeds, which knows positions only;
 - the intensity's likelihood, learnt from the seeds and then, once, from the voxels the geodesic maps are sure of.
 
-Their weighted sum is the log-odds of the label. The weights are those of two logistic regressions over many
-structures and scanners, one for clicks and one for strokes, which leave no gaps between seeds and so make distances
-worth more; nothing is tuned per organ.
+Their weighted sum is the log-odds of the label. The weights come from logistic regressions over many structures and
+scanners, adjusted for Dice on the development cases; there is one set for clicks and one for strokes, which leave no
+gaps between seeds and so make distances worth more. Nothing is tuned per organ.
 """
 
 from __future__ import annotations
