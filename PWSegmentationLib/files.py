@@ -1,11 +1,15 @@
-"""Replacing files so that a crash, a full disk or a Cancel never leaves half of one."""
+"""Reading JSON with a sentence for what is wrong; replacing files whole, so that nothing ever leaves half of one."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from PWSegmentationLib.errors import InputError
 
 
 @contextmanager
@@ -22,3 +26,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary = Path(folder) / f"writing{ending}"
         yield temporary
         temporary.replace(path)
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The JSON document in ``path``; an `InputError` that calls it ``what`` ("prompts") if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Cannot read the {what} {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON: {error}.") from error

@@ -212,8 +212,7 @@ def _finetune(session: Session, args: argparse.Namespace) -> Mapping[str, Any]:
 
 def _predict(session: Session, args: argparse.Namespace) -> dict[str, Prediction]:
     with progress_bar("segmenting", quiet=args.quiet) as progress:
-        session.predict(progress=progress)
-        return session.predictions()
+        return session.predictions(progress=progress)
 
 
 def _write(predictions: Mapping[str, Prediction], volume: Volume, args: argparse.Namespace) -> dict[str, Any]:

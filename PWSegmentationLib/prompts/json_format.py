@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.files import replacing
+from PWSegmentationLib.files import read_json, replacing
 from PWSegmentationLib.prompts.prompts import (
     IDENTITY,
     Box,
@@ -50,12 +50,7 @@ def read_prompts(path: str | Path) -> PromptSet:
         With one sentence that names the file and what is wrong in it.
     """
     path = Path(path)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Cannot read the prompts {path}: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}.") from error
+    document = read_json(path, "prompts")
     try:
         return prompts_from_dict(document, folder=path.parent)
     except InputError as error:

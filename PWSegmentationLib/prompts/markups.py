@@ -6,7 +6,6 @@ or RAS; they arrive as RAS.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.files import read_json
 from PWSegmentationLib.prompts.prompts import Box, Point, Prompt, Scribble
 from PWSegmentationLib.volume.grid import RAS_TO_LPS
 
@@ -49,12 +49,7 @@ def read_markups(path: str | Path, *, radius: float = DEFAULT_RADIUS_MM, positiv
         plane), or a box is to be negative.
     """
     path = Path(path)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Cannot read the markups {path}: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}.") from error
+    document = read_json(path, "markups")
     markups = document.get("markups") if isinstance(document, dict) else None
     if not isinstance(markups, list):
         raise InputError(f'{path} is no Slicer markups file: it has no list "markups".')
