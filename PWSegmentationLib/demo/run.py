@@ -83,7 +83,7 @@ def run_case(
     _check_installed()
     from PWSegmentationLib.demo.figures import Scene, overview_figure, segment_figure
     from PWSegmentationLib.demo.page import averages, write_page
-    from PWSegmentationLib.evaluation.benchmark import provenance
+    from PWSegmentationLib.evaluation.provenance import provenance
     from PWSegmentationLib.segments.colors import color
 
     clock = _Clock(progress)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -17,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from PWSegmentationLib import __version__
 from PWSegmentationLib.evaluation import annotator
 from PWSegmentationLib.evaluation.peers import MARGIN_VOXELS, grow_from_seeds
+from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import replacing
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts, Strokes
 from PWSegmentationLib.prompts.seeds import draw
@@ -168,25 +164,6 @@ def write(results: Sequence[Result], path: str | Path) -> None:
     document = {"made by": provenance(), "summary": summary(results), "results": [asdict(r) for r in results]}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
-def provenance() -> dict[str, Any]:
-    """Machine, versions and commit, for a figure that others can judge."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    ).stdout.strip()
-    packages = ("numpy", "scipy", "torch", "monai")
-    return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "PWSegmentationLib": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "commit": commit or "not in a repository",
-    }
 
 
 def _mean_dice(results: Sequence[Result]) -> float:
