@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.demo.case import DemoCase
-from PWSegmentationLib.evaluation.annotator import dice
-from PWSegmentationLib.evaluation.benchmark import seed_region
-from PWSegmentationLib.evaluation.peers import grow_from_seeds
+from PWSegmentationLib.evaluation.metrics import dice
+from PWSegmentationLib.evaluation.peers import grow_from_seeds, seed_region
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import draw

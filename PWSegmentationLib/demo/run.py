@@ -81,8 +81,9 @@ def run_case(
         If a package that the page needs is not installed, or the case's prompts cannot be used.
     """
     _check_installed()
-    from PWSegmentationLib.demo.figures import Scene, overview_figure, segment_figure
+    from PWSegmentationLib.demo.figures import overview_figure, segment_figure
     from PWSegmentationLib.demo.page import averages, write_page
+    from PWSegmentationLib.drawing.slices import Scene
     from PWSegmentationLib.evaluation.provenance import provenance
     from PWSegmentationLib.segments.colors import color
 

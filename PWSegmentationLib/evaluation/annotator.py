@@ -1,6 +1,7 @@
 """A simulated annotator: the sparse prompts a radiologist would place for a known structure.
 
 Deterministic for a given seed. Everything here is in voxel indices ``[i, j, k]`` of the mask, spacing in mm.
+Which prompts are placed when, and what becomes of them in patient space, is in `evaluation.protocols`.
 """
 
 from __future__ import annotations
@@ -84,10 +85,11 @@ def next_click(prediction: Mask, mask: Mask, spacing: Sequence[float]) -> tuple[
     return voxel, bool(mask[tuple(voxel)])
 
 
-def dice(a: Mask, b: Mask) -> float:
-    """Twice the overlap over the sum of both; 1 if both are empty."""
-    total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
-    return 2.0 * int(np.count_nonzero(a & b)) / total if total else 1.0
+def jitter(count: int, radius_mm: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How far a hand misses: ``(count, 3)`` mm, uniform in a ball of ``radius_mm``."""
+    direction = rng.normal(size=(count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    return np.asarray(direction * radius_mm * rng.random((count, 1)) ** (1 / 3))
 
 
 def _spread(positions: NDArray[np.float64], count: int, first: int) -> list[int]:
@@ -104,8 +106,4 @@ def _grown(mask: Mask, voxels: Voxels) -> Region:
     """The bounding box of ``mask``, grown by ``voxels`` per axis within the array."""
     region = Region.around(mask)
     assert region is not None, "an empty mask has no prompts"
-    grown = Region(
-        tuple(int(v) for v in np.subtract(region.start, voxels)),  # type: ignore[arg-type]
-        tuple(int(v) for v in np.add(region.stop, voxels)),  # type: ignore[arg-type]
-    )
-    return grown.intersection(Region.whole(mask.shape))
+    return region.grown(voxels).intersection(Region.whole(mask.shape))

@@ -1,174 +1,184 @@
-"""Accuracy and time beside Grow from seeds: the same prompts, the same process, one table."""
+"""Every structure, every way of prompting, every method: the same prompts, the same process."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from statistics import mean, median
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.evaluation.cases import Case, CaseFiles
+from PWSegmentationLib.evaluation.methods import Method
+from PWSegmentationLib.evaluation.metrics import Answer, Reference, calibration, overlap
+from PWSegmentationLib.evaluation.pictures import picture_name, write_picture
+from PWSegmentationLib.evaluation.protocols import Protocol, SimulatedAnnotator
+from PWSegmentationLib.evaluation.results import Failure, Result, Results
+from PWSegmentationLib.progress import Progress
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
 
-from PWSegmentationLib.evaluation import annotator
-from PWSegmentationLib.evaluation.peers import MARGIN_VOXELS, grow_from_seeds
-from PWSegmentationLib.evaluation.provenance import provenance
-from PWSegmentationLib.files import replacing
-from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts, Strokes
-from PWSegmentationLib.prompts.seeds import draw
-from PWSegmentationLib.session.session import Session
-from PWSegmentationLib.volume.grid import Region
-from PWSegmentationLib.volume.volume import Volume
-
-# The annotator looks no further than this around a structure, mm.
-_ANNOTATOR_MARGIN_MM = 30.0
-
-PROMPT_KINDS = ("points 5+10", "points 20+20", "scribbles")
+Said = Callable[[Sequence[Result], Sequence[Failure]], None]
 
 
-@dataclass(frozen=True)
-class Case:
-    """A labelled image: ``labels`` is on the image's grid, ``structures`` gives the value of each structure."""
+class Benchmark:
+    """A run over cases.
 
-    name: str
-    volume: Volume
-    labels: NDArray[Any]
-    structures: dict[str, int]
+    Parameters
+    ----------
+    protocols, methods
+        What is asked, and who answers. Pictures are made of the first method's answers.
+    results
+        What is known; structures that are finished there are left out.
+    path
+        Where ``results`` are written after every structure.
+    pictures
+        Folder for a picture of every last answer; None for none.
+    seed
+        Of the annotator.
+    """
 
+    def __init__(
+        self,
+        protocols: Sequence[Protocol],
+        methods: Sequence[Method],
+        results: Results,
+        path: Path,
+        *,
+        pictures: Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._protocols = protocols
+        self._methods = methods
+        self._results = results
+        self._path = path
+        self._pictures = pictures
+        self._seed = seed
 
-@dataclass(frozen=True)
-class Result:
-    """One structure, one kind of prompts, one method."""
+    def run(
+        self,
+        cases: Sequence[CaseFiles],
+        *,
+        only: Sequence[str] = (),
+        progress: Progress | None = None,
+        said: Said | None = None,
+    ) -> Results:
+        """Measure. ``only`` these structures; ``said`` is called after each of them.
 
-    case: str
-    structure: str
-    prompts: str
-    method: str
-    dice: float
-    seconds: float
-    voxels: int
+        A case or a method that fails is recorded, and the rest goes on.
+        """
+        total = sum(max(1, len(c.structures)) for c in cases)
+        before = 0
+        for files in cases:
+            share = max(1, len(files.structures))
+            for done in self._case(files, only, said):
+                if progress is not None:
+                    progress((before + done * share) / total, files.name)
+            before += share
+        self._results.write(self._path)
+        return self._results
 
+    def _case(self, files: CaseFiles, only: Sequence[str], said: Said | None) -> Iterator[float]:
+        """Measure the structures of a case; yields the fraction done."""
+        yield 0.0
+        try:
+            fingerprint = files.fingerprint()
+            if files.structures and not self._due(files.name, files.structures, only, fingerprint):
+                return
+            case = files.load()
+        except (InputError, OSError, MemoryError) as error:
+            self._add(files.name, "", "", [], [Failure(files.name, "", "", "", _sentence(error))], said)
+            return
+        due = self._due(case.name, case.structures, only, fingerprint)
+        for method in self._methods if due else ():
+            method.open(case.volume)
+        for index, structure in enumerate(due):
+            results: list[Result] = []
+            failures: list[Failure] = []
+            for part, found in enumerate(self._structure(case, structure, files.uses.get(structure, ""))):
+                results += [r for r in found if isinstance(r, Result)]
+                failures += [f for f in found if isinstance(f, Failure)]
+                yield (index + (part + 1) / len(self._protocols)) / len(due)
+            self._add(case.name, structure, fingerprint, results, failures, said)
 
-def run(
-    cases: Iterable[Case], *, finetune_s: float = 0.0, done: Callable[[Result], None] | None = None
-) -> list[Result]:
-    """Every structure of every case with every kind of prompts, by this library and by Grow from seeds."""
-    results: list[Result] = []
-    for case in cases:
-        for structure, value in case.structures.items():
-            mask = case.labels == value
-            for kind in PROMPT_KINDS:
-                prompts = place(mask, case.volume, kind)
-                methods: dict[str, Callable[[], NDArray[np.bool_]]] = {
-                    "pwseg": lambda: _by_session(case.volume, prompts),  # noqa: B023 - called in this turn
-                    "Grow from seeds": lambda: _by_growing(case.volume, prompts),  # noqa: B023
-                }
-                if finetune_s:
-                    methods["pwseg, fine-tuned"] = lambda: _by_session(case.volume, prompts, finetune_s)  # noqa: B023
-                for method, predict in methods.items():
-                    started = time.perf_counter()
-                    found = predict()
-                    seconds = time.perf_counter() - started
-                    score = annotator.dice(found, mask)
-                    result = Result(case.name, structure, kind, method, score, seconds, int(mask.sum()))
-                    results.append(result)
-                    if done is not None:
-                        done(result)
-    return results
+    def _due(self, case: str, structures: object, only: Sequence[str], fingerprint: str) -> list[str]:
+        names: list[str] = list(structures)  # type: ignore[call-overload]
+        wanted = [s for s in names if not only or s in only]
+        return [s for s in wanted if not self._results.is_finished(case, s, fingerprint)]
 
+    def _add(
+        self,
+        case: str,
+        structure: str,
+        fingerprint: str,
+        results: Sequence[Result],
+        failures: Sequence[Failure],
+        said: Said | None,
+    ) -> None:
+        self._results.add(case, structure, fingerprint, results, failures)
+        self._results.write(self._path)
+        if said is not None:
+            said(results, failures)
 
-def place(mask: NDArray[np.bool_], volume: Volume, kind: str, seed: int = 0) -> SegmentPrompts:
-    """The simulated annotator's prompts for ``mask``, in world mm."""
-    grid = volume.grid
-    found = Region.around(mask)
-    assert found is not None, "the structure is not in the image"
-    region = grid.region_of(grid.to_world(np.array([found.start, np.subtract(found.stop, 1)])), _ANNOTATOR_MARGIN_MM)
-    part, crop = mask[region.slices], grid.crop(region)
-    if kind == "scribbles":
-        strokes = Strokes.from_labelmap(annotator.scribbles(part, grid.spacing), crop.affine)
-        return SegmentPrompts("structure", strokes=(strokes,))
-    inside, outside = (int(n) for n in kind.removeprefix("points ").split("+"))
-    positive, negative = annotator.points(part, grid.spacing, inside, outside, seed)
-    points = [Point(tuple(p), True) for p in crop.to_world(positive)]
-    points += [Point(tuple(p), False) for p in crop.to_world(negative)]
-    return SegmentPrompts("structure", tuple(points))
+    def _structure(self, case: Case, structure: str, use: str) -> Iterator[list[Result | Failure]]:
+        """What is found with one protocol after the other."""
+        try:
+            reference = Reference.of(case.labels, case.structures[structure], case.volume.grid)
+        except InputError as error:
+            yield [Failure(case.name, structure, "", "", _sentence(error))]
+            return
+        for protocol in self._protocols:
+            found: list[Result | Failure] = []
+            for method in self._methods:
+                try:
+                    found += self._play(case, structure, use, reference, protocol, method)
+                except Exception as error:  # one method's trouble must not cost the others their results
+                    found.append(Failure(case.name, structure, protocol.name, method.name, _sentence(error)))
+            yield found
 
-
-def _by_session(volume: Volume, prompts: SegmentPrompts, finetune_s: float = 0.0) -> NDArray[np.bool_]:
-    session = Session("cpu")
-    session.set_volume(volume)
-    for prompt in prompts:
-        session.add_prompt(prompts.name, prompt)
-    if finetune_s:
-        session.finetune(finetune_s)
-    return session.predict().mask
-
-
-def _by_growing(volume: Volume, prompts: SegmentPrompts) -> NDArray[np.bool_]:
-    """Grow from seeds on the part around the seeds, at the volume's own resolution."""
-    region = seed_region(volume, prompts)
-    part = volume.crop(region)
-    seeds = draw(prompts, part.grid)
-    mask = np.zeros(volume.grid.shape, bool)
-    mask[region.slices] = grow_from_seeds(part.array, (seeds.positive + 2 * seeds.negative).astype(np.uint8))
-    return mask
-
-
-def seed_region(volume: Volume, prompts: SegmentPrompts) -> Region:
-    """The part around the prompts that Grow from seeds works in."""
-    positions = np.concatenate([prompts.positions(True), prompts.positions(False)])
-    region = volume.grid.region_of(positions, margin=2.0)
-    grown = Region(
-        tuple(a - MARGIN_VOXELS for a in region.start),  # type: ignore[arg-type]
-        tuple(b + MARGIN_VOXELS for b in region.stop),  # type: ignore[arg-type]
-    )
-    return grown.intersection(Region.whole(volume.grid.shape))
-
-
-def table(results: Sequence[Result]) -> str:
-    """Dice and seconds, a line per structure and a column per method and kind of prompts, as Markdown."""
-    methods = list(dict.fromkeys(r.method for r in results))
-    lines = ["| structure | " + " | ".join(f"{k}: {m}" for k in PROMPT_KINDS for m in methods) + " |"]
-    lines.append("|---" * (1 + len(PROMPT_KINDS) * len(methods)) + "|")
-    for name in dict.fromkeys((r.case, r.structure) for r in results):
-        mine = {(r.prompts, r.method): r for r in results if (r.case, r.structure) == name}
-        cells = [mine.get((k, m)) for k in PROMPT_KINDS for m in methods]
-        lines.append(
-            f"| {name[0]} {name[1]} | "
-            + " | ".join(f"{c.dice:.3f} ({c.seconds:.1f} s)" if c else "" for c in cells)
-            + " |"
-        )
-    for what, of, unit in (("mean Dice", _mean_dice, ""), ("median time", _median_seconds, " s")):
-        numbers = [of([r for r in results if (r.prompts, r.method) == (k, m)]) for k in PROMPT_KINDS for m in methods]
-        lines.append(f"| **{what}** | " + " | ".join(f"**{n:.3f}{unit}**" for n in numbers) + " |")
-    return "\n".join(lines)
-
-
-def summary(results: Sequence[Result]) -> dict[str, Any]:
-    """Means, medians and the margin over Grow from seeds for each kind of prompts."""
-    out: dict[str, Any] = {}
-    for kind in PROMPT_KINDS:
-        of_kind = [r for r in results if r.prompts == kind]
-        methods = {m: [r for r in of_kind if r.method == m] for m in dict.fromkeys(r.method for r in of_kind)}
-        out[kind] = {
-            m: {"mean dice": _mean_dice(rs), "median seconds": _median_seconds(rs)} for m, rs in methods.items()
-        }
-    return out
-
-
-def write(results: Sequence[Result], path: str | Path) -> None:
-    """Write results with the machine, versions and commit they were measured on, as JSON."""
-    document = {"made by": provenance(), "summary": summary(results), "results": [asdict(r) for r in results]}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
-def _mean_dice(results: Sequence[Result]) -> float:
-    return mean(r.dice for r in results) if results else float("nan")
+    def _play(
+        self, case: Case, structure: str, use: str, reference: Reference, protocol: Protocol, method: Method
+    ) -> list[Result]:
+        """One method's answers to the first prompts and to every correction."""
+        results: list[Result] = []
+        for step, prompts, answer in _conversation(reference, protocol, method, self._seed):
+            last = step == protocol.corrections
+            if answer is None:
+                # Nothing more was said: the answer before stands.
+                before = results[-1]
+                extent, seconds = (before.dice, before.surface_dice, before.hd95_mm), None
+            else:
+                found = overlap(answer, reference, surfaces=last or step == 0 or protocol.box)
+                extent, seconds = (found.dice, found.surface_dice, found.hd95_mm), answer.seconds
+                latest, latest_prompts = answer, prompts
+            trust = calibration(latest, reference) if last else None
+            names = (case.name, structure, use, protocol.name, method.name)
+            results.append(Result(*names, step, *extent, seconds, reference.voxels, trust))
+        if results and self._pictures is not None and method is self._methods[0]:
+            name = picture_name(case.name, structure, protocol.name)
+            write_picture(self._pictures / name, case.volume, reference, latest, latest_prompts)
+        return results
 
 
-def _median_seconds(results: Sequence[Result]) -> float:
-    return median(r.seconds for r in results) if results else float("nan")
+def _conversation(
+    reference: Reference, protocol: Protocol, method: Method, seed: int
+) -> Iterator[tuple[int, SegmentPrompts, Answer | None]]:
+    """Step, prompts and answer; no answer once the annotator has nothing to say. Empty if the method cannot answer."""
+    annotator = SimulatedAnnotator(reference, protocol, seed)
+    prompts: SegmentPrompts | None = annotator.start()
+    answer: Answer | None = None
+    for step in range(protocol.corrections + 1):
+        if step > 0 and prompts is not None and answer is not None:
+            prompts = annotator.correct(prompts, answer)
+        if prompts is None:
+            yield step, SegmentPrompts("structure"), None
+            continue
+        answer = method.answer(prompts, reference)
+        if answer is None:
+            return
+        yield step, prompts, answer
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There was not enough memory."
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0]

