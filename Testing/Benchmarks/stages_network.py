@@ -1,0 +1,214 @@
+"""Stages of the network: attention, forward pass, sampled inference, training step.
+
+Networks have their first, random weights: time and memory do not depend on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from PWSegmentationLib.networks import PRESETS, ProbabilisticSelfAttention, ProbabilisticUNETR, UNETRConfig
+from PWSegmentationLib.pseudolabel import gaussian_label
+from PWSegmentationLib.training import FitOptions, segmentation_loss
+from PWSegmentationLib.training.case_data import IN_CHANNELS, prepare
+from PWSegmentationLib.training.case_model import corrected
+from PWSegmentationLib.training.patches import Batch, PatchSampler
+from Testing.Benchmarks import reference_forms
+from Testing.Benchmarks.measuring import Comparison
+from Testing.Benchmarks.scenes import organ_in_noise
+
+
+def attention(quick: bool, device: str, backward: bool = False) -> Comparison:
+    """PMSA."""
+    hidden, heads, tokens = (256, 4, 216) if quick else (768, 12, 216)
+    torch.manual_seed(0)
+    ours = ProbabilisticSelfAttention(hidden, heads, mean="paper").to(device)
+    theirs = reference_forms.PairwiseAttention(ours)
+    x = torch.randn(1, tokens, hidden, device=device)
+
+    def run(module: nn.Module) -> list[Tensor]:
+        with torch.set_grad_enabled(backward):
+            out, kl = module(x, generator=_noise(device))
+        if not backward:
+            return [out, kl]
+        return list(torch.autograd.grad(out.square().mean() + kl, [p for _, p in sorted(module.named_parameters())]))
+
+    return Comparison(
+        "PMSA, forward and backward" if backward else "PMSA, forward",
+        f'split linear layer, mean "paper", {hidden} channels, {heads} heads, {tokens} tokens, batch 1; difference: '
+        + ("of the gradients" if backward else "of output and KL"),
+        "all pairs of tokens × 2·channels in memory, as published; same parameters and noise",
+        lambda: run(ours),
+        lambda: run(theirs),
+        lambda a, b: max((p - q).abs().max() for p, q in zip(a, b, strict=True)),
+    )
+
+
+def attention_backward(quick: bool, device: str) -> Comparison:
+    """PMSA with its gradients."""
+    return attention(quick, device, backward=True)
+
+
+def forward(quick: bool, device: str) -> Comparison:
+    """The network, one sampled pass of the paper's window.
+
+    The compact network has 8 × as many tokens there (1728 of 8³ voxels, not 216 of 16³), and 64 × as many pairs.
+    """
+    return _forward(quick, 32 if quick else 96, device)
+
+
+def forward_window(quick: bool, device: str) -> Comparison:
+    """The same for the window that the compact network is used with."""
+    return _forward(quick, 32 if quick else FitOptions().window, device)
+
+
+def _forward(quick: bool, edge: int, device: str) -> Comparison:
+    small, large = _network("compact", 1, device), _network(_paper(quick), 1, device)
+    x = torch.randn(1, 1, edge, edge, edge, device=device)
+
+    def run(network: ProbabilisticUNETR) -> Tensor:
+        with torch.no_grad():
+            return network(x, generator=_noise(device)).logits
+
+    return Comparison(
+        f"Network, forward, {edge}³",
+        f"preset compact ({_millions(small)} parameters), {edge}³, one sampled pass",
+        f"preset paper ({_millions(large)} parameters) with our PMSA: another, larger network",
+        lambda: run(small),
+        lambda: run(large),
+    )
+
+
+def draws(quick: bool, device: str) -> Comparison:
+    """K = 6 sampled passes of a window of the network in use."""
+    return _draws("compact", IN_CHANNELS, 32 if quick else FitOptions().window, device)
+
+
+def draws_paper(quick: bool, device: str) -> Comparison:
+    """The same for the paper's network."""
+    return _draws(_paper(quick), 1, 32 if quick else 64, device)
+
+
+def _draws(config: UNETRConfig | str, channels: int, edge: int, device: str) -> Comparison:
+    network = _network(config, channels, device)
+    x = torch.randn(1, channels, edge, edge, edge, device=device)
+
+    def ours() -> Tensor:
+        with torch.no_grad():
+            return _statistics(list(network.draws(x, 6, _noise(device))))
+
+    def theirs() -> Tensor:
+        with torch.no_grad():
+            return _statistics(reference_forms.sampled_passes(network, x, 6, _noise(device)))
+
+    preset = "compact" if config == "compact" else "paper"
+    return Comparison(
+        f"Sampled inference, {preset}",
+        f"K = 6, {edge}³ window, what the samples have in common once; difference: of mean and spread of p",
+        "six whole passes, same noise",
+        ours,
+        theirs,
+        lambda a, b: (a - b).abs().max(),
+    )
+
+
+def _statistics(logits: list[Tensor]) -> Tensor:
+    """Mean and standard deviation of the probability over the passes."""
+    p = torch.sigmoid(torch.stack(logits))
+    return torch.stack([p.mean(0), p.std(0)])
+
+
+def step(quick: bool, device: str) -> Comparison:
+    """One step of the quick fit to a case, as `training.finetune` does it."""
+    edge = 32 if quick else FitOptions().window
+    batch = _batch(edge, device)
+    small, large = _network("compact", IN_CHANNELS, device), _network(_paper(quick), IN_CHANNELS, device)
+    return Comparison(
+        "Fine-tune step",
+        f"preset compact, two {edge}³ windows: forward, loss, backward, AdamW",
+        "the same step with preset paper and our PMSA: another, larger network",
+        _step(small, batch, device),
+        _step(large, batch, device),
+    )
+
+
+def training_pass(quick: bool, device: str) -> Comparison:
+    """Forward, loss and backward of the paper's network in both forms of the attention."""
+    edge = 32 if quick else 96
+    batch = _batch(edge, device)
+    batch = Batch(batch.inputs[:1], batch.probability[:1], batch.weight[:1])
+    ours = _network(_paper(quick), IN_CHANNELS, device)
+    theirs = reference_forms.as_published(ours)
+
+    def run(network: ProbabilisticUNETR) -> Tensor:
+        loss = _loss(network, batch, device)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1e9)
+        # So that the next turn's memory includes the gradients.
+        network.zero_grad(set_to_none=True)
+        return torch.stack([loss.detach(), norm])
+
+    return Comparison(
+        "Training pass, paper",
+        f"preset paper, one {edge}³ window: forward, loss, backward; difference: of loss and norm of the gradient",
+        "the same with the attention as published",
+        lambda: run(ours),
+        lambda: run(theirs),
+        lambda a, b: (a - b).abs().max(),
+    )
+
+
+def _step(network: ProbabilisticUNETR, batch: Batch, device: str) -> Callable[[], float]:
+    options = FitOptions()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    network.train()
+
+    def run() -> float:
+        loss = _loss(network, batch, device)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    # AdamW makes its state in the first step; it is there before any other.
+    run()
+    return run
+
+
+def _loss(network: ProbabilisticUNETR, batch: Batch, device: str) -> Tensor:
+    out = network(batch.inputs, generator=_noise(device))
+    return segmentation_loss(corrected(out.logits, batch.inputs), batch.probability, batch.weight, out.kl)
+
+
+def _batch(edge: int, device: str) -> Batch:
+    """Two windows of a case, as the fit draws them."""
+    volume = organ_in_noise((edge,) * 3, (edge / 4, edge / 5, edge / 3))
+    label = gaussian_label(np.full((1, 3), edge // 2), volume.grid.shape, (1, 1, 1), edge / 5)
+    data = prepare(volume.array, label, (1, 1, 1), valid=None, multiple=16, device=device)
+    return PatchSampler(data, data.confidence, edge, torch.Generator().manual_seed(0)).draw()
+
+
+def _network(config: UNETRConfig | str, channels: int, device: str) -> ProbabilisticUNETR:
+    torch.manual_seed(0)
+    return ProbabilisticUNETR(config, in_channels=channels).to(device).eval()
+
+
+def _paper(quick: bool) -> UNETRConfig:
+    """The paper's network; for a quick run its shape, smaller."""
+    paper = PRESETS["paper"]
+    return replace(paper, hidden=192, heads=3, mlp=384, depth=4, skips=(1, 2, 3), features=4) if quick else paper
+
+
+def _noise(device: str) -> torch.Generator:
+    """The same noise for both forms."""
+    return torch.Generator(device=device).manual_seed(0)
+
+
+def _millions(network: nn.Module) -> str:
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} million"
