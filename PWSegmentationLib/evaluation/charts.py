@@ -76,11 +76,9 @@ def reliability(found: Summary) -> bytes | None:
     return _png(figure)
 
 
-def structures(results: Sequence[Result], prompts: Sequence[str]) -> bytes | None:
-    """Dice of every structure by every method; a panel for each of ``prompts``."""
-    names = [p for p in prompts if any(r.prompts == p for r in results)]
-    if not names:
-        return None
+def structures(results: Sequence[Result]) -> bytes:
+    """Dice of every structure by every method; a panel for each of the first three ways of prompting."""
+    names = list(dict.fromkeys(r.prompts for r in results))[:3]
     keys = list(dict.fromkeys((r.use, r.case, r.structure) for r in results))
     last = {(r.use, r.case, r.structure, r.prompts, r.method): r.dice for r in sorted(results, key=lambda r: r.step)}
     methods = list(dict.fromkeys(r.method for r in results))

@@ -98,7 +98,8 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     region = Region.around(a | b)
     if region is None:
         return 1.0
-    return float(compute_dice(*_batches(a[region.slices], b[region.slices]), ignore_empty=False))
+    one, other = _batches(a[region.slices], b[region.slices])
+    return float(compute_dice(one, other, ignore_empty=False))
 
 
 def overlap(answer: Answer, reference: Reference, *, surfaces: bool = True) -> Overlap:

@@ -120,7 +120,7 @@ def _charts(results: Results, speed: Mapping[str, Any] | None) -> dict[str, byte
     found = summary(results.results)
     made = {
         "dice-over-clicks.png": charts.dice_over_clicks(found),
-        "structures.png": charts.structures(results.results, ("points 5+10", "points 20+20", "scribbles")),
+        "structures.png": charts.structures(results.results),
         "reliability.png": charts.reliability(found),
         "latency.png": charts.latency(speed) if speed is not None else None,
     }

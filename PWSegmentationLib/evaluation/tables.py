@@ -50,7 +50,7 @@ def _accuracy(found: Mapping[str, Any] | None) -> str:
     if not gain or not gain["structures"]:
         return f"{found['dice']:.3f}"
     low, high = gain["interval"]
-    return f"{found['dice']:.3f} ({gain['dice']:+.3f} [{low:+.3f}, {high:+.3f}])"
+    return f"{found['dice']:.3f} ({gain['dice']:+.2f}: {low:+.2f} to {high:+.2f})"
 
 
 def border_table(found: Summary) -> str:
@@ -102,16 +102,24 @@ def click_table(found: Summary) -> str:
 
 
 def calibration_table(found: Summary) -> str:
-    """Expected calibration error, and the uncertainty as a detector of errors."""
-    rows = []
-    for use, prompts, by_method in _lines(found):
-        for method, n in by_method.items():
-            if "calibration error" in n:
-                auroc = n["uncertainty auroc"]
-                words = "–" if auroc is None else f"{auroc:.3f}"
-                rows.append([f"{use}, {prompts}, {method}", f"{n['calibration error']:.3f}", words])
-    head = ["prompts and method", "expected calibration error", "AUROC of the uncertainty"]
-    return table(head, rows) if rows else ""
+    """Expected calibration error, and AUROC of the uncertainty as a detector of errors."""
+    methods = [
+        m
+        for m in _methods(found)
+        if any("calibration error" in by_method.get(m, {}) for _, _, by_method in _lines(found))
+    ]
+    rows = [
+        [f"{use}, {prompts}", *(_calibration(by_method.get(m, {})) for m in methods)]
+        for use, prompts, by_method in _lines(found)
+    ]
+    return table(["prompts", *methods], rows) if methods else ""
+
+
+def _calibration(n: Mapping[str, Any]) -> str:
+    if "calibration error" not in n:
+        return "no answer"
+    auroc = n["uncertainty auroc"]
+    return f"{n['calibration error']:.3f}" if auroc is None else f"{n['calibration error']:.3f}, {auroc:.2f}"
 
 
 def structure_table(results: Sequence[Result]) -> str:
