@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(_nothing(results.failures))
     write_page(page, results, pictures_folder(path), notes=notes, speed=speed)
     print(accuracy_table(results.results))
-    _tell_failures(results.failures)
+    if results.failures:
+        print(f"\nnot measured: {len(results.failures)}, listed on the page")
     print(f"\nresults: {path}\npage:    {page}")
 
 
@@ -185,13 +186,6 @@ def _say(results: Sequence[Result], failures: Sequence[Failure]) -> None:
 def _line(failure: Failure) -> str:
     where = ", ".join(n for n in (failure.case, failure.structure, failure.prompts, failure.method) if n)
     return f"not measured: {where}: {failure.sentence}"
-
-
-def _tell_failures(failures: Sequence[Failure]) -> None:
-    import sys
-
-    for failure in failures:
-        print(_line(failure), file=sys.stderr)
 
 
 def _nothing(failures: Sequence[Failure]) -> str:

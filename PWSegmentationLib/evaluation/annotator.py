@@ -80,8 +80,11 @@ def next_click(prediction: Mask, mask: Mask, spacing: Sequence[float]) -> tuple[
     errors, count = ndimage.label(prediction != mask)
     if count == 0:
         return None
-    largest = errors == 1 + int(ndimage.sum_labels(errors > 0, errors, range(1, count + 1)).argmax())
-    voxel, _ = centre(largest, spacing)
+    number = 1 + int(ndimage.sum_labels(errors > 0, errors, range(1, count + 1)).argmax())
+    # Its bounding box alone: what is outside the component does not count anyway.
+    box = ndimage.find_objects(errors)[number - 1]
+    within, _ = centre(errors[box] == number, spacing)
+    voxel = within + [s.start for s in box]
     return voxel, bool(mask[tuple(voxel)])
 
 

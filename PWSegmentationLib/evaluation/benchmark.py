@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.evaluation.cases import Case, CaseFiles
@@ -15,7 +16,11 @@ from PWSegmentationLib.evaluation.results import Failure, Result, Results
 from PWSegmentationLib.progress import Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 
-Said = Callable[[Sequence[Result], Sequence[Failure]], None]
+Said: TypeAlias = Callable[[Sequence[Result], Sequence[Failure]], None]
+"""Called with what was found for a structure."""
+
+Step: TypeAlias = tuple[int, SegmentPrompts, Answer | None]
+"""Corrections so far, the prompts, and the answer; none once the annotator has nothing more to say."""
 
 
 class Benchmark:
@@ -126,49 +131,53 @@ class Benchmark:
             return
         for protocol in self._protocols:
             found: list[Result | Failure] = []
+            annotator = SimulatedAnnotator(reference, protocol, self._seed)
+            first = annotator.start()
             for method in self._methods:
                 try:
-                    found += self._play(case, structure, use, reference, protocol, method)
+                    steps = _conversation(annotator, first, protocol.corrections, reference, method)
+                    names = (case.name, structure, use, protocol.name, method.name)
+                    results, answer, prompts = _measured(names, steps, protocol, reference)
+                    found += results
+                    if answer is not None and self._pictures is not None and method is self._methods[0]:
+                        path = self._pictures / picture_name(case.name, structure, protocol.name)
+                        write_picture(path, case.volume, reference, answer, prompts)
                 except Exception as error:  # one method's trouble must not cost the others their results
                     found.append(Failure(case.name, structure, protocol.name, method.name, _sentence(error)))
             yield found
 
-    def _play(
-        self, case: Case, structure: str, use: str, reference: Reference, protocol: Protocol, method: Method
-    ) -> list[Result]:
-        """One method's answers to the first prompts and to every correction."""
-        results: list[Result] = []
-        for step, prompts, answer in _conversation(reference, protocol, method, self._seed):
-            last = step == protocol.corrections
-            if answer is None:
-                # Nothing more was said: the answer before stands.
-                before = results[-1]
-                extent, seconds = (before.dice, before.surface_dice, before.hd95_mm), None
-            else:
-                found = overlap(answer, reference, surfaces=last or step == 0 or protocol.box)
-                extent, seconds = (found.dice, found.surface_dice, found.hd95_mm), answer.seconds
-                latest, latest_prompts = answer, prompts
-            trust = calibration(latest, reference) if last else None
-            names = (case.name, structure, use, protocol.name, method.name)
-            results.append(Result(*names, step, *extent, seconds, reference.voxels, trust))
-        if results and self._pictures is not None and method is self._methods[0]:
-            name = picture_name(case.name, structure, protocol.name)
-            write_picture(self._pictures / name, case.volume, reference, latest, latest_prompts)
-        return results
+
+def _measured(
+    names: tuple[str, str, str, str, str], steps: Iterator[Step], protocol: Protocol, reference: Reference
+) -> tuple[list[Result], Answer | None, SegmentPrompts]:
+    """Results of all steps, and the last answer with its prompts; ``names`` are a result's first five fields."""
+    results: list[Result] = []
+    latest: Answer | None = None
+    latest_prompts = SegmentPrompts("structure")
+    for step, prompts, answer in steps:
+        if answer is not None:
+            latest, latest_prompts = answer, prompts
+        assert latest is not None, "a conversation starts with an answer"
+        last = step == protocol.corrections
+        found = overlap(latest, reference, surfaces=last or step == 0 or protocol.box)
+        seconds = None if answer is None else answer.seconds
+        trust = calibration(latest, reference) if last else None
+        extent = (found.dice, found.surface_dice, found.hd95_mm)
+        results.append(Result(*names, step, *extent, seconds, reference.voxels, trust))
+    return results, latest, latest_prompts
 
 
 def _conversation(
-    reference: Reference, protocol: Protocol, method: Method, seed: int
-) -> Iterator[tuple[int, SegmentPrompts, Answer | None]]:
-    """Step, prompts and answer; no answer once the annotator has nothing to say. Empty if the method cannot answer."""
-    annotator = SimulatedAnnotator(reference, protocol, seed)
-    prompts: SegmentPrompts | None = annotator.start()
+    annotator: SimulatedAnnotator, first: SegmentPrompts, corrections: int, reference: Reference, method: Method
+) -> Iterator[Step]:
+    """What is said, and answered. Empty if the method cannot answer."""
+    prompts: SegmentPrompts | None = first
     answer: Answer | None = None
-    for step in range(protocol.corrections + 1):
+    for step in range(corrections + 1):
         if step > 0 and prompts is not None and answer is not None:
             prompts = annotator.correct(prompts, answer)
         if prompts is None:
-            yield step, SegmentPrompts("structure"), None
+            yield step, first, None
             continue
         answer = method.answer(prompts, reference)
         if answer is None:

@@ -90,6 +90,7 @@ class SimulatedAnnotator:
 
     def start(self) -> SegmentPrompts:
         """The first prompts, in world mm."""
+        self._random = np.random.default_rng(self._seed)
         reach = np.ceil(_REACH_MM / np.array(self._reference.grid.spacing)).astype(int)
         region = self._reference.region.grown(reach).intersection(Region.whole(self._reference.grid.shape))
         mask, spacing = self._reference.over(region), self._reference.grid.spacing
@@ -111,6 +112,8 @@ class SimulatedAnnotator:
 
         None where there is nothing to correct, or where the same voxel was clicked before and it did not help.
         """
+        # The hand's errors depend on how many clicks there were, not on who else was corrected before.
+        self._random = np.random.default_rng((self._seed, len(prompts)))
         found = Region.around(answer.mask)
         region = self._reference.region
         if found is not None:

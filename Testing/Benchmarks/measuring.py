@@ -4,11 +4,12 @@ Time: the two forms take turns (A B A B ...), and the ratio is the median over t
 another program on the machine slows both down alike. The seconds given are medians, too. On a GPU the clock stops
 after `torch.cuda.synchronize`.
 
-Memory, in units of 10⁶ bytes, is the peak above what was there before, in a pass of its own after a first run, so
+Memory, in units of 10⁶ bytes, is the peak above what was there before, in passes of their own after a first run, so
 that what a library allocates once does not count; what the call returns does. On a GPU it is what torch allocated
 there. Otherwise it is physical memory as Linux counts it: freed memory is given back to the system first (or it would
 be used again unseen), the high-water mark of the process is reset by writing 5 to /proc/self/clear_refs, and VmHWM
-is read afterwards. Elsewhere than on Linux there are no figures for it.
+is read afterwards. The least of three passes counts (of long ones, the only one): on a busy machine, memory that was
+freed may be taken off the account late. Elsewhere than on Linux there are no figures for it.
 """
 
 from __future__ import annotations
@@ -105,10 +106,14 @@ def peak_memory(run: Callable[[], Any], device: str) -> tuple[Any, float | None]
     started = time.perf_counter()
     result, peak = _peak(run, device)
     # The first run also loads libraries and fills their caches; where it was long, they do not matter.
-    if time.perf_counter() - started < _LONG_S:
+    if peak is None or time.perf_counter() - started >= _LONG_S:
+        return result, peak
+    peaks = []
+    for _ in range(3):
         del result
         result, peak = _peak(run, device)
-    return result, peak
+        peaks.append(peak)
+    return result, min(p for p in peaks if p is not None)
 
 
 def _peak(run: Callable[[], Any], device: str) -> tuple[Any, float | None]:
