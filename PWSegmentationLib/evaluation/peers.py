@@ -143,11 +143,12 @@ def seed_region(volume: Volume, prompts: SegmentPrompts) -> Region:
 def draw_seeds(prompts: SegmentPrompts, grid: Grid) -> NDArray[np.uint8] | None:
     """The prompts as seeds: 1 inside, 2 outside, 0 unknown; None if one kind is missing.
 
-    A box says that everything outside it is outside. While nothing else says what is inside, its centre does.
+    A box says that everything outside it is outside, and that its centre is inside unless a click beside it says
+    otherwise.
     """
-    if prompts.boxes and len(prompts.positions(positive=True)) == 0:
-        prompts = replace(prompts, points=(*prompts.points, *(Point(b.center) for b in prompts.boxes)))
-    drawn = draw(prompts, grid)
+    clicked = np.array([p.position for p in prompts.points]).reshape(-1, 3)
+    centres = [b.center for b in prompts.boxes if not (np.linalg.norm(clicked - b.center, axis=1) < 5.0).any()]
+    drawn = draw(replace(prompts, points=(*prompts.points, *(Point(c) for c in centres))), grid)
     negative = drawn.negative if drawn.inside is None else drawn.negative | ~drawn.inside
     seeds = np.where(drawn.positive, np.uint8(1), np.where(negative, np.uint8(2), np.uint8(0)))
     return seeds if (seeds == 1).any() and (seeds == 2).any() else None

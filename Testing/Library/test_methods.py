@@ -65,13 +65,13 @@ def test_the_gaussian_label_knows_no_box(lesion):
 
 
 def test_seeds_of_a_box():
-    """Outside it is outside; its centre is inside until something else says what is."""
+    """Outside it is outside; its centre is inside unless a click beside it says otherwise."""
     grid = Grid((20, 20, 20), np.eye(4))
     box = Box((10, 10, 10), (10, 10, 10))
     seeds = draw_seeds(SegmentPrompts("s", boxes=(box,)), grid)
     assert seeds[10, 10, 10] == 1 and seeds[1, 10, 10] == 2 and seeds[6, 6, 6] == 0
-    seeds = draw_seeds(SegmentPrompts("s", (Point((7, 7, 7)),), (box,)), grid)
-    assert seeds[7, 7, 7] == 1 and seeds[10, 10, 10] == 0
+    seeds = draw_seeds(SegmentPrompts("s", (Point((6, 6, 6)), Point((11, 10, 10), False)), (box,)), grid)
+    assert seeds[6, 6, 6] == 1 and seeds[10, 10, 10] == 2
 
 
 def test_unknown_methods_are_refused():
