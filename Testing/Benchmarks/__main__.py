@@ -34,9 +34,9 @@ STAGES: dict[str, tuple[str, str, bool]] = {
 LATENCY = "latency"
 NAMES = (*STAGES, LATENCY)
 
-_TURNS, _QUICK_TURNS = 9, 3
-# Seconds of turns for one stage, after which it ends at three turns.
-_BUDGET_S, _QUICK_BUDGET_S = 15.0, 1.0
+# Of each stage: turns at most, seconds after which three turns are enough, passes for memory; and of a quick run.
+_EFFORT: dict[str, Any] = {"turns": 9, "budget_s": 15.0, "passes": 3}
+_QUICK_EFFORT: dict[str, Any] = {"turns": 3, "budget_s": 1.0, "passes": 1}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def run(names: Sequence[str], *, quick: bool = False, threads: int = 1) -> dict[
         "stages": [],
         "left out": {},
     }
-    turns, budget_s = (_QUICK_TURNS, _QUICK_BUDGET_S) if quick else (_TURNS, _BUDGET_S)
+    effort = _QUICK_EFFORT if quick else _EFFORT
     try:
         for name in (n for n in STAGES if n in names):
             module, function, on_gpu = STAGES[name]
@@ -88,7 +88,7 @@ def run(names: Sequence[str], *, quick: bool = False, threads: int = 1) -> dict[
                 sys.stderr.write(f"{name} ({device})\n")
                 make = getattr(import_module(f"Testing.Benchmarks.{module}"), function)
                 try:
-                    report["stages"].append(compare(make(quick, device), device, turns=turns, budget_s=budget_s))
+                    report["stages"].append(compare(make(quick, device), device, **effort))
                 except Missing as reason:
                     report["left out"][name] = str(reason)
         if LATENCY in names:
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m Testing.Benchmarks",
         description="Speed and memory of every stage, each as a ratio to a reference form measured beside it. "
-        "All of it takes about ten minutes on two cores.",
+        "All of it takes ten to thirteen minutes on two cores.",
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, default=Path("speed.json"), help="JSON to write (speed.json)"

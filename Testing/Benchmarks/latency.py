@@ -29,8 +29,9 @@ _DIAMETERS = [5.0, 10.0, 20.0, 50.0, 100.0, 200.0]
 _WHOLE_MEGAVOXELS = {False: 8.0, True: 0.5}
 
 
-def latency(quick: bool, device: str, clicks: int = 7) -> dict[str, list[dict[str, Any]]]:
+def latency(quick: bool, device: str) -> dict[str, list[dict[str, Any]]]:
     """The rows of the report, by volume and by object."""
+    clicks = 5 if quick else 7
     if quick:
         shapes, radii, edge, diameters = [(64, 64, 64), (160, 160, 240)], (9.0, 8.0, 11.0), 96, [5.0, 20.0]
     else:

@@ -8,7 +8,7 @@ Memory, in units of 10⁶ bytes, is the peak above what was there before, in pas
 that what a library allocates once does not count; what the call returns does. On a GPU it is what torch allocated
 there. Otherwise it is physical memory as Linux counts it: freed memory is given back to the system first (or it would
 be used again unseen), the high-water mark of the process is reset by writing 5 to /proc/self/clear_refs, and VmHWM
-is read afterwards. The least of three passes counts (of long ones, the only one): on a busy machine, memory that was
+is read afterwards. The least of a few passes counts (of long ones, the only one): on a busy machine, memory that was
 freed may be taken off the account late. Elsewhere than on Linux there are no figures for it.
 """
 
@@ -58,14 +58,15 @@ class Comparison:
     theirs_on: str | None = None
 
 
-def compare(comparison: Comparison, device: str, *, turns: int, budget_s: float) -> dict[str, Any]:
+def compare(comparison: Comparison, device: str, *, turns: int, budget_s: float, passes: int) -> dict[str, Any]:
     """Measure both forms: the row of the report.
 
-    ``turns`` is the most; there are fewer, but at least three, when ``budget_s`` seconds are over.
+    ``turns`` is the most; there are fewer, but at least three, when ``budget_s`` seconds are over; and ``passes``
+    for memory.
     """
     other = comparison.theirs_on or device
-    ours, memory = peak_memory(comparison.ours, device)
-    theirs, other_memory = peak_memory(comparison.theirs, other)
+    ours, memory = peak_memory(comparison.ours, device, passes)
+    theirs, other_memory = peak_memory(comparison.theirs, other, passes)
     difference = None if comparison.difference is None else float(comparison.difference(ours, theirs))
     agreement = None if comparison.agreement is None else comparison.agreement(ours, theirs)
     del ours, theirs
@@ -101,7 +102,7 @@ def seconds_of(run: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - started
 
 
-def peak_memory(run: Callable[[], Any], device: str) -> tuple[Any, float | None]:
+def peak_memory(run: Callable[[], Any], device: str, passes: int) -> tuple[Any, float | None]:
     """What the call returns, and its peak of memory (see the module); None where that cannot be told."""
     started = time.perf_counter()
     result, peak = _peak(run, device)
@@ -109,7 +110,7 @@ def peak_memory(run: Callable[[], Any], device: str) -> tuple[Any, float | None]
     if peak is None or time.perf_counter() - started >= _LONG_S:
         return result, peak
     peaks = []
-    for _ in range(3):
+    for _ in range(passes):
         del result
         result, peak = _peak(run, device)
         peaks.append(peak)
