@@ -76,8 +76,8 @@ def predict(
         grid=volume.grid,
         region=view.region,
         region_mask=fine >= 0.5,
-        region_probability=fine.astype(np.float16),
-        region_uncertainty=doubt.astype(np.float16),
+        region_probability=_halved(fine),
+        region_uncertainty=_halved(doubt),
         method=name,
         seconds=time.perf_counter() - started,
     )
@@ -135,6 +135,13 @@ def _obey(probability: NDArray[np.float32], uncertainty: NDArray[np.float32], se
     for where, value in ((seeds.negative, 0.0), (seeds.positive, 1.0)):
         probability[where] = value
         uncertainty[where] = 0.0
+
+
+def _halved(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """As float16; through torch, because NumPy is forty times slower with values below 6e-5, and most are."""
+    import torch
+
+    return np.asarray(torch.from_numpy(np.ascontiguousarray(values)).half().numpy())
 
 
 def _entropy(probability: NDArray[np.float32]) -> NDArray[np.float32]:
