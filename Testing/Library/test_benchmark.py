@@ -98,6 +98,28 @@ def test_the_page_can_be_made_again_with_notes_as_markdown(done, tmp_path):
             assert (tmp_path / line.rsplit("(", 1)[1].rstrip(")")).is_file(), line
 
 
+def test_the_page_shows_speed_where_it_was_measured(done, tmp_path):
+    stage = {"stage": "Gaussian label", "device": "cpu", "what": "separable", "reference": "as published"}
+    figures = {"seconds": 0.07, "ratio": 351.0, "memory ratio": None}
+    seconds = {"seconds": 0.5, "spread": [0.4, 0.7]}
+    by_volume = [{"megavoxels": m, "whole seconds": w, **seconds} for m, w in ((2, 3.5), (200, None))]
+    by_object = [{"diameter mm": d, "seconds": 0.01 * d} for d in (5.0, 50.0)]
+    document = {
+        "made by": {"machine": "a machine"},
+        "threads": 1,
+        "stages": [{**stage, **figures}],
+        "latency": {"by volume": by_volume, "by object": by_object},
+    }
+    (tmp_path / "speed.json").write_text(json.dumps(document), encoding="utf-8")
+    page = tmp_path / "page.md"
+    process = pwseg("benchmark", done[2] / "results.json", "--speed", tmp_path / "speed.json", "--page", page)
+    assert process.returncode == 0, process.stderr
+    text = page.read_text(encoding="utf-8")
+    assert "351.0×" in text and "a machine" in text and (tmp_path / "page-pictures" / "latency.png").is_file()
+    refused = pwseg("benchmark", done[2] / "results.json", "--speed", done[2] / "results.json")
+    assert "python -m Testing.Benchmarks" in one_sentence(refused.returncode, refused.stdout, refused.stderr)
+
+
 def test_finished_structures_are_not_measured_again(cases, done, tmp_path):
     results = tmp_path / "results.json"
     results.write_bytes((done[2] / "results.json").read_bytes())
