@@ -85,6 +85,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         with replacing(path) as temporary:
             save_file(plain, temporary)
+            # The writer makes it readable for its owner alone.
+            temporary.chmod(0o644)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path} could not be written ({_short(error)}): free some space, or choose another output folder, and "

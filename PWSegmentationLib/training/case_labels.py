@@ -49,8 +49,14 @@ def read_label(case: Case, structures: Mapping[str, int], grid: Grid) -> NDArray
     return _labelmap(read_volume(case.label), case, structures, grid, "labels")
 
 
-def target_of(case: Case, volume: Volume, structures: Mapping[str, int], background: int, config: TrainingConfig,
-              label: NDArray[np.int32] | None) -> Target:
+def target_of(
+    case: Case,
+    volume: Volume,
+    structures: Mapping[str, int],
+    background: int,
+    config: TrainingConfig,
+    label: NDArray[np.int32] | None,
+) -> Target:
     """The target of a training case, as the config asks for it.
 
     ``volume`` is the image at the training resolution and ``label`` the dense labelmap on it, where there is one.
@@ -73,9 +79,7 @@ def dense_target(label: NDArray[np.int32], structures: Mapping[str, int]) -> Tar
     return Target(masks, np.ones_like(masks), np.zeros((2 * len(masks), *label.shape), np.float32))
 
 
-def sparse_target(
-    volume: Volume, prompts: PromptSet, structures: Mapping[str, int], config: TrainingConfig
-) -> Target:
+def sparse_target(volume: Volume, prompts: PromptSet, structures: Mapping[str, int], config: TrainingConfig) -> Target:
     """A pseudo-label per structure; a structure without prompts in this case is unknown."""
     shape = (len(structures), *volume.grid.shape)
     probability, confidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -126,9 +130,7 @@ def simulated_prompts(
     return PromptSet(tuple(found))
 
 
-def _annotated(
-    name: str, mask: NDArray[np.bool_], grid: Grid, config: TrainingConfig, seed: int
-) -> SegmentPrompts:
+def _annotated(name: str, mask: NDArray[np.bool_], grid: Grid, config: TrainingConfig, seed: int) -> SegmentPrompts:
     if config.supervision == "scribbles":
         strokes = Strokes.from_labelmap(annotator.scribbles(mask, grid.spacing), grid.affine)
         return SegmentPrompts(name, strokes=(strokes,))
@@ -177,8 +179,10 @@ def _as_taught(
     """The confidence after the unknown band and the weighting were switched; hardens ``probability`` in place."""
     # A structure without a prompt has confidence 0 everywhere and stays unknown whatever is switched.
     prompted = confidence.any(axis=(1, 2, 3), keepdims=True)
-    known = (confidence >= config.unknown_below) & prompted if config.unknown_below else np.broadcast_to(
-        prompted, confidence.shape
+    known = (
+        (confidence >= config.unknown_below) & prompted
+        if config.unknown_below
+        else np.broadcast_to(prompted, confidence.shape)
     )
     if not config.weighting:
         probability[:] = probability >= 0.5

@@ -46,9 +46,11 @@ class TrainingConfig:
     window
         Edge of the training windows, voxels; 0: the preset's.
     spacing_mm
-        Voxel size to work at, mm; 0: about the finest spacing of each case.
+        Voxel size to work at, mm, the same along all axes; 0: each case's own.
     intensity
         ``"robust"`` percentiles, the ``"ct"`` window (−175 to 250 HU), or what the data's modality asks for.
+    mirror
+        Also learn from mirrored windows; not where left and right are different structures.
     steps, batch, accumulate
         Optimiser steps; windows per pass; passes per step, shared by all processes: the result does not depend on
         how many there are.
@@ -84,6 +86,7 @@ class TrainingConfig:
     window: int = 0
     spacing_mm: float = 0.0
     intensity: Intensity = "auto"
+    mirror: bool = True
     steps: int = 2000
     batch: int = 2
     accumulate: int = 1

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ class Case:
 class CaseSet:
     """Three sets without a patient in common; ``structures`` maps names to label values.
 
-    ``background`` is the value that sparse labelmaps use for "none of them".
+    ``named`` are all values that have a name, also of structures left out; ``background`` is the value that sparse
+    labelmaps use for "none of them".
     """
 
     structures: dict[str, int]
@@ -63,12 +64,15 @@ class CaseSet:
     test: tuple[Case, ...]
     modality: str = ""
     background: int = 0
+    named: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.structures:
             raise InputError('The data name no structure: give "labels", {"1": "liver"} or labels.json {"liver": 1}.')
         if not self.training:
             raise InputError("There is no case to train on: name at least one with an image and labels or prompts.")
+        if not self.named:
+            object.__setattr__(self, "named", dict(self.structures))
         if self.background == 0:
             object.__setattr__(self, "background", 1 + max(self.structures.values()))
         seen: dict[str, str] = {}
