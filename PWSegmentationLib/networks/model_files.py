@@ -130,7 +130,7 @@ def sha256(path: Path) -> str:
 def _build(architecture: Any, path: Path) -> ProbabilisticUNETR:
     try:
         known = {f.name for f in fields(UNETRConfig)}
-        config = {k: tuple(v) if isinstance(v, list) else v for k, v in architecture["config"].items()}
+        config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in architecture["config"].items()}
         if architecture["name"] != "ProbabilisticUNETR" or set(config) - known:
             raise ValueError
         return ProbabilisticUNETR(

@@ -138,7 +138,7 @@ def _annotated(name: str, mask: NDArray[np.bool_], grid: Grid, config: TrainingC
         region = annotator.box(mask, grid.spacing)
         ends = np.array([region.start, region.stop], float)
         centre = grid.to_world(ends.mean(axis=0) - 0.5)
-        axes = grid.affine[:3, :3] / grid.spacing
+        axes: Any = grid.affine[:3, :3] / grid.spacing
         size = (ends[1] - ends[0]) * grid.spacing
         if np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
             return SegmentPrompts(name, boxes=(Box(tuple(centre), tuple(size), tuple(axes.ravel())),))

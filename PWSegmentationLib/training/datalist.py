@@ -133,7 +133,7 @@ def _from_datalist(path: Path, document: Mapping[str, Any]) -> CaseSet:
     background = named.pop("background", 0)
     named = {n: v for n, v in named.items() if v != 0}
     modality = " ".join(map(str, (document.get("modality") or {}).values()))
-    return CaseSet(named, **sets, modality=modality, background=background).split()
+    return CaseSet(named, sets["training"], sets["selection"], sets["test"], modality, background).split()
 
 
 def _entry(entry: Any, path: Path) -> Case:
@@ -160,7 +160,7 @@ def _from_folder(folder: Path) -> CaseSet:
             if structures.setdefault(name, value) != value:
                 raise InputError(f"{file} gives '{name}' another value than the cases before: use one throughout.")
     found = {name: sorted_.get(name, ()) for name in sets}
-    return CaseSet(structures, **found).split()
+    return CaseSet(structures, found["training"], found["selection"], found["test"]).split()
 
 
 def _cases_in(folder: Path) -> tuple[Case, ...]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from PWSegmentationLib.training.config import TrainingConfig
 from PWSegmentationLib.training.datalist import CaseSet
 from PWSegmentationLib.training.losses import LossWeights, segmentation_loss
 from PWSegmentationLib.training.preparation import Preparation
-from PWSegmentationLib.training.processes import Processes, joined
+from PWSegmentationLib.training.processes import Processes, joined, process_count
 from PWSegmentationLib.training.selection import SelectionSet
 from PWSegmentationLib.training.training_log import TrainingLog
 from PWSegmentationLib.training.training_state import (
@@ -73,12 +74,12 @@ def train(config: TrainingConfig, cases: CaseSet, output: str | Path, *, quiet: 
     from PWSegmentationLib.session.local import choose_device
 
     device = choose_device(config.device)
+    if config.accumulate % process_count():
+        raise InputError(
+            f'"accumulate" ({config.accumulate}) must be a multiple of the number of processes '
+            f"({process_count()}), which share the passes of a step."
+        )
     with joined(device) as processes:
-        if config.accumulate % processes.count:
-            raise InputError(
-                f'"accumulate" ({config.accumulate}) must be a multiple of the number of processes '
-                f"({processes.count}), which share the passes of a step."
-            )
         if device == "cuda":
             device = f"cuda:{processes.local_rank}"
         return _Run(config, cases.only(config.structures), Path(output), processes, device, quiet).train()
@@ -216,7 +217,7 @@ class _Run:
             save_model(model.network, self.output / "model.safetensors", {**model.card, "metrics": metrics})
 
     def _model(self) -> TrainedModel:
-        network = self.average.module if self.config.ema else self.network
+        network: Any = self.average.module if self.config.ema else self.network
         card = {
             "made_by": f"PWSegmentation {__version__}",
             "structures": self.cases.structures,

@@ -115,12 +115,12 @@ def read_png_labels(case: Case, grid: Grid) -> NDArray[np.int32]:
     out = np.zeros(grid.shape, np.int32)
     positions = _slice_positions(case.image, grid)
     places = [positions.get(p.stem) for p in pictures]
+    if len(pictures) != len(positions):
+        raise InputError(
+            f"The labels of '{case.name}' have {len(pictures)} slices and its image has {len(positions)}: complete "
+            "the download."
+        )
     if None in places or len(set(places)) != len(places):
-        if len(pictures) != len(positions):
-            raise InputError(
-                f"The labels of '{case.name}' have {len(pictures)} slices and its image has {len(positions)}: "
-                "complete the download."
-            )
         # The two phases of T1DUAL share one set of pictures, named after one of them.
         places = [positions[name] for name in sorted(positions, key=_natural)]
     for picture, place in zip(pictures, places, strict=True):

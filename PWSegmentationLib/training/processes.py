@@ -42,10 +42,15 @@ class Processes:
         return values
 
 
+def process_count() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
     """The processes that torchrun started, connected while the block runs; otherwise this one."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = process_count()
     if count == 1:
         yield Processes()
         return

@@ -66,7 +66,7 @@ class PrepareCase(Transform):
         target = target_of(case, prepared.volume, self.cases.structures, self.cases.background, self.config, label)
         confidence = np.where(prepared.valid, target.confidence, np.float32(0))
         known = confidence > 0
-        where = np.concatenate([known.any(axis=0)[None], known & (target.probability >= 0.5)])
+        where = np.concatenate([known.any(axis=0, keepdims=True), known & (target.probability >= 0.5)])
         arrays = (prepared.image[None], target.probability, confidence, target.seeds)
         out: dict[str, Any] = {k: torch.from_numpy(np.ascontiguousarray(a)) for k, a in zip(_MAPS, arrays, strict=True)}
         return {**out, "where": torch.from_numpy(where)}

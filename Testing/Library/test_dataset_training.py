@@ -17,13 +17,14 @@ import torch
 from safetensors.torch import load_file
 
 from PWSegmentationLib import InputError
+from PWSegmentationLib.commandline.main import main
 from PWSegmentationLib.prediction.trained_model import TrainedModel
 from PWSegmentationLib.training.config import TrainingConfig, config_from_dict, read_config
-from PWSegmentationLib.training.dataset_training import train
 from PWSegmentationLib.training.datalist import CaseSet, read_cases
+from PWSegmentationLib.training.dataset_training import train
 from PWSegmentationLib.volume.reading import read_volume
 
-from .training_data import command, environment, quick, run, write_datalist
+from .training_data import command, environment, quick, run, settings, write_datalist
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,8 +69,9 @@ def test_it_learns_and_the_model_says_what_it_is(data: Path, tmp_path: Path, cha
 
 
 def test_a_run_stopped_by_a_signal_goes_on_to_the_same_weights(data: Path, tmp_path: Path) -> None:
-    changes = "supervision=points window=16 steps=12 select_every=6 save_every=4 device=cpu accumulate=2".split()
-    options = [x for c in changes for x in ("--set", c)]
+    options = settings(
+        supervision="points", window=16, steps=12, select_every=6, save_every=4, device="cpu", accumulate=2
+    )
     cut = tmp_path / "cut"
     child = subprocess.Popen(command("train", data, "-o", cut, *options), env=environment(), stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
@@ -91,8 +93,7 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_weights(data: Path, tmp_p
 
 
 def test_two_processes_give_the_losses_of_one(data: Path, tmp_path: Path) -> None:
-    changes = "supervision=dense window=16 steps=3 select_every=3 device=cpu accumulate=2 batch=1".split()
-    options = [x for c in changes for x in ("--set", c)]
+    options = settings(supervision="dense", window=16, steps=3, select_every=3, device="cpu", accumulate=2, batch=1)
     done = run("train", data, "-o", tmp_path / "two", *options, torchrun=2)
     assert done.returncode == 0, done.stderr[-2000:]
     config = replace(quick(data, supervision="dense"), steps=3, warm_up=50, select_every=3, accumulate=2, batch=1)
@@ -104,9 +105,12 @@ def test_two_processes_give_the_losses_of_one(data: Path, tmp_path: Path) -> Non
     assert two["selections"][0]["dice"] == pytest.approx(one.selection, abs=1e-3)
 
 
-def test_passes_that_processes_cannot_share_are_refused(data: Path, tmp_path: Path) -> None:
-    done = run("train", data, "-o", tmp_path, "--set", "device=cpu", "--set", "supervision=dense", torchrun=2)
-    assert '"accumulate" (1) must be a multiple of the number of processes (2)' in done.stderr
+def test_passes_that_processes_cannot_share_are_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r'"accumulate" \(3\) must be a multiple of the number of processes \(2\)'):
+        train(quick(data, accumulate=3), read_cases(data), tmp_path, quiet=True)
 
 
 def test_the_test_set_decides_nothing(data: Path, tmp_path: Path) -> None:
@@ -156,9 +160,10 @@ def _train_until(config: TrainingConfig, cases: CaseSet, folder: Path, step: int
         if number == step:
             signal.raise_signal(signal.SIGTERM)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrainingLog, "step", stopping)
-        train(config, cases, folder, quiet=True)
+        with pytest.raises(SystemExit):
+            train(config, cases, folder, quiet=True)
 
 
 def test_a_damaged_state_and_another_config_are_refused(data: Path, tmp_path: Path) -> None:
@@ -218,25 +223,30 @@ def test_wrong_sizes_are_refused(data: Path, tmp_path: Path) -> None:
             train(quick(data, **changes), read_cases(data), tmp_path, quiet=True)
 
 
-def test_train_evaluate_predict_from_the_command_line(data: Path, tmp_path: Path) -> None:
-    options = "supervision=scribbles window=16 steps=2 select_every=2 device=cpu".split()
-    done = run("train", data, "-o", tmp_path / "run", *[x for c in options for x in ("--set", c)])
-    assert done.returncode == 0, done.stderr
-    assert "| ball |" in done.stdout and (tmp_path / "run" / "test.json").exists()
+def test_train_evaluate_predict_from_the_command_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pwseg(*arguments: object) -> str:
+        code = main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return out
 
-    measured = run("evaluate", tmp_path / "run", data, "-o", tmp_path / "scores.json", "--samples", 2)
-    assert measured.returncode == 0, measured.stderr
-    assert "| structure | Dice | HD95 (mm) | surface Dice (2 mm) |" in measured.stdout
+    options = settings(supervision="scribbles", window=16, steps=2, select_every=2, device="cpu")
+    done = pwseg("train", data, "-o", tmp_path / "run", *options)
+    assert "| ball |" in done and (tmp_path / "run" / "test.json").exists()
+
+    measured = pwseg("evaluate", tmp_path / "run", data, "-o", tmp_path / "scores.json", "--samples", 2)
+    assert "| structure | Dice | HD95 (mm) | surface Dice (2 mm) |" in measured
     assert {s["case"] for s in json.loads((tmp_path / "scores.json").read_text())["scores"]} == {"image3"}
 
     image = data.parent / "image3.nii.gz"
     flags = ("--probability", "--uncertainty", "--largest-only", "--samples", 2)
-    told = run("predict", tmp_path / "run", image, "-o", tmp_path / "out", *flags)
-    assert told.returncode == 0, told.stderr
-    assert re.search(r"image3: \d+ windows of 16 × 16 × 16, 2 draws each, [\d.]+ s", told.stdout)
+    told = pwseg("predict", tmp_path / "run", image, "-o", tmp_path / "out", *flags)
+    assert re.search(r"image3: \d+ windows of 16 × 16 × 16, 2 draws each, [\d.]+ s", told)
     labels = read_volume(tmp_path / "out" / "image3.nii.gz")
     assert labels.grid.same_as(read_volume(image).grid)
     assert json.loads((tmp_path / "out" / "image3.labels.json").read_text()) == {"ball": 1, "bar": 2}
     for kind in ("probability", "entropy", "variance", "mutual_information"):
         values = read_volume(tmp_path / "out" / f"image3.{kind}.bar.nii.gz").array
-        assert 0 <= values.min() and values.max() <= 1
+        assert values.min() >= 0 and values.max() <= 1

@@ -62,6 +62,11 @@ def command(*arguments: object, torchrun: int = 0) -> list[str]:
     return [sys.executable, *runner, "-m", "PWSegmentationLib.commandline", *(str(a) for a in arguments)]
 
 
+def settings(**changes: object) -> list[str]:
+    """``--set`` options."""
+    return [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
