@@ -33,7 +33,7 @@ def add_to(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Segment, compare, print."""
-    from PWSegmentationLib.evaluation.model_evaluation import evaluate, means, table, write
+    from PWSegmentationLib.evaluation.model_evaluation import as_json, evaluate, means, table, write
     from PWSegmentationLib.prediction.trained_model import TrainedModel
     from PWSegmentationLib.session.local import choose_device
     from PWSegmentationLib.training.layouts import cases_of
@@ -55,4 +55,4 @@ def run(args: argparse.Namespace) -> None:
         scores = evaluate(model, cases, data.named, draws=args.samples, progress=progress)
     if args.output:
         write(scores, args.output)
-    print(json.dumps(means(scores), indent=1) if args.json else table(scores))
+    print(json.dumps(as_json(means(scores)), indent=1) if args.json else table(scores))

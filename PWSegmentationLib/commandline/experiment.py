@@ -24,7 +24,7 @@ def add_to(subparsers: Any) -> None:
     text = "only parts whose name holds this (labels, points, attention, label); may be repeated"
     parser.add_argument("--only", metavar="PART", action="append", default=[], help=text)
     parser.add_argument("--seeds", metavar="N", type=int, default=3, help="repetitions (default: 3)")
-    parser.add_argument("--steps", metavar="N", type=int, default=1200, help="training steps per cell (default: 1200)")
+    parser.add_argument("--steps", metavar="N", type=int, default=800, help="training steps per cell (default: 800)")
     text = "a few steps on a few small volumes: shows that it works, and nothing else"
     parser.add_argument("--smoke", action="store_true", help=text)
     parser.add_argument("--quiet", action="store_true", help="no line per cell")

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from PWSegmentationLib.evaluation.model_evaluation import evaluate, means
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.evaluation.model_evaluation import as_json, evaluate, means
 from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.evaluation.synthetic import write_phantoms
 from PWSegmentationLib.files import read_json
@@ -33,10 +34,10 @@ class Plan:
     training: int = 20
     selection: int = 4
     test: int = 10
-    edge: int = 64
-    steps: int = 1200
-    window: int = 48
-    draws: int = 6
+    edge: int = 48
+    steps: int = 800
+    window: int = 32
+    draws: int = 4
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
@@ -89,10 +90,10 @@ def run(
             if not path.is_file():
                 write_json(_cell(folder, plan, row, seed), path)
             cell = read_json(path, "cell of the experiment")
+            _check(cell, plan, folder)
             cells.append(cell)
-            done(
-                f"{row.part}, {row.name}, seed {seed}: Dice {cell['means']['mean']['dice']:.3f}, {cell['seconds']:.0f} s"
-            )
+            dice, seconds = cell["means"]["mean"]["dice"], cell["seconds"]
+            done(f"{row.part}, {row.name}, seed {seed}: Dice {dice:.3f}, {seconds:.0f} s")
             (folder / "table.md").write_text(table(cells) + "\n", encoding="utf-8")
     return cells
 
@@ -119,6 +120,17 @@ def table(cells: Sequence[Mapping[str, Any]]) -> str:
         numbers = [columns[0], ratios, columns[1], columns[2]]
         lines.append(f"| {part} | {name} | " + " | ".join(map(_spread, numbers)) + f" | {len(mine)} |")
     return "\n".join(lines)
+
+
+def _check(cell: Mapping[str, Any], plan: Plan, folder: Path) -> None:
+    """An `InputError` if a cell that is there was made with other sizes; the number of seeds may differ."""
+    ours = asdict(plan)
+    different = [k for k in ours if k != "seeds" and cell["plan"].get(k) != ours[k]]
+    if different:
+        raise InputError(
+            f'{folder} holds cells with another "{different[0]}" ({cell["plan"].get(different[0])}): choose another '
+            "output folder."
+        )
 
 
 def _cell(folder: Path, plan: Plan, row: Row, seed: int) -> dict[str, Any]:
@@ -148,7 +160,7 @@ def _cell(folder: Path, plan: Plan, row: Row, seed: int) -> dict[str, Any]:
         "seed": seed,
         "plan": asdict(plan),
         "changes": dict(row.changes),
-        "means": means(scores),
+        "means": as_json(means(scores)),
         "scores": [asdict(s) for s in scores],
         "selection": report.selection,
         "best_step": report.best_step,

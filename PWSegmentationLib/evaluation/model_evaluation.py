@@ -132,7 +132,7 @@ def table(scores: Sequence[Score]) -> str:
 
 def write(scores: Sequence[Score], path: Path) -> None:
     """JSON: the means, every score, and what it was measured with."""
-    document: dict[str, Any] = {"means": _plain(means(scores)), "scores": [asdict(s) for s in scores]}
+    document: dict[str, Any] = {"means": as_json(means(scores)), "scores": [asdict(s) for s in scores]}
     write_json({**document, "provenance": provenance()}, path)
 
 
@@ -141,6 +141,6 @@ def _mean(values: Sequence[float | None]) -> float:
     return float(np.mean(there)) if there else float("nan")
 
 
-def _plain(document: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
+def as_json(document: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
     """NaN as null, which JSON has."""
     return {n: {k: None if np.isnan(v) else v for k, v in row.items()} for n, row in document.items()}

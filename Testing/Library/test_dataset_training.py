@@ -50,7 +50,10 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
     assert [n for n in a if not torch.equal(a[n], b[n])] == []
 
 
-@pytest.mark.parametrize("changes", [{}, {"promptable": True, "attention": "paper"}, {"supervision": "dense"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"promptable": True, "attention": "paper"}, {"supervision": "dense", "amp": "bf16", "loss_boundary": 0.1}],
+)
 def test_it_learns_and_the_model_says_what_it_is(data: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     config = quick(data, steps=12, learning_rate=3e-3, **changes)
     report = train(config, read_cases(data), tmp_path, quiet=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from monai.networks.blocks import MLPBlock
 from monai.networks.nets import UNETR
 from torch import Tensor, nn
 
-from PWSegmentationLib import InputError
+from PWSegmentationLib import Grid, InputError, Volume
+from PWSegmentationLib.commandline.main import main
 from PWSegmentationLib.networks.model_files import load_model, save_model
 from PWSegmentationLib.networks.published_checkpoint import from_published, load_published
+from PWSegmentationLib.prediction.trained_model import TrainedModel
 
 
 class PairwiseAttention(nn.Module):
@@ -136,10 +140,19 @@ def test_a_changed_weight_file_is_refused(tmp_path: Path) -> None:
 def test_a_card_of_another_network_is_refused(tmp_path: Path) -> None:
     save_model(from_published(published().state_dict()), tmp_path / "a.safetensors")
     card = save_model(from_published(published(window=48).state_dict()), tmp_path / "b.safetensors").read_text()
-    import json
-
     document = json.loads(card)
     document["sha256"] = json.loads((tmp_path / "a.json").read_text())["sha256"]
     (tmp_path / "a.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match="another architecture"):
         load_model(tmp_path / "a.safetensors")
+
+
+def test_converted_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": as_saved(published(channels=1), "module.")}, tmp_path / "model.pt")
+    command = ["convert", str(tmp_path / "model.pt"), "-o", str(tmp_path / "out"), "--structure", "spleen"]
+    assert main(command) == 2
+    assert "3 output channels and 1 structures" in capsys.readouterr().err
+    assert main([*command, "--structure", "liver", "--structure", "aorta"]) == 0
+    model = TrainedModel.load(tmp_path / "out")
+    volume = Volume(np.random.default_rng(0).normal(size=(30, 32, 20)), Grid((30, 32, 20), np.eye(4)))
+    assert model.segment(volume, draws=2).map("probability", "liver").shape == (30, 32, 20)
