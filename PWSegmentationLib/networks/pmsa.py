@@ -136,7 +136,7 @@ class ProbabilisticSelfAttention(nn.Module):
         noise = torch.randn(dot.shape, generator=generator, device=dot.device, dtype=dot.dtype)
         std_query = torch.exp(0.5 * from_query[..., 1]).unsqueeze(-1)
         std_key = torch.exp(0.5 * from_key[..., 1]).unsqueeze(-2)
-        attention = torch.softmax(mu + noise * std_query * std_key, dim=-1)
+        attention = torch.softmax(_scores(mu, noise, std_query, std_key), dim=-1)
         attention = functional.dropout(attention, self.dropout, self.training)
         gap = from_key[..., 0].square().mean(dim=-1) if self.mean == "residual" else _gap(dot, mu)
         return attention.to(v.dtype) @ v, self._divergence(gap, from_query, from_key)
@@ -167,6 +167,13 @@ class ProbabilisticSelfAttention(nn.Module):
         variance = log_query.exp().mean(dim=-1) * log_key.exp().mean(dim=-1)
         log_variance = log_query.mean(dim=-1) + log_key.mean(dim=-1)
         return (0.5 * ((gap + variance) / prior - 1.0 - log_variance + math.log(prior))).mean()
+
+
+def _scores(mu: Tensor, noise: Tensor, std_query: Tensor, std_key: Tensor) -> Tensor:
+    """μ + σ·ε with σ = std_query·std_key; the noise's own memory is used where no gradient needs it again."""
+    if torch.is_grad_enabled():
+        return torch.addcmul(mu, noise * std_query, std_key)
+    return noise.mul_(std_query).mul_(std_key).add_(mu)
 
 
 def _single(x: Tensor) -> Tensor:

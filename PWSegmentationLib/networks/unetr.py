@@ -88,9 +88,9 @@ class ProbabilisticUNETR(nn.Module):
         """``count`` sampled passes' logits, one after the other; what does not depend on the noise runs once.
 
         That is the embedding, the stem and the stem's part of the convolutions of the finest decoder, which are
-        linear in it: for the paper's sizes half of all work at full resolution. ``together`` passes go through the
+        linear in it: 15 to 19 % of the multiplications of six passes. ``together`` passes go through the
         network as one batch, which takes so much more memory; it changes the order of the noise, not its law. Two
-        are the default because torch has its fast 3D convolutions on CPUs for batches only.
+        are the default because torch has its fast 3D convolutions on a single CPU core for batches only.
         """
         tokens, fine = self._encode(x)
         shared = _StemShare(self.decoders[0], fine)

@@ -24,6 +24,8 @@ from PWSegmentationLib.volume.volume import Volume
 
 # Trust in "not here" beyond the part of the volume that the prompts are about.
 _FAR_AWAY = 0.5
+# What a voxel that is not unknown counts at least: without an unknown band all take part, as in the paper's code.
+_LEAST = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +92,10 @@ def sparse_target(volume: Volume, prompts: PromptSet, structures: Mapping[str, i
         others = [s for s in prompts if s.name != name]
         drawn = draw(prompts[name], volume.grid, others=others)
         seeds[2 * index], seeds[2 * index + 1] = drawn.positive, drawn.negative
-        probability[index], confidence[index] = _pseudo_label(volume, prompts[name], others, config)
-    return Target(probability, *_as_taught(probability, confidence, config), seeds)
+        found, trust = _pseudo_label(volume, prompts[name], others, config)
+        probability[index] = found if config.weighting else found >= 0.5
+        confidence[index] = _as_taught(trust, config)
+    return Target(probability, confidence, seeds)
 
 
 def given_prompts(case: Case, structures: Mapping[str, int], background: int) -> PromptSet:
@@ -173,23 +177,12 @@ def _pseudo_label(
     return probability, confidence
 
 
-def _as_taught(
-    probability: NDArray[np.float32], confidence: NDArray[np.float32], config: TrainingConfig
-) -> tuple[NDArray[np.float32]]:
-    """The confidence after the unknown band and the weighting were switched; hardens ``probability`` in place."""
-    # A structure without a prompt has confidence 0 everywhere and stays unknown whatever is switched.
-    prompted = confidence.any(axis=(1, 2, 3), keepdims=True)
-    known = (
-        (confidence >= config.unknown_below) & prompted
-        if config.unknown_below
-        else np.broadcast_to(prompted, confidence.shape)
-    )
+def _as_taught(confidence: NDArray[np.float32], config: TrainingConfig) -> NDArray[np.float32]:
+    """The confidence of a prompted structure with the unknown band and the weighting as the config has them."""
+    known = confidence >= config.unknown_below
     if not config.weighting:
-        probability[:] = probability >= 0.5
-        return (known.astype(np.float32),)
-    # Where nothing is unknown even the least trusted voxel counts a little, as background counts in the paper's code.
-    floor = 0.0 if config.unknown_below else 0.05
-    return (np.where(known, np.maximum(confidence, floor), 0).astype(np.float32),)
+        return known.astype(np.float32)
+    return np.where(known, np.maximum(confidence, _LEAST), 0).astype(np.float32)
 
 
 def _has_sparse(case: Case) -> bool:
