@@ -24,6 +24,8 @@ def add_to(subparsers: Any) -> None:
     parser.add_argument("--cache", metavar="FOLDER", type=Path, help="where the cases are kept")
     parser.add_argument("--only", metavar="STRUCTURE", action="append", help="only this structure; may be repeated")
     parser.add_argument("--finetune", metavar="SECONDS", type=float, default=0.0, help="also with a fine-tuned network")
+    text = "instead: what the exact rewrite of the attention saves, as ratios (a few minutes, 8 GB)"
+    parser.add_argument("--method", action="store_true", help=text)
     parser.add_argument("--quiet", action="store_true", help="no line per structure")
 
 
@@ -36,6 +38,9 @@ def run(args: argparse.Namespace) -> None:
     from PWSegmentationLib.evaluation import benchmark
     from PWSegmentationLib.evaluation.development import development_cases
 
+    if args.method:
+        _method(args.output)
+        return
     cases, missing = development_cases(args.cache)
     for sentence in missing:
         print(f"left out: {sentence}", file=sys.stderr)
@@ -54,3 +59,16 @@ def run(args: argparse.Namespace) -> None:
     benchmark.write(results, args.output / "results.json")
     (args.output / "table.md").write_text(benchmark.table(results) + "\n", encoding="utf-8")
     print(benchmark.table(results))
+
+
+def _method(folder: Path) -> None:
+    from dataclasses import asdict
+
+    from PWSegmentationLib.evaluation import method_speed
+    from PWSegmentationLib.evaluation.provenance import provenance
+    from PWSegmentationLib.networks.model_files import write_json
+
+    ratios = method_speed.measure()
+    rows = [{**asdict(r), "times": r.times} for r in ratios]
+    write_json({"ratios": rows, "provenance": provenance()}, folder / "method.json")
+    print(method_speed.table(ratios))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from PWSegmentationLib.evaluation.method_speed import PairwiseAttention, measure, table
 from PWSegmentationLib.networks import ProbabilisticSelfAttention, ProbabilisticUNETR, UNETRConfig
 from PWSegmentationLib.networks.presets import Mean
 
@@ -242,3 +243,16 @@ def test_compiles_to_the_same(mean: Mean) -> None:
     drawn = compiled(x)
     assert torch.isfinite(drawn.logits).all() and drawn.kl.shape == (1,)
     assert not torch.equal(compiled(x).logits, drawn.logits)
+
+
+def test_the_speed_comparison_compares_like_with_like() -> None:
+    """Same weights, same result; and less is kept for the backward pass."""
+    ratios = measure(replace(TINY, mean="paper"), turns=1)
+    assert len(ratios) == 8 and all(r.ours > 0 and r.reference > 0 for r in ratios)
+    kept = [r for r in ratios if r.unit == "bytes"]
+    assert all(r.times > 1 for r in kept)
+    assert "outputs differ by" in table(ratios)
+    exact = ProbabilisticSelfAttention(24, 3, mean="paper").double()
+    x = torch.randn(2, 10, 24, dtype=torch.float64)
+    for ours, theirs in zip(exact(x, sample=False), PairwiseAttention(exact)(x, sample=False), strict=True):
+        torch.testing.assert_close(ours, theirs)
