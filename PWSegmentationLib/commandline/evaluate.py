@@ -16,7 +16,7 @@ def add_to(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "evaluate",
         help="measure a trained model",
-        description="Segment densely labelled cases and print Dice, 95 %% Hausdorff distance and surface Dice (2 mm).",
+        description="Segment densely labelled cases and print Dice, 95 % Hausdorff distance and surface Dice (2 mm).",
     )
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", type=Path, help="a folder that `pwseg train` wrote, or .safetensors")
