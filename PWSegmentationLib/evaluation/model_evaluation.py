@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 from numpy.typing import NDArray
 
-from PWSegmentationLib.evaluation.annotator import dice
 from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.networks.model_files import write_json
 from PWSegmentationLib.prediction.trained_model import TrainedModel
@@ -98,7 +97,8 @@ def compare(
         surface = compute_surface_dice(
             first, second, class_thresholds=[TOLERANCE_MM], include_background=True, spacing=space
         )
-    return dice(predicted, actual), float(distance[0, 0]), float(surface[0, 0])
+    overlap = compute_dice(first, second, include_background=True)
+    return float(overlap[0, 0]), float(distance[0, 0]), float(surface[0, 0])
 
 
 def calibration_error(probability: NDArray[np.float32], actual: NDArray[np.bool_], where: NDArray[np.bool_]) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from monai.metrics import compute_dice
 from numpy.typing import NDArray
 
-from PWSegmentationLib.evaluation.annotator import dice
 from PWSegmentationLib.prediction.inference_memory import plan_inference
 from PWSegmentationLib.prediction.sliding_window import infer_maps
 from PWSegmentationLib.prediction.trained_model import TrainedModel
@@ -63,5 +64,7 @@ def _dice_of(model: TrainedModel, case: _Judged) -> list[float]:
     device = next(model.network.parameters()).device
     plan = plan_inference(model.network, case.prepared.grid.shape, model.window, 0, device)
     maps, _ = infer_maps(model.network, model.inputs(case.prepared, None), plan, draws=0, overlap=0.25)
-    found = maps.probability.cpu().numpy() >= 0.5
-    return [dice(f & k, t & k) for f, t, k in zip(found, case.truth, case.known, strict=True) if (t & k).any()]
+    found = torch.from_numpy((maps.probability.cpu().numpy() >= 0.5) & case.known)[None].float()
+    truth = torch.from_numpy(case.truth & case.known)[None].float()
+    scores = compute_dice(found, truth, include_background=True, ignore_empty=True)[0]
+    return [float(s) for s in scores if not torch.isnan(s)]
