@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Mean = Literal["residual", "paper"]
+Mean = Literal["residual", "paper", "off"]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from PWSegmentationLib.training.losses import (
     LossWeights,
+    boundary_loss,
     cross_entropy_loss,
     segmentation_loss,
     soft_dice_loss,
@@ -95,3 +96,24 @@ def test_nothing_known_is_nothing_to_learn() -> None:
     loss = segmentation_loss(logits, probability, torch.zeros(SHAPE))
     assert loss.item() == pytest.approx(0.0, abs=1e-6)
     assert torch.autograd.grad(loss, logits)[0].abs().max() == 0
+
+
+def test_boundary_term_prefers_the_perfect_mask() -> None:
+    """The paper's code has it the other way round."""
+    mask = torch.zeros(1, 1, 12, 12, 12)
+    mask[..., 3:9, 4:8, 2:10] = 1
+    sure = torch.ones_like(mask)
+    perfect, inverted, shifted = (
+        boundary_loss(20 * (2 * m - 1), mask, sure).item() for m in (mask, 1 - mask, mask.roll(1, -1))
+    )
+    assert perfect < shifted < inverted
+    assert -1 <= perfect < 0 < inverted <= 1
+
+
+def test_boundary_term_is_an_option_and_has_a_gradient() -> None:
+    logits, probability, confidence = (t.double() for t in example())
+    logits.requires_grad_()
+    off = segmentation_loss(logits, probability, confidence, None, LossWeights(1, 1, 0))
+    on = segmentation_loss(logits, probability, confidence, None, LossWeights(1, 1, 0, boundary=0.5))
+    torch.testing.assert_close(on - off, 0.5 * boundary_loss(logits, probability, confidence))
+    assert torch.autograd.gradcheck(lambda x: boundary_loss(x, probability, confidence), (logits,))

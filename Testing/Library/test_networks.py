@@ -161,10 +161,13 @@ def test_draws_repeat_with_the_seed_and_agree_with_forward() -> None:
     network = ProbabilisticUNETR(TINY_STEM).eval()
     x = torch.randn(1, 1, 16, 16, 16)
     with torch.no_grad():
-        first = list(network.draws(x, 2, torch.Generator().manual_seed(0)))
+        first = list(network.draws(x, 2, torch.Generator().manual_seed(0), together=1))
         again = network(x, generator=torch.Generator().manual_seed(0)).logits
+        both = list(network.draws(x, 2, torch.Generator().manual_seed(0)))
+        paired = network(x.repeat(2, 1, 1, 1, 1), generator=torch.Generator().manual_seed(0)).logits
         still = [network(x, sample=False).logits for _ in range(2)]
-    assert torch.equal(first[0], again)
+    torch.testing.assert_close(first[0], again, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.cat(both), paired, atol=1e-5, rtol=1e-5)
     assert not torch.equal(first[0], first[1])
     assert torch.equal(still[0], still[1])
 
@@ -191,3 +194,51 @@ def test_window_that_is_no_multiple_is_refused() -> None:
 def test_importing_the_packages_does_not_import_torch() -> None:
     code = "import sys, PWSegmentationLib.networks, PWSegmentationLib.training; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_paper_attention_at_the_papers_size_is_exact() -> None:
+    torch.manual_seed(0)
+    module, x = ProbabilisticSelfAttention(768, 12, mean="paper"), torch.randn(1, 216, 768)
+    noise = torch.randn((1, 12, 216, 216), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected, expected_kl = naive(module, x, noise)
+        out, kl = module(x, generator=torch.Generator().manual_seed(2))
+    assert (out - expected).abs().max() < 1e-6
+    torch.testing.assert_close(kl, expected_kl, rtol=1e-5, atol=0)
+
+
+def test_attention_switched_off_is_the_ordinary_one() -> None:
+    module, x = ProbabilisticSelfAttention(24, 3, mean="off"), torch.randn(2, 9, 24)
+    out, kl = module(x)
+    q, k, v = module.qkv(x).reshape(2, 9, 3, 3, 8).permute(2, 0, 3, 1, 4)
+    expected = torch.softmax(q @ k.transpose(-2, -1) / 8**0.5, dim=-1) @ v
+    torch.testing.assert_close(out, module.out_proj(expected.transpose(1, 2).reshape(2, 9, 24)))
+    assert kl == 0
+    assert not [n for n, _ in module.named_parameters() if "fc_mu_var" in n]
+
+
+@pytest.mark.parametrize("mean", [*MEANS, "off"])
+def test_autocast_learns_and_stays_close(mean: Mean) -> None:
+    torch.manual_seed(0)
+    network = ProbabilisticUNETR(replace(TINY, mean=mean))
+    x = torch.randn(1, 1, 16, 16, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = network(x, sample=False)
+    exact = network(x, sample=False)
+    assert out.kl.dtype == torch.float32
+    torch.testing.assert_close(out.kl, exact.kl, rtol=0.05, atol=1e-3)
+    assert (out.logits.float() - exact.logits).abs().max() < 0.2
+    (out.logits.float().square().mean() + out.kl.sum()).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_compiles_to_the_same(mean: Mean) -> None:
+    """Traced with one graph and no fallback; the backend that needs no C++ compiler."""
+    network = ProbabilisticUNETR(replace(TINY, mean=mean, depth=1))
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    x = torch.randn(1, 1, 16, 16, 16)
+    torch.testing.assert_close(compiled(x, sample=False).logits, network(x, sample=False).logits)
+    drawn = compiled(x)
+    assert torch.isfinite(drawn.logits).all() and drawn.kl.shape == (1,)
+    assert not torch.equal(compiled(x).logits, drawn.logits)

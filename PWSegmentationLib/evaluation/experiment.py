@@ -1,0 +1,180 @@
+"""The experiment: one network, one data set, and what each part of the method is worth.
+
+Every cell trains the compact network on the synthetic abdomen (`synthetic`) from one kind of label and with one part
+switched, selects on volumes of its own, and measures Dice and calibration on test volumes that nothing else sees.
+Finished cells are kept as JSON and not run again; a cell that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.evaluation import tables
+from PWSegmentationLib.evaluation.model_evaluation import as_json, evaluate, means
+from PWSegmentationLib.evaluation.provenance import provenance
+from PWSegmentationLib.evaluation.synthetic import write_phantoms
+from PWSegmentationLib.files import read_json
+from PWSegmentationLib.networks.model_files import write_json
+from PWSegmentationLib.prediction.trained_model import TrainedModel
+from PWSegmentationLib.training.config import config_from_dict
+from PWSegmentationLib.training.datalist import CaseSet, read_cases
+from PWSegmentationLib.training.dataset_training import train
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of the experiment; the defaults are what the tables are made with."""
+
+    training: int = 20
+    selection: int = 4
+    test: int = 10
+    edge: int = 48
+    steps: int = 800
+    window: int = 32
+    draws: int = 4
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: the part it belongs to, its name, and what it changes in the config."""
+
+    part: str
+    name: str
+    changes: Mapping[str, Any]
+
+
+# Each part is compared with the first line of "labels" that has its supervision.
+ROWS = (
+    Row("labels", "dense", {"supervision": "dense"}),
+    Row("labels", "10 + 10 points", {"supervision": "points"}),
+    Row("labels", "boxes", {"supervision": "box"}),
+    Row("labels", "scribbles", {"supervision": "scribbles"}),
+    Row("number of points", "3 + 3", {"supervision": "points", "points_inside": 3, "points_outside": 3}),
+    Row("number of points", "30 + 30", {"supervision": "points", "points_inside": 30, "points_outside": 30}),
+    Row("attention, from points", "off", {"supervision": "points", "attention": "off"}),
+    Row("attention, from points", "paper", {"supervision": "points", "attention": "paper"}),
+    Row("attention, from dense", "off", {"supervision": "dense", "attention": "off"}),
+    Row("attention, from dense", "paper", {"supervision": "dense", "attention": "paper"}),
+    Row("label, from points", "nothing unknown", {"supervision": "points", "unknown_below": 0.0}),
+    Row("label, from points", "no weighting", {"supervision": "points", "weighting": False}),
+    Row(
+        "label, from points",
+        "neither",
+        {"supervision": "points", "unknown_below": 0.0, "weighting": False},
+    ),
+    Row("label, from points", "Gaussian", {"supervision": "points", "pseudo_label": "gaussian"}),
+)
+
+
+def run(
+    folder: Path,
+    plan: Plan | None = None,
+    rows: Sequence[Row] = ROWS,
+    *,
+    done: Callable[[str], None] = lambda words: None,
+) -> list[dict[str, Any]]:
+    """Every cell that is not there yet; returns all of them and writes ``table.md``."""
+    plan = plan or Plan()
+    cells: list[dict[str, Any]] = []
+    # Seed by seed: a table of one seed is there long before that of three.
+    for seed in plan.seeds:
+        for row in rows:
+            path = folder / "cells" / f"{_slug(row)}-{seed}.json"
+            if not path.is_file():
+                write_json(_cell(folder, plan, row, seed), path)
+            cell = read_json(path, "cell of the experiment")
+            _check(cell, plan, folder)
+            cells.append(cell)
+            dice, seconds = cell["means"]["mean"]["dice"], cell["seconds"]
+            done(f"{row.part}, {row.name}, seed {seed}: Dice {dice:.3f}, {seconds:.0f} s")
+            (folder / "table.md").write_text(table(cells) + "\n", encoding="utf-8")
+    return cells
+
+
+def data(folder: Path, plan: Plan) -> CaseSet:
+    """The data set of the plan, made once."""
+    here = folder / f"data-{plan.training}-{plan.selection}-{plan.test}-{plan.edge}"
+    if not (here / "dataset.json").is_file():
+        write_phantoms(here, plan.training, plan.selection, plan.test, edge=plan.edge)
+    return read_cases(here / "dataset.json")
+
+
+def table(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: mean and standard deviation over the seeds."""
+    head = ["part", "", "Dice", "ratio to dense", "surface Dice (2 mm)", "calibration error", "seeds"]
+    rows = []
+    dense = {c["seed"]: c["means"]["mean"]["dice"] for c in cells if (c["part"], c["name"]) == ("labels", "dense")}
+    for part, name in dict.fromkeys((c["part"], c["name"]) for c in cells):
+        mine = [c for c in cells if (c["part"], c["name"]) == (part, name)]
+        columns = [[c["means"]["mean"][kind] for c in mine] for kind in ("dice", "surface_dice", "calibration_error")]
+        ratios = [c["means"]["mean"]["dice"] / dense[c["seed"]] for c in mine if dense.get(c["seed"])]
+        numbers = [columns[0], ratios, columns[1], columns[2]]
+        rows.append([part, name, *map(_spread, numbers), str(len(mine))])
+    return tables.table(head, rows)
+
+
+def _check(cell: Mapping[str, Any], plan: Plan, folder: Path) -> None:
+    """An `InputError` if a cell that is there was made with other sizes; the number of seeds may differ."""
+    ours = asdict(plan)
+    different = [k for k in ours if k != "seeds" and cell["plan"].get(k) != ours[k]]
+    if different:
+        raise InputError(
+            f'{folder} holds cells with another "{different[0]}" ({cell["plan"].get(different[0])}): choose another '
+            "output folder."
+        )
+
+
+def _cell(folder: Path, plan: Plan, row: Row, seed: int) -> dict[str, Any]:
+    """Train and measure one cell."""
+    started = time.perf_counter()
+    cases = data(folder, plan)
+    document = {
+        "data": str(folder),
+        "mirror": False,
+        "steps": plan.steps,
+        "window": plan.window,
+        "select_every": max(1, plan.steps // 6),
+        "patience": 0,
+        "save_every": max(1, plan.steps // 12),
+        "device": "cpu",
+        "seed": seed,
+        **row.changes,
+    }
+    work = folder / "runs" / f"{_slug(row)}-{seed}"
+    report = train(config_from_dict(document), cases, work, quiet=True)
+    scores = evaluate(TrainedModel.load(work), cases.test, cases.named, draws=plan.draws)
+    # The network is made again by the same command; what it said is what is kept.
+    shutil.rmtree(work)
+    return {
+        "part": row.part,
+        "name": row.name,
+        "seed": seed,
+        "plan": asdict(plan),
+        "changes": dict(row.changes),
+        "means": as_json(means(scores)),
+        "scores": [asdict(s) for s in scores],
+        "selection": report.selection,
+        "best_step": report.best_step,
+        "seconds": time.perf_counter() - started,
+        "provenance": provenance(),
+    }
+
+
+def _spread(found: Sequence[float | None]) -> str:
+    values = [v for v in found if v is not None]
+    if not values:
+        return ""
+    mean = f"{statistics.fmean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+
+
+def _slug(row: Row) -> str:
+    return "".join(c if c.isalnum() else "-" for c in f"{row.part}-{row.name}").strip("-")

@@ -1,0 +1,129 @@
+"""A trained network over a volume of any size: windows, stochastic passes, and what they agree on.
+
+Probabilities are averaged, over draws and over overlapping windows, and never logits: the mean of logits is not the
+logit of the mean, and is sure where the draws merely disagree strongly. Of the draws three things are kept per voxel
+and structure (a yes or no each): the entropy of the mean probability (all the uncertainty there is, bits), the
+variance of the probability, and the mutual information of draw and outcome, which is the entropy of the mean less the
+mean of the entropies: the part of the uncertainty that the network's own noise explains.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor
+
+from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
+from PWSegmentationLib.prediction.inference_memory import InferencePlan
+from PWSegmentationLib.progress import Cancel, Progress, stop_if
+from PWSegmentationLib.training.case_model import entropy, evaluating
+
+Precision = Literal["auto", "off", "bf16", "fp16"]
+
+
+class DrawnMaps(NamedTuple):
+    """Per structure and voxel, ``(structures, i, j, k)``: see the module."""
+
+    probability: Tensor
+    entropy: Tensor
+    variance: Tensor
+    mutual_information: Tensor
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an inference took; ``draws`` 0 is one deterministic pass."""
+
+    windows: int
+    window: tuple[int, int, int]
+    draws: int
+    seconds: float
+    estimated_bytes: int
+
+    def __str__(self) -> str:
+        edges = " × ".join(map(str, self.window))
+        draws = f"{self.draws} draws each" if self.draws else "one deterministic pass each"
+        return f"{self.windows} windows of {edges}, {draws}, {self.seconds:.1f} s"
+
+
+def infer_maps(
+    network: ProbabilisticUNETR,
+    inputs: Tensor,
+    plan: InferencePlan,
+    *,
+    draws: int = 6,
+    seed: int = 0,
+    overlap: float = 0.5,
+    precision: Precision = "auto",
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[DrawnMaps, Cost]:
+    """The network over ``inputs`` ``(channels, i, j, k)``; 0 ``draws``: one deterministic pass.
+
+    Windows are computed where the network is and blended where ``inputs`` are, with Gaussian weights.
+    """
+    started = time.perf_counter()
+    device = next(network.parameters()).device
+    generator = torch.Generator(device=device).manual_seed(seed)
+    count = 0
+
+    def predict_windows(x: Tensor) -> Tensor:
+        nonlocal count
+        stop_if(cancel)
+        count += x.shape[0]
+        if progress is not None:
+            progress(min(1.0, count / max(1, _window_count(inputs.shape[1:], plan.window, overlap))), "segmenting")
+        with half_precision(device, precision):
+            return _statistics(network, x, draws, generator, plan.draws_together)
+
+    with torch.inference_mode(), evaluating(network):
+        out = sliding_window_inference(
+            inputs[None],
+            plan.window,
+            plan.windows_together,
+            predict_windows,
+            overlap=overlap,
+            mode="gaussian",
+            sw_device=device,
+            device=inputs.device,
+        )
+    mean, expected, variance = torch.as_tensor(out)[0].chunk(3)
+    mean = mean.clamp(0.0, 1.0)
+    whole = entropy(mean)
+    maps = DrawnMaps(mean, whole, variance.clamp_min(0.0), (whole - expected).clamp(0.0, 1.0))
+    return maps, Cost(count, plan.window, draws, time.perf_counter() - started, plan.bytes)
+
+
+def half_precision(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Autocast as asked for; ``"auto"`` is bf16 on a GPU that has it, fp16 on another, and nothing on a CPU."""
+    if precision == "auto":
+        precision = "off" if device.type != "cuda" else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if precision == "off":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def _statistics(
+    network: ProbabilisticUNETR, x: Tensor, draws: int, generator: torch.Generator, together: int
+) -> Tensor:
+    """Mean probability, mean entropy and variance over the draws, ``(n, 3·structures, ...)``, single precision."""
+    if draws == 0:
+        p = torch.sigmoid(network(x, sample=False).logits.float())
+        return torch.cat([p, entropy(p), torch.zeros_like(p)], dim=1)
+    mean = expected = square = torch.zeros((), device=x.device)
+    for logits in network.draws(x, draws, generator, together=together):
+        p = torch.sigmoid(logits.float())
+        mean, expected, square = mean + p / draws, expected + entropy(p) / draws, square + p.square() / draws
+    return torch.cat([mean, expected, square - mean.square()], dim=1)
+
+
+def _window_count(shape: torch.Size, window: tuple[int, int, int], overlap: float) -> int:
+    from monai.data.utils import dense_patch_slices
+
+    interval = tuple(w if w >= n else max(1, int(w * (1 - overlap))) for n, w in zip(shape, window, strict=True))
+    return len(dense_patch_slices([max(n, w) for n, w in zip(shape, window, strict=True)], window, interval))

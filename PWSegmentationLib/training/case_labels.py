@@ -1,0 +1,205 @@
+"""The labels of a case: dense ones read and checked, sparse ones given or simulated, and pseudo-labels from these."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.evaluation.metrics import Reference
+from PWSegmentationLib.evaluation.protocols import Protocol, SimulatedAnnotator
+from PWSegmentationLib.prompts.checks import check_placement
+from PWSegmentationLib.prompts.json_format import read_prompts
+from PWSegmentationLib.prompts.prompts import PromptSet, SegmentPrompts, Strokes
+from PWSegmentationLib.prompts.seeds import draw
+from PWSegmentationLib.training.config import TrainingConfig
+from PWSegmentationLib.training.datalist import TrainingCase
+from PWSegmentationLib.volume.grid import Grid
+from PWSegmentationLib.volume.reading import read_volume
+from PWSegmentationLib.volume.volume import Volume
+
+# Trust in "not here" beyond the part of the volume that the prompts are about.
+_FAR_AWAY = 0.5
+# What a voxel that is not unknown counts at least: without an unknown band all take part, as in the paper's code.
+_LEAST = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What a network is taught about a case: float32 ``(structures, i, j, k)`` each.
+
+    ``probability``, ``confidence`` as in a `PseudoLabel`; ``seeds`` ``(2·structures, ...)`` are the prompts drawn:
+    inside and outside of each structure in turn.
+    """
+
+    probability: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    seeds: NDArray[np.float32]
+
+
+def read_label(case: TrainingCase, structures: Mapping[str, int], grid: Grid) -> NDArray[np.int32]:
+    """The dense labelmap of a case; an `InputError` unless it lies on ``grid`` and every value has a name."""
+    assert case.label is not None
+    if case.label.is_dir():
+        from PWSegmentationLib.training.layouts import read_png_labels
+
+        return read_png_labels(case, grid)
+    return _labelmap(read_volume(case.label), case, structures, grid, "labels")
+
+
+def target_of(
+    case: TrainingCase,
+    volume: Volume,
+    structures: Mapping[str, int],
+    background: int,
+    config: TrainingConfig,
+    label: NDArray[np.int32] | None,
+) -> Target:
+    """The target of a training case, as the config asks for it.
+
+    ``volume`` is the image at the training resolution and ``label`` the dense labelmap on it, where there is one.
+    """
+    if config.supervision == "given" and not (case.prompts or case.points or case.scribbles) and label is None:
+        raise InputError(f"The case '{case.name}' has neither labels nor prompts: add them or leave it out.")
+    sparse = config.supervision != "dense" and (config.supervision != "given" or _has_sparse(case))
+    if not sparse or config.supervision == "dense":
+        return dense_target(_needed(label, case, config), structures)
+    if config.supervision == "given":
+        prompts = given_prompts(case, structures, background)
+    else:
+        prompts = simulated_prompts(case.name, _needed(label, case, config), volume.grid, structures, config)
+    return sparse_target(volume, prompts, structures, config)
+
+
+def dense_target(label: NDArray[np.int32], structures: Mapping[str, int]) -> Target:
+    """Everything known."""
+    masks = np.stack([label == value for value in structures.values()]).astype(np.float32)
+    return Target(masks, np.ones_like(masks), np.zeros((2 * len(masks), *label.shape), np.float32))
+
+
+def sparse_target(volume: Volume, prompts: PromptSet, structures: Mapping[str, int], config: TrainingConfig) -> Target:
+    """A pseudo-label per structure; a structure without prompts in this case is unknown."""
+    shape = (len(structures), *volume.grid.shape)
+    probability, confidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    seeds = np.zeros((2 * shape[0], *shape[1:]), np.float32)
+    for index, name in enumerate(structures):
+        if name not in prompts or not prompts[name].has_positive:
+            continue
+        others = [s for s in prompts if s.name != name]
+        drawn = draw(prompts[name], volume.grid, others=others)
+        seeds[2 * index], seeds[2 * index + 1] = drawn.positive, drawn.negative
+        found, trust = _pseudo_label(volume, prompts[name], others, config)
+        probability[index] = found if config.weighting else found >= 0.5
+        confidence[index] = _as_taught(trust, config)
+    return Target(probability, confidence, seeds)
+
+
+def given_prompts(case: TrainingCase, structures: Mapping[str, int], background: int) -> PromptSet:
+    """The prompts that came with a case; names of other structures are left alone."""
+    prompts = PromptSet()
+    if case.prompts is not None:
+        prompts = read_prompts(case.prompts)
+    for file in (case.points, case.scribbles):
+        if file is None:
+            continue
+        volume = read_volume(file)
+        values = _labelmap(volume, case, {**structures, "background": background}, None, file.name)
+        for name, value in structures.items():
+            if (values == value).any():
+                # What is drawn for another structure, or for the background, is outside this one.
+                labels = np.where(values == value, 1, np.where(values > 0, 2, 0))
+                prompts = prompts.with_prompt(name, Strokes.from_labelmap(labels, volume.grid.affine))
+    if not any(name in prompts for name in structures):
+        raise InputError(f"The case '{case.name}' has no prompt of any structure: add some or leave it out.")
+    return prompts
+
+
+def simulated_prompts(
+    name: str, label: NDArray[np.int32], grid: Grid, structures: Mapping[str, int], config: TrainingConfig
+) -> PromptSet:
+    """What an annotator would place for each structure; repeatable for a case's name and the config's seed."""
+    found = []
+    # A different annotator per case, the same one in every process and every run.
+    seed = zlib.crc32(f"{config.seed} {name}".encode())
+    for structure, value in structures.items():
+        mask = label == value
+        if mask.any():
+            found.append(_annotated(structure, mask, grid, config, seed))
+    if not found:
+        raise InputError(f"The case '{name}' is empty: none of its voxels belongs to a named structure; leave it out.")
+    return PromptSet(tuple(found))
+
+
+def _annotated(name: str, mask: NDArray[np.bool_], grid: Grid, config: TrainingConfig, seed: int) -> SegmentPrompts:
+    way = Protocol(
+        "training",
+        inside=config.points_inside if config.supervision == "points" else 0,
+        outside=config.points_outside if config.supervision == "points" else 0,
+        scribbles=config.supervision == "scribbles",
+        box=config.supervision == "box",
+    )
+    return replace(SimulatedAnnotator(Reference.of(mask, (1,), grid), way, seed).start(), name=name)
+
+
+def _pseudo_label(
+    volume: Volume, segment: SegmentPrompts, others: list[SegmentPrompts], config: TrainingConfig
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probability and confidence of one structure on the whole volume."""
+    # The same view and label that interactive use has; only the region that the prompts are about is computed.
+    from PWSegmentationLib.prediction.predict import pseudo_label
+    from PWSegmentationLib.prediction.view import look
+
+    check_placement(segment, volume.grid)
+    view = look(volume, segment, others)
+    method = "gaussian" if config.pseudo_label == "gaussian" else "auto"
+    label = pseudo_label(view, segment, method=method, sigma_mm=config.sigma_mm)
+    probability = np.zeros(volume.grid.shape, np.float32)
+    # A box is a hard limit: beyond it nothing is in doubt.
+    confidence = np.full(volume.grid.shape, 1.0 if segment.boxes else _FAR_AWAY, np.float32)
+    probability[view.region.slices] = np.clip(view.to_fine(label.probability), 0, 1)
+    confidence[view.region.slices] = np.clip(view.to_fine(label.confidence), 0, 1)
+    return probability, confidence
+
+
+def _as_taught(confidence: NDArray[np.float32], config: TrainingConfig) -> NDArray[np.float32]:
+    """The confidence of a prompted structure with the unknown band and the weighting as the config has them."""
+    known = confidence >= config.unknown_below
+    if not config.weighting:
+        return known.astype(np.float32)
+    return np.where(known, np.maximum(confidence, _LEAST), 0).astype(np.float32)
+
+
+def _has_sparse(case: TrainingCase) -> bool:
+    return bool(case.prompts or case.points or case.scribbles)
+
+
+def _needed(label: NDArray[np.int32] | None, case: TrainingCase, config: TrainingConfig) -> NDArray[np.int32]:
+    if label is None:
+        raise InputError(
+            f"The case '{case.name}' has no dense labels, which supervision \"{config.supervision}\" needs: add them, "
+            'or set "supervision" to "given".'
+        )
+    return label
+
+
+def _labelmap(
+    volume: Volume, case: TrainingCase, structures: Mapping[str, int], grid: Grid | None, what: str
+) -> NDArray[np.int32]:
+    """Whole numbers, on the image's grid, each with a name."""
+    if grid is not None and not volume.grid.same_as(grid):
+        raise InputError(
+            f"The {what} of '{case.name}' lie on another grid than its image (shape {volume.grid.shape} and "
+            f"{grid.shape}): resample them onto the image, or correct the file's geometry."
+        )
+    values = np.round(np.nan_to_num(volume.array)).astype(np.int32)
+    strange = np.setdiff1d(np.unique(values), [0, *structures.values()])
+    if strange.size:
+        raise InputError(
+            f"The {what} of '{case.name}' hold the value {strange[0]}, which has no name: add it to the names of the "
+            "labels, or set those voxels to 0."
+        )
+    return values

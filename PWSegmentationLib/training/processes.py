@@ -1,0 +1,65 @@
+"""Training on several processes started by torchrun, and on one in the same words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """``rank`` of ``count``; a process that is alone talks to nobody."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes and speaks."""
+        return self.rank == 0
+
+    def mean(self, value: float) -> float:
+        """Over all processes."""
+        return sum(self.gather(value)) / self.count
+
+    def any(self, value: bool) -> bool:
+        """Whether it holds in any process."""
+        return any(self.gather(value))
+
+    def gather(self, value: Any) -> list[Any]:
+        """Everybody's, in order of rank."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        distributed.all_gather_object(values, value)
+        return values
+
+
+def process_count() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """The processes that torchrun started, connected while the block runs; otherwise this one."""
+    count = process_count()
+    if count == 1:
+        yield Processes()
+        return
+    processes = Processes(int(os.environ["RANK"]), count, int(os.environ.get("LOCAL_RANK", "0")))
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(processes.local_rank)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    try:
+        yield processes
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,70 @@
+"""The score that decides which weights are kept: mean Dice of deterministic passes over the selection set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.metrics import compute_dice
+from numpy.typing import NDArray
+
+from PWSegmentationLib.prediction.inference_memory import plan_inference
+from PWSegmentationLib.prediction.sliding_window import infer_maps
+from PWSegmentationLib.prediction.trained_model import TrainedModel
+from PWSegmentationLib.training.case_labels import dense_target, given_prompts, read_label, sparse_target
+from PWSegmentationLib.training.config import TrainingConfig
+from PWSegmentationLib.training.datalist import CaseSet, TrainingCase
+from PWSegmentationLib.training.preparation import Preparation, Prepared
+from PWSegmentationLib.training.processes import Processes
+from PWSegmentationLib.volume.reading import read_volume
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """A case with what is known about it: ``(structures, i, j, k)`` bool masks, and where they are known."""
+
+    prepared: Prepared
+    truth: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+
+
+class SelectionSet:
+    """The selection cases of this process, read once.
+
+    A case with dense labels is judged by them; one with sparse prompts by its pseudo-label, where that is known.
+    """
+
+    def __init__(self, cases: CaseSet, config: TrainingConfig, preparation: Preparation, processes: Processes) -> None:
+        self.processes = processes
+        mine = cases.selection[processes.rank :: processes.count]
+        self.judged = [_read(case, cases, config, preparation) for case in mine]
+
+    def score(self, model: TrainedModel) -> float | None:
+        """Mean over cases and structures, the same in every process; None without a case."""
+        own = [d for case in self.judged for d in _dice_of(model, case)]
+        scores = [d for part in self.processes.gather(own) for d in part]
+        return float(np.mean(scores)) if scores else None
+
+
+def _read(case: TrainingCase, cases: CaseSet, config: TrainingConfig, preparation: Preparation) -> _Judged:
+    volume = read_volume(case.image)
+    prepared = preparation.prepare(volume)
+    if case.label is not None:
+        label = prepared.labels(read_label(case, cases.named, volume.grid))
+        target = dense_target(label, cases.structures)
+    else:
+        prompts = given_prompts(case, cases.structures, cases.background)
+        target = sparse_target(prepared.volume, prompts, cases.structures, config)
+    return _Judged(prepared, target.probability >= 0.5, target.confidence > 0)
+
+
+def _dice_of(model: TrainedModel, case: _Judged) -> list[float]:
+    """Dice of each structure that is there."""
+    device = next(model.network.parameters()).device
+    plan = plan_inference(model.network, case.prepared.grid.shape, model.window, 0, device)
+    maps, _ = infer_maps(model.network, model.inputs(case.prepared, None), plan, draws=0, overlap=0.25)
+    found = torch.from_numpy((maps.probability.cpu().numpy() >= 0.5) & case.known)[None].float()
+    truth = torch.from_numpy(case.truth & case.known)[None].float()
+    scores = compute_dice(found, truth, include_background=True, ignore_empty=True)[0]
+    return [float(s) for s in scores if not torch.isnan(s)]

@@ -1,0 +1,136 @@
+"""Cases as training windows: prepared and cached once, then cropped, mirrored and varied by MONAI's transforms.
+
+What window number n of a run is depends on the seed and on n alone, not on what was drawn before: a run that goes on
+after an interruption, or on several processes, sees the same windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import CacheDataset
+from monai.transforms import (
+    ClassesToIndicesd,
+    Compose,
+    RandCropByLabelClassesd,
+    RandFlipd,
+    RandGaussianNoised,
+    RandRotate90d,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+    SpatialPadd,
+    Transform,
+)
+from torch import Tensor
+
+from PWSegmentationLib.training.case_labels import read_label, target_of
+from PWSegmentationLib.training.config import TrainingConfig
+from PWSegmentationLib.training.datalist import CaseSet, TrainingCase
+from PWSegmentationLib.training.preparation import Preparation
+from PWSegmentationLib.volume.reading import read_volume
+
+_MAPS = ["image", "probability", "confidence", "seeds"]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch: ``image`` ``(n, 1, ...)``, ``probability``, ``confidence`` ``(n, structures, ...)``, ``seeds``."""
+
+    image: Tensor
+    probability: Tensor
+    confidence: Tensor
+    seeds: Tensor
+
+    def to(self, device: torch.device) -> Windows:
+        """On another device."""
+        return Windows(*(t.to(device) for t in (self.image, self.probability, self.confidence, self.seeds)))
+
+
+class PrepareCase(Transform):
+    """A `TrainingCase` as arrays: image, probability, confidence, seeds and where each structure is known to be."""
+
+    def __init__(self, cases: CaseSet, config: TrainingConfig, preparation: Preparation) -> None:
+        self.cases, self.config, self.preparation = cases, config, preparation
+
+    def __call__(self, case: TrainingCase) -> dict[str, Any]:
+        """Read, prepare and label a case."""
+        volume = read_volume(case.image)
+        prepared = self.preparation.prepare(volume)
+        label = None
+        if case.label is not None:
+            label = prepared.labels(read_label(case, self.cases.named, volume.grid))
+        target = target_of(case, prepared.volume, self.cases.structures, self.cases.background, self.config, label)
+        confidence = np.where(prepared.valid, target.confidence, np.float32(0))
+        known = confidence > 0
+        where = np.concatenate([known.any(axis=0, keepdims=True), known & (target.probability >= 0.5)])
+        arrays = (prepared.image[None], target.probability, confidence, target.seeds)
+        out: dict[str, Any] = {k: torch.from_numpy(np.ascontiguousarray(a)) for k, a in zip(_MAPS, arrays, strict=True)}
+        return {**out, "where": torch.from_numpy(where)}
+
+
+class TrainingWindows:
+    """Every window of a run, by number.
+
+    Parameters
+    ----------
+    cases
+        Whose training cases to learn from.
+    window
+        Edge, voxels.
+    """
+
+    def __init__(self, cases: CaseSet, config: TrainingConfig, preparation: Preparation, window: int) -> None:
+        self.seed = config.seed
+        self.transform = _transforms(PrepareCase(cases, config, preparation), len(cases.structures), window, config)
+        # Not copied out of the cache: no transform after it writes in place, and a copy is a whole volume.
+        self.data = CacheDataset(list(cases.training), self.transform, progress=False, copy_cache=False, num_workers=0)
+
+    def batch(self, first: int, count: int) -> Windows:
+        """Windows ``first`` … ``first + count − 1``."""
+        drawn = [self._window(n) for n in range(first, first + count)]
+        return Windows(*(torch.stack([torch.as_tensor(d[k]).float() for d in drawn]) for k in _MAPS))
+
+    def _window(self, number: int) -> dict[str, Tensor]:
+        turn, place = divmod(number, len(self.data))
+        order = np.random.default_rng((self.seed, turn)).permutation(len(self.data))
+        self.transform.set_random_state(seed=int(np.random.default_rng((self.seed, number, 1)).integers(2**31)))
+        return self.data[int(order[place])][0]
+
+
+def _transforms(prepare: Transform, structures: int, window: int, config: TrainingConfig) -> Compose:
+    mirror = [RandFlipd(_MAPS, prob=0.5, spatial_axis=axis) for axis in range(3)] if config.mirror else []
+    turn = [RandRotate90d(_MAPS, prob=0.3, spatial_axes=(0, 1))] if config.mirror else []
+    steps: Sequence[Any] = [
+        prepare,
+        SpatialPadd([*_MAPS, "where"], spatial_size=(window,) * 3),
+        ClassesToIndicesd("where", indices_postfix="_indices"),
+        RandCropByLabelClassesd(
+            _MAPS,
+            label_key="probability",
+            indices_key="where_indices",
+            spatial_size=(window,) * 3,
+            # Half of the windows around any known voxel, half around one of a structure, each as often.
+            ratios=[structures, *[1] * structures],
+            num_classes=1 + structures,
+            num_samples=1,
+            warn=False,
+        ),
+        _DropIndices(),
+        *mirror,
+        *turn,
+        RandScaleIntensityd("image", factors=0.1, prob=0.5),
+        RandShiftIntensityd("image", offsets=0.2, prob=0.5),
+        RandGaussianNoised("image", prob=0.3, std=0.1),
+    ]
+    return Compose(steps)
+
+
+class _DropIndices(Transform):
+    """Leaves out what only the crop needed."""
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in data.items() if k in _MAPS}

@@ -1,0 +1,247 @@
+"""Which cases there are, what their labels become, and the sentences for data that cannot be meant."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from PWSegmentationLib import InputError, Point, PromptSet, SegmentPrompts, write_prompts
+from PWSegmentationLib.segments.writing import write_image
+from PWSegmentationLib.training.case_labels import dense_target, given_prompts, sparse_target
+from PWSegmentationLib.training.datalist import CaseSet, TrainingCase, read_cases
+from PWSegmentationLib.training.preparation import Preparation
+from PWSegmentationLib.training.windows import PrepareCase, TrainingWindows
+from PWSegmentationLib.volume.grid import Grid
+
+from .training_data import STRUCTURES, quick, scene, write_datalist
+
+
+def write_case(folder: Path, seed: int, **sparse: object) -> None:
+    image, labels, grid = scene(seed)
+    write_image(image, grid, folder / "image.nii.gz")
+    write_image(labels, grid, folder / "labels.nii.gz")
+    (folder / "labels.json").write_text(json.dumps(STRUCTURES))
+
+
+def prepared(cases: CaseSet, case: TrainingCase, **changes: object) -> dict[str, np.ndarray]:
+    config = quick(Path(), **changes)
+    return {k: v.numpy() for k, v in PrepareCase(cases, config, Preparation())(case).items()}
+
+
+def test_datalist_and_folder_are_the_same_cases(tmp_path: Path) -> None:
+    cases = read_cases(write_datalist(tmp_path / "list", 2, 1, 1))
+    assert cases.structures == STRUCTURES
+    assert [len(s) for s in (cases.training, cases.selection, cases.test)] == [2, 1, 1]
+    for number, name in enumerate(("training/a", "training/b", "validation/c", "test/d")):
+        write_case(tmp_path / "folder" / name, number)
+    sorted_ = read_cases(tmp_path / "folder")
+    assert [c.name for s in (sorted_.training, sorted_.selection, sorted_.test) for c in s] == ["a", "b", "c", "d"]
+    for ours, theirs in zip(cases.training, sorted_.training, strict=True):
+        a, b = prepared(cases, ours, supervision="dense"), prepared(sorted_, theirs, supervision="dense")
+        assert all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_a_selection_set_is_kept_apart_and_does_not_move(tmp_path: Path) -> None:
+    for n in range(10):
+        write_case(tmp_path / f"case{n}", n)
+    before = read_cases(tmp_path)
+    assert len(before.selection) == 2 and len(before.training) == 8
+    shutil.rmtree(tmp_path / before.training[0].name)
+    assert set(read_cases(tmp_path).selection) <= {*before.selection, *before.training}
+    assert before.selection == read_cases(tmp_path).selection or len(read_cases(tmp_path).selection) == 2
+
+
+@pytest.mark.parametrize("supervision", ["points", "box", "scribbles"])
+def test_simulated_prompts_give_a_label_near_the_truth(tmp_path: Path, supervision: str) -> None:
+    cases = read_cases(write_datalist(tmp_path, 1, 0, 0))
+    sparse = prepared(cases, cases.training[0], supervision=supervision)
+    dense = prepared(cases, cases.training[0], supervision="dense")
+    known = sparse["confidence"] > 0
+    assert 0.1 < known.mean() <= 1
+    for found, true, where in zip(sparse["probability"] >= 0.5, dense["probability"] >= 0.5, known, strict=True):
+        overlap = 2 * (found & true & where).sum() / ((found & where).sum() + (true & where).sum())
+        assert overlap > (0.5 if supervision == "box" else 0.7)
+    again = prepared(cases, cases.training[0], supervision=supervision)
+    assert all(np.array_equal(sparse[k], again[k]) for k in sparse)
+
+
+def test_the_unknown_band_and_the_weighting_are_switches(tmp_path: Path) -> None:
+    cases = read_cases(write_datalist(tmp_path, 1, 0, 0))
+    case = cases.training[0]
+    on = prepared(cases, case, unknown_below=0.5)
+    assert ((on["confidence"] == 0) | (on["confidence"] >= 0.5)).all() and (on["confidence"] == 0).any()
+    assert (prepared(cases, case, unknown_below=0.0)["confidence"] > 0).all()
+    flat = prepared(cases, case, unknown_below=0.5, weighting=False)
+    assert set(np.unique(flat["confidence"])) == {0, 1} and set(np.unique(flat["probability"])) == {0, 1}
+    assert np.array_equal(flat["confidence"] > 0, on["confidence"] > 0)
+
+
+def test_the_papers_gaussian_label_can_be_had(tmp_path: Path) -> None:
+    cases = read_cases(write_datalist(tmp_path, 1, 0, 0))
+    given = prepared(cases, cases.training[0], pseudo_label="gaussian", sigma_mm=6)
+    ours = prepared(cases, cases.training[0])
+    assert not np.array_equal(given["probability"], ours["probability"])
+    assert ((given["probability"] == 0) | (given["probability"] >= 0.49)).mean() > 0.95
+
+
+def test_prompts_points_and_scribbles_that_came_with_a_case(tmp_path: Path) -> None:
+    _, labels, grid = scene(0)
+    voxel = {n: np.argwhere(labels == v)[len(np.argwhere(labels == v)) // 2] for n, v in STRUCTURES.items()}
+    points = np.zeros(labels.shape, np.uint8)
+    points[tuple(voxel["ball"])], points[tuple(voxel["bar"])], points[1, 1, 1] = 1, 2, 3
+    write_case(tmp_path / "a", 0)
+    write_image(points, grid, tmp_path / "a" / "points.nii.gz")
+    write_case(tmp_path / "b", 0)
+    clicks = [SegmentPrompts(n, points=(Point(tuple(grid.to_world(v))),)) for n, v in voxel.items()]
+    write_prompts(PromptSet(tuple(clicks)), tmp_path / "b" / "prompts.json")
+    cases = read_cases(tmp_path)
+    by_name = {c.name: c for c in (*cases.training, *cases.selection)}
+    assert cases.background == 3
+    for name, outside in (("a", 2), ("b", 1)):
+        found = prepared(cases, by_name[name], supervision="given")
+        inside, not_inside = found["seeds"][0], found["seeds"][1]
+        assert inside.any() and not_inside.any()
+        prompts = given_prompts(by_name[name], cases.structures, cases.background)
+        assert len(prompts["ball"].positions(False)) == outside - (name == "b")
+
+
+def test_a_structure_without_prompts_is_unknown_not_absent() -> None:
+    image, labels, grid = scene(0)
+    ball = grid.to_world(np.argwhere(labels == 1).mean(axis=0).round())
+    volume = replace(read_like(image, grid))
+    target = sparse_target(
+        volume, PromptSet((SegmentPrompts("ball", points=(Point(tuple(ball)),)),)), STRUCTURES, quick(Path())
+    )
+    assert target.confidence[0].any() and not target.confidence[1].any()
+    dense = dense_target(labels.astype(np.int32), STRUCTURES)
+    assert dense.confidence.all() and dense.probability[1].sum() == (labels == 2).sum()
+
+
+def read_like(image: np.ndarray, grid: Grid):
+    from PWSegmentationLib import Volume
+
+    return Volume(image, grid)
+
+
+def test_windows_depend_on_their_number_alone(tmp_path: Path) -> None:
+    cases = read_cases(write_datalist(tmp_path, 2, 0, 0))
+    config = quick(tmp_path, supervision="dense")
+    windows = TrainingWindows(cases.split(), config, Preparation(), 16)
+    forward = [windows.batch(n, 1) for n in range(4)]
+    for n in (3, 0, 2):
+        again = windows.batch(n, 1)
+        assert all(np.array_equal(getattr(again, k), getattr(forward[n], k)) for k in ("image", "probability", "seeds"))
+    assert not np.array_equal(forward[0].image, forward[2].image)
+    both = windows.batch(0, 2)
+    assert np.array_equal(both.image[1:], forward[1].image)
+    assert both.image.shape == (2, 1, 16, 16, 16) and both.probability.shape == (2, 2, 16, 16, 16)
+
+
+def test_mirroring_moves_image_and_label_alike(tmp_path: Path) -> None:
+    """The published code mirrored one of its two labels and not the other."""
+    cases = read_cases(write_datalist(tmp_path, 1, 0, 0))
+    windows = TrainingWindows(cases, quick(tmp_path, supervision="dense"), Preparation(), 16)
+    for n in range(8):
+        batch = windows.batch(n, 1)
+        ball = batch.probability[0, 0] > 0.5
+        if 20 < ball.sum() < 4000:
+            assert batch.image[0, 0][ball].mean() > batch.image[0, 0][~ball].mean() + 0.5
+
+
+def test_an_oblique_or_flipped_case_comes_back_to_its_own_grid() -> None:
+    image, _, grid = scene(4)
+    volume = read_like(image.astype(np.float32)[::-1, :20].transpose(2, 0, 1), _turned(grid))
+    for spacing in (0.0, 2.0):
+        done = Preparation(spacing).prepare(volume)
+        assert (np.diag(done.grid.affine[:3, :3]) > 0).all()
+        back = done.to_source(done.volume.array)
+        assert back.shape == volume.array.shape
+        np.testing.assert_allclose(back, volume.array, atol=1e-2)
+        index = np.array([3, 4, 5])
+        world = volume.grid.to_world(index)
+        at = tuple(done.grid.to_voxel(world))
+        assert done.volume.array[at] == pytest.approx(volume.array[tuple(index)], abs=1e-2)
+
+
+def _turned(grid: Grid) -> Grid:
+    """The grid of ``array[::-1, :20].transpose(2, 0, 1)``."""
+    flip = np.diag([-1.0, 1, 1, 1])
+    flip[0, 3] = grid.shape[0] - 1
+    move = np.zeros((4, 4))
+    move[[2, 0, 1, 3], [0, 1, 2, 3]] = 1
+    return Grid((grid.shape[2], grid.shape[0], 20), grid.affine @ flip @ move)
+
+
+def test_ct_gets_its_window_and_mr_its_own_range() -> None:
+    image, _, grid = scene(0)
+    volume = read_like(image.astype(np.float32) * 10, grid)
+    ct, mr = Preparation(0, "ct").prepare(volume).image, Preparation(0, "robust").prepare(volume).image
+    assert (ct == 2).mean() > 0.5
+    assert (mr == 2).mean() < 0.02 and mr.min() == -2
+
+
+def damaged(tmp_path: Path, what: str) -> Path:
+    """A data set in which one thing is wrong."""
+    path = write_datalist(tmp_path, 2, 0, 1)
+    document = json.loads(path.read_text())
+    _image, labels, grid = scene(0)
+    if what == "missing file":
+        (tmp_path / "label0.nii.gz").unlink()
+    elif what == "other geometry":
+        moved = grid.affine.copy()
+        moved[:3, 3] += 5
+        write_image(labels, Grid(labels.shape, moved), tmp_path / "label0.nii.gz")
+    elif what == "unnamed value":
+        labels[0, 0, 0] = 7
+        write_image(labels, grid, tmp_path / "label0.nii.gz")
+    elif what == "empty case":
+        write_image(np.zeros_like(labels), grid, tmp_path / "label0.nii.gz")
+    elif what == "in two sets":
+        document["test"].append(document["training"][0])
+    elif what == "no names":
+        document.pop("labels")
+    elif what == "no labels":
+        document["training"][0].pop("label")
+    elif what == "damaged image":
+        (tmp_path / "image0.nii.gz").write_bytes(b"nothing")
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("missing file", r"names the label .*label0.nii.gz, which does not exist"),
+        ("other geometry", r"labels of 'image0' lie on another grid than its image"),
+        ("unnamed value", r"labels of 'image0' hold the value 7, which has no name"),
+        ("empty case", r"case 'image0' is empty"),
+        ("in two sets", r"is in the training and in the test set"),
+        ("no names", r"name no structure"),
+        ("no labels", r"case 'image0' has no dense labels, which supervision \"points\" needs"),
+        ("damaged image", r"Cannot read .*image0.nii.gz"),
+    ],
+)
+def test_data_that_cannot_be_meant(tmp_path: Path, what: str, sentence: str) -> None:
+    path = damaged(tmp_path, what)
+
+    def use() -> None:
+        cases = read_cases(path)
+        for case in (*cases.training, *cases.selection):
+            prepared(cases, case)
+
+    with pytest.raises(InputError, match=sentence) as refused:
+        use()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_case_without_anything_is_refused(tmp_path: Path) -> None:
+    write_case(tmp_path / "a", 0)
+    (tmp_path / "a" / "labels.nii.gz").unlink()
+    cases = read_cases(tmp_path)
+    with pytest.raises(InputError, match="neither labels nor prompts"):
+        prepared(cases, cases.training[0], supervision="given")
