@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds, draw
 from PWSegmentationLib.pseudolabel.extent import likely_object
+from PWSegmentationLib.pseudolabel.intensity import noise_level
 from PWSegmentationLib.pseudolabel.region import region_of_interest, working_spacing
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
@@ -51,6 +54,8 @@ class View:
 
 # Around an object that was found from positive prompts alone: this share of its size, and at least so many mm.
 _SURROUNDINGS, _SURROUNDINGS_MM = 0.4, 8.0
+# Intensities that differ by more than this many times the noise are different tissues.
+_ONE_TISSUE = 3.0
 
 
 def look(
@@ -58,14 +63,16 @@ def look(
 ) -> View:
     """Cut the part of ``volume`` that the prompts of ``segment`` are about and bring it to the working grid.
 
-    Positive prompts alone do not say how large the object is: a first look, far around them, finds out, and where it
-    is small a second one goes closer, so that a 5 mm lesion is seen as finely as the image allows.
+    Positive prompts alone, or with few negative ones, do not say how large the object is: a first look, far around
+    them, finds out, and where it is small a second one goes closer, so that a 5 mm lesion is seen as finely as the
+    image allows.
     """
     others = tuple(others)
     view = _look_at(volume, segment, others, region_for(segment, volume.grid))
-    if segment.boxes or view.seeds.negative.any() or max(view.grid.spacing) <= 1.2 * min(view.fine.spacing):
+    if segment.boxes or max(view.grid.spacing) <= 1.2 * min(view.fine.spacing):
         return view
-    found = likely_object(view.image, view.valid, view.seeds.positive, view.grid.spacing, device)
+    seeds = view.seeds
+    found = likely_object(view.image, view.valid, seeds.positive, seeds.negative, view.grid.spacing, device)
     around = None if found is None else Region.around(found)
     if around is None:
         return view
@@ -85,7 +92,46 @@ def _look_at(volume: Volume, segment: SegmentPrompts, others: Iterable[SegmentPr
     values[~known] = values[known].min() if known.any() else 0.0
     valid = resample(known, part.grid, grid) > 0.5 if not known.all() else np.ones(grid.shape, bool)
     seeds = draw(segment, grid, others=competing(others, part.grid))
-    return View(region, part.grid, grid, resample(values, part.grid, grid), valid, seeds)
+    image = resample(values, part.grid, grid)
+    return View(region, part.grid, grid, image, valid, _of_one_tissue(seeds, segment, grid, image, valid))
+
+
+def _of_one_tissue(
+    seeds: Seeds, segment: SegmentPrompts, grid: Grid, image: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> Seeds:
+    """``seeds`` without the voxels around a click that are clearly another tissue than the voxel clicked.
+
+    A ball of 2 mm around a click beside a border, as corrective clicks are, would claim the tissue beyond it. What is
+    scribbled or painted was meant voxel by voxel and stays.
+    """
+    import torch
+
+    clicks = np.array([p.position for p in segment.points if grid.contains(p.position)])
+    if not len(clicks):
+        return seeds
+    limit = _ONE_TISSUE * noise_level(torch.as_tensor(image), torch.as_tensor(valid))
+    clicked = image[tuple(grid.to_voxel(clicks).T)]
+    kept = np.zeros(grid.shape, bool) if seeds.claimed is None else seeds.claimed.copy()
+    if segment.scribbles or segment.strokes:
+        painted = draw(replace(segment, points=()), grid)
+        kept |= painted.positive | painted.negative
+    voxels = np.argwhere((seeds.positive | seeds.negative) & ~kept)
+    _, nearest = cKDTree(clicks).query(grid.to_world(voxels))
+    beyond = voxels[np.abs(image[tuple(voxels.T)] - clicked[nearest]) > limit]
+    away = np.zeros(grid.shape, bool)
+    away[tuple(beyond.T)] = True
+    kept[tuple(grid.to_voxel(clicks).T)] = True
+    positive, negative = (_touching(mask & ~away, kept) for mask in (seeds.positive, seeds.negative))
+    return replace(seeds, positive=positive, negative=negative)
+
+
+def _touching(mask: NDArray[np.bool_], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The parts of ``mask`` with a voxel of ``kept``: crumbs of a ball must not pass for clicks of their own."""
+    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    wanted = np.zeros(count + 1, bool)
+    wanted[parts[kept & mask]] = True
+    wanted[0] = False
+    return np.asarray(wanted[parts])
 
 
 def region_for(segment: SegmentPrompts, grid: Grid) -> Region:

@@ -1,9 +1,10 @@
 """How far an object reaches when nobody has said where it ends.
 
-From positive prompts alone, the object is taken to be the region around them whose border the image shows best. The
-candidates are nested: everything within a geodesic distance t of the prompts, which grows through even tissue first.
-Of these the one with the largest mean contrast across its border wins, as for maximally stable extremal regions
-(Matas et al., BMVC 2002) and the isolabel-contour contrast of region growing (Hojjatoleslami & Kittler, IEEE TMI 1998).
+From positive prompts alone, or with negative ones that lie far away for its size, the object is taken to be the region
+around them whose border the image shows best. The candidates are nested: everything within a geodesic distance t of the
+prompts, which grows through even tissue first. Of these the one with the largest mean contrast across its border wins,
+as for maximally stable extremal regions (Matas et al., BMVC 2002) and the isolabel-contour contrast of region growing
+(Hojjatoleslami & Kittler, IEEE TMI 1998).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from .geodesic import geodesic_distances
 from .intensity import window
@@ -33,16 +35,25 @@ _LENGTH_WEIGHT = 0.01
 _RADIUS_MM = (1.5, 45.0)
 #: The background starts this far outside the border, as a share of the object's radius, and at least so many mm.
 _GAP_SHARE, _GAP_MM = 0.25, 2.0
+#: Seeds that hang together and would not fit into a ball of this diameter (mm) are a stroke, not a click.
+CLICK_MM = 8.0
+#: Negative seeds this many times further from the positive ones than these from each other leave the extent open.
+_OPEN_FROM = 3.0
 
 
 def implied_background(
-    image: np.ndarray, valid: np.ndarray, positive: np.ndarray, spacing: Sequence[float] | np.ndarray, device: str
+    image: np.ndarray,
+    valid: np.ndarray,
+    positive: np.ndarray,
+    negative: np.ndarray,
+    spacing: Sequence[float] | np.ndarray,
+    device: str,
 ) -> np.ndarray | None:
-    """The shell of voxels (I, J, K) bool taken for background when only positive seeds are known.
+    """The shell of voxels (I, J, K) bool taken for background where the negative seeds do not show where it begins.
 
-    None where the image shows no border within the largest object looked for.
+    None where they do, and where the image shows no border within the largest object looked for.
     """
-    found = likely_object(image, valid, positive, spacing, device)
+    found = likely_object(image, valid, positive, negative, spacing, device)
     if found is None:
         return None
     size = np.asarray(spacing, dtype=float)
@@ -54,13 +65,26 @@ def implied_background(
 
 
 def likely_object(
-    image: np.ndarray, valid: np.ndarray, positive: np.ndarray, spacing: Sequence[float] | np.ndarray, device: str
+    image: np.ndarray,
+    valid: np.ndarray,
+    positive: np.ndarray,
+    negative: np.ndarray,
+    spacing: Sequence[float] | np.ndarray,
+    device: str,
 ) -> np.ndarray | None:
-    """The region (I, J, K) bool around positive seeds with the best border, None where there is none."""
+    """The region (I, J, K) bool around positive seeds with the best border, None where there is none.
+
+    None, too, where negative seeds show it: where they lie about as near to the positive ones as these to each other.
+    The region never holds a negative seed.
+    """
     import torch
 
+    if negative.any() and _openness(positive, negative, np.asarray(spacing, dtype=float)) < _OPEN_FROM:
+        return None
     size = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
-    values, usable, seeds = (torch.as_tensor(np.ascontiguousarray(a), device=device) for a in (image, valid, positive))
+    values, usable, seeds = (
+        torch.as_tensor(np.ascontiguousarray(a), device=device) for a in (image, valid & ~negative, positive)
+    )
     with torch.inference_mode(), one_thread():
         smoothed = smooth(values, min(size), size)
         view = window(smoothed, usable, seeds, width=_WINDOW)
@@ -71,6 +95,38 @@ def likely_object(
         if radius > 0.95 * _RADIUS_MM[1]:
             return None
         return np.asarray((distance <= limit).cpu().numpy())
+
+
+def _openness(positive: np.ndarray, negative: np.ndarray, size: np.ndarray) -> float:
+    """How many times further it is from positive seeds to negative ones than positive seeds reach themselves.
+
+    Clicks reach as far as the next one of them: they were spread over the object. A stroke reaches half as far as it
+    is long from its middle. One click says nothing about the extent: infinite.
+    """
+    to_negative = cKDTree(np.argwhere(negative) * size)
+    seeds = np.argwhere(positive) * size
+    parts, count = ndimage.label(positive, np.ones((3, 3, 3)))
+    length = max(float(np.linalg.norm(s - s.mean(0), axis=1).max()) for s in _by_part(seeds, parts[positive], count))
+    if length > CLICK_MM or is_stroke(positive, size):
+        return float(np.median(to_negative.query(seeds)[0])) / (0.5 * length)
+    if count < 2:
+        return math.inf
+    middles = np.array([s.mean(0) for s in _by_part(seeds, parts[positive], count)])
+    gap = float(np.median(cKDTree(middles).query(middles, k=2)[0][:, 1]))
+    return float(np.median(to_negative.query(middles)[0])) / gap
+
+
+def _by_part(seeds: np.ndarray, part: np.ndarray, count: int) -> list[np.ndarray]:
+    """The rows of `seeds` (n, 3) of each part, 1 to `count`."""
+    return [seeds[part == number] for number in range(1, count + 1)]
+
+
+def is_stroke(seeds: np.ndarray, size: np.ndarray) -> bool:
+    """Whether most seed voxels (I, J, K) hang together in parts that are too large for a click."""
+    parts, _ = ndimage.label(seeds, np.ones((3, 3, 3)))
+    voxels = np.bincount(parts.ravel())[1:]
+    click_voxels = 4.0 / 3.0 * math.pi * (0.5 * CLICK_MM) ** 3 / float(np.prod(size))
+    return bool(voxels[voxels > max(click_voxels, 27)].sum() > 0.5 * voxels.sum())
 
 
 def best_border(distance: torch.Tensor, image: torch.Tensor, spacing: Sequence[float]) -> tuple[float, float]:

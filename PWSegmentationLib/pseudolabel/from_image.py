@@ -22,7 +22,7 @@ import numpy as np
 
 from PWSegmentationLib.progress import Cancel, Progress, stop_if
 
-from .extent import implied_background
+from .extent import CLICK_MM, implied_background, is_stroke
 from .geodesic import geodesic_distances
 from .intensity import equalised, likelihood_ratio, span, window
 from .interpolation import SEEDS_PER_SIGN, implicit_surface, representatives
@@ -41,8 +41,6 @@ ROUNDS = 3
 _WALL = 10.0
 #: Semi-axes of the ellipsoid taken as inside when there is only a box, as a share of the box's half-width.
 _BOX_CORE = 0.35
-#: Seeds that hang together and would not fit into a ball of this diameter (mm) are a stroke, not a click.
-_CLICK_MM = 8.0
 #: Fall-off (mm, one standard deviation) of the confidence with the distance to the nearest prompt.
 _KNOWN_MM = 30.0
 
@@ -64,8 +62,6 @@ STROKE_WEIGHTS: dict[str, float] = {
     "likelihood": 0.8,
     "constant": 0.6,
 }
-#: Isolation of the background's seeds from which on they are clicks; 0 is strokes, in between is in between.
-_CLICKS_FROM = 0.2
 
 
 @dataclass(frozen=True)
@@ -208,15 +204,25 @@ def _shell(mask: np.ndarray) -> np.ndarray:
     return mask & ~ndimage.binary_erosion(mask, border_value=0)
 
 
-def _box_core(limit: np.ndarray) -> np.ndarray:
-    """An ellipsoid in the middle of the box: an object that fills most of its box is there."""
+def _box_core(limit: np.ndarray, positive: np.ndarray, negative: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """An ellipsoid in the middle of the box: an object that fills most of its box is there.
+
+    A positive click does not contradict that. A negative one does: what is nearer to it than to the box's middle and
+    to every positive seed is left out. Without positive seeds something always remains.
+    """
+    from scipy import ndimage
+
     where = np.argwhere(limit)
     low, high = where.min(0), where.max(0) + 1
     half = np.maximum((high - low) / 2.0 * _BOX_CORE, 0.5)
     grids = np.ogrid[tuple(slice(0, n) for n in limit.shape)]
     radius = sum(((g + 0.5 - (a + b) / 2.0) / h) ** 2 for g, a, b, h in zip(grids, low, high, half, strict=True))
     core = (radius <= 1.0) & limit
-    return core if core.any() else limit
+    if negative.any():
+        inside, outside = positive | (radius == radius.min()), negative
+        to_inside, to_outside = (ndimage.distance_transform_edt(~s, sampling=size) for s in (inside, outside))
+        core &= to_inside < to_outside
+    return core if core.any() or positive.any() else limit & ~negative
 
 
 def _isolation(seeds: np.ndarray, others: np.ndarray, size: np.ndarray) -> float:
@@ -225,22 +231,21 @@ def _isolation(seeds: np.ndarray, others: np.ndarray, size: np.ndarray) -> float
     h / (h + r), with h the free gap from one click to the next, and r the distance to the seeds of the other
     sign. A region goes on between its isolated clicks, so that the distance to the nearest click overstates the
     distance to the region; strokes leave no gap. A click drawn as a small ball counts once, at its middle, which does
-    not depend on the grid it was drawn on.
+    not depend on the grid it was drawn on. What is usual for clicks, one half, counts as one click more, so that two
+    that happen to lie side by side do not pass for a dense cover.
     """
     from scipy import ndimage
     from scipy.spatial import cKDTree
 
-    parts, count = ndimage.label(seeds, np.ones((3, 3, 3)))
-    voxels = np.bincount(parts.ravel())[1:]
-    click_voxels = 4.0 / 3.0 * np.pi * (0.5 * _CLICK_MM) ** 3 / float(np.prod(size))
-    if voxels[voxels > max(click_voxels, 27)].sum() > 0.5 * voxels.sum():
+    if is_stroke(seeds, size):
         return 0.0
+    parts, count = ndimage.label(seeds, np.ones((3, 3, 3)))
     if count < 2:
         return 0.5
     middles = np.array(ndimage.center_of_mass(seeds, parts, range(1, count + 1))) * size
     to_others = float(np.median(cKDTree(np.argwhere(others) * size).query(middles)[0]))
-    gap = max(0.0, float(np.median(cKDTree(middles).query(middles, k=2)[0][:, 1])) - 1.5 * _CLICK_MM)
-    return gap / max(gap + to_others, 1e-6)
+    gap = max(0.0, float(np.median(cKDTree(middles).query(middles, k=2)[0][:, 1])) - 1.5 * CLICK_MM)
+    return (count * gap / max(gap + to_others, 1e-6) + 0.5) / (count + 1)
 
 
 def _nearness(prompted: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -273,11 +278,10 @@ def _scene(
 
     size = np.asarray(spacing, dtype=float)
     values = _centred(image, usable)
-    inner = positive if positive.any() else _box_core(limit)
+    inner = positive if limit.all() else positive | _box_core(limit, positive, negative, size)
     # The border of what is looked at, or of the box, is background that nobody had to click.
     border = _shell(limit) & ~inner
-    lone = limit.all() and not negative.any()
-    implied = implied_background(values, usable, positive, size, str(device)) if lone else None
+    implied = implied_background(values, usable, positive, negative, size, str(device)) if limit.all() else None
     if implied is not None:
         border = implied & ~inner
     outer = negative | border
@@ -291,12 +295,13 @@ def _scene(
         )
     ]
     isolation, strokes = {"isolation outside": 0.0, "isolation inside": 0.0}, 0.0
-    if positive.any() and negative.any() and limit.all():
+    if positive.any() and negative.any() and limit.all() and implied is None:
         own = negative if claimed is None else negative & ~claimed
-        isolation["isolation outside"] = _isolation(own if own.any() else negative, positive, size)
+        own = own if own.any() else negative
+        isolation["isolation outside"] = _isolation(own, positive, size)
         isolation["isolation inside"] = _isolation(positive, negative, size)
-        strokes = max(0.0, 1.0 - isolation["isolation outside"] / _CLICKS_FROM)
-    elif lone and implied is None:
+        strokes = is_stroke(own, size)
+    elif limit.all() and implied is None:
         # Positives alone: the border of what is looked at is not where the object's surroundings begin.
         isolation["isolation outside"] = 0.5
 

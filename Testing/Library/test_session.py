@@ -345,3 +345,51 @@ def test_strange_images_give_something_small_and_finite(image, point):
     assert found.mask[point]
     assert np.isfinite(found.probability).all()
     assert found.mask.sum() < 2000
+
+
+class TestSmallLesions:
+    """A lesion of 8 mm in noise, where prompts cover more than they say."""
+
+    @staticmethod
+    def scene():
+        index = np.indices((60, 60, 60)) - 30.0
+        lesion = (index**2).sum(axis=0) < 16
+        noise = np.random.default_rng(0).normal(0, 8, lesion.shape)
+        session = Session("cpu")
+        session.set_image(np.where(lesion, 100.0, 40.0) + noise, np.eye(4))
+        return session, lesion
+
+    @staticmethod
+    def dice(session, lesion):
+        mask = session.predict().mask
+        return 2 * (mask & lesion).sum() / (mask.sum() + lesion.sum())
+
+    def test_many_clicks_are_no_worse_than_one(self):
+        session, lesion = self.scene()
+        session.add_point("lesion", (30, 30, 30), True)
+        one = self.dice(session, lesion)
+        rng = np.random.default_rng(1)
+        for direction in rng.normal(size=(19, 3)):
+            unit = direction / np.linalg.norm(direction)
+            session.add_point("lesion", 30 + 2.5 * unit, True)
+            session.add_point("lesion", 30 - 13.0 * unit, False)
+        assert one > 0.7
+        assert self.dice(session, lesion) > one - 0.1
+
+    def test_a_click_beside_the_border_does_not_take_the_tissue_beyond_it(self):
+        session, lesion = self.scene()
+        session.add_point("lesion", (30, 30, 30), True)
+        before = session.predict().mask
+        session.add_point("lesion", (30, 30, 35), False)
+        after = session.predict().mask
+        assert not after[30, 30, 35]
+        far = np.linalg.norm(np.indices(lesion.shape) - np.array([30, 30, 35])[:, None, None, None], axis=0) > 20
+        assert not (before != after)[far].any()
+        assert self.dice(session, lesion) > 0.7
+
+    def test_a_positive_click_in_a_box_keeps_what_the_box_says(self):
+        session, lesion = self.scene()
+        session.add_box("lesion", (30, 30, 30), (14, 14, 14))
+        before = self.dice(session, lesion)
+        session.add_point("lesion", (30, 30, 33), True)
+        assert self.dice(session, lesion) > before - 0.05
