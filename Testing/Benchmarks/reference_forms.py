@@ -117,9 +117,10 @@ def label_of_whole(volume: Volume, segment: SegmentPrompts, device: str) -> Pseu
     return image_aware(image, volume.grid.spacing, seeds.positive, seeds.negative, seeds.inside, device=device)
 
 
-def sampled_passes(network: ProbabilisticUNETR, x: Tensor, count: int, generator: torch.Generator) -> list[Tensor]:
-    """Logits of ``count`` passes that share nothing, as published."""
-    return [network(x, generator=generator).logits for _ in range(count)]
+def sampled_passes(network: ProbabilisticUNETR, x: Tensor, count: int, noise: torch.Generator) -> list[Tensor]:
+    """Logits of ``count`` whole sampled passes, two windows of a batch at a time, as `draws` takes them."""
+    pairs = [network(x.repeat(2, 1, 1, 1, 1), generator=noise).logits.chunk(2) for _ in range(count // 2)]
+    return [logits for pair in pairs for logits in pair]
 
 
 def imported(mask: np.ndarray, labelmap_node: Any, segmentation_node: Any, segment_id: str) -> None:

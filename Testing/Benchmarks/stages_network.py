@@ -110,7 +110,7 @@ def _draws(config: UNETRConfig | str, channels: int, edge: int, device: str) -> 
     return Comparison(
         f"Sampled inference, {preset}",
         f"K = 6, {edge}³ window, what the samples have in common once; difference: of mean and spread of p",
-        "six whole passes, same noise",
+        "six whole passes, in pairs as well, same noise",
         ours,
         theirs,
         lambda a, b: (a - b).abs().max(),

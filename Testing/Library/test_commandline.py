@@ -30,8 +30,15 @@ SHAPE = (56, 48, 40)
 
 def start(*args: object, **options: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "PWSegmentationLib.commandline", *map(str, args)]
+    # Whoever runs these tests in the background of a script has Ctrl-C ignored, in their children, too.
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+        command,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
     )
 
 
