@@ -29,7 +29,10 @@ SHAPE = (56, 48, 40)
 
 
 def start(*args: object, **options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "PWSegmentationLib.commandline", *map(str, args)]
+    return popen([sys.executable, "-m", "PWSegmentationLib.commandline", *map(str, args)], **options)
+
+
+def popen(command: list[str], **options: object) -> subprocess.Popen[str]:
     # Whoever runs these tests in the background of a script has Ctrl-C ignored, in their children, too.
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
         command,
@@ -263,7 +266,7 @@ def test_stopping_leaves_nothing_half_written(scene: Path, tmp_path: Path, sent:
     )
     arguments = ("segment", scene / "image.nii.gz", "--prompts", scene / "prompts.json", "-o", out)
     command = [sys.executable, "-c", ready, *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = popen(command)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)
