@@ -51,6 +51,8 @@ def add_to(subparsers: Any) -> None:
     what.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     parser.add_argument("--cache", metavar="FOLDER", type=Path, help="where the development images are kept")
     parser.add_argument("--restart", action="store_true", help="forget what the output file holds")
+    text = "go on although another version made what the output file holds; the page names both"
+    parser.add_argument("--mixed", action="store_true", help=text)
     text = "speed measurements (python -m Testing.Benchmarks) for the page"
     parser.add_argument("--speed", metavar="FILE.json", type=Path, help=text)
     text = 'what to say on the page: {"failures": {"CASE/STRUCTURE": TEXT}, "remarks": [TEXT]}'
@@ -117,7 +119,7 @@ def _measure(args: argparse.Namespace) -> Results:
     }
     if args.restart:
         args.output.unlink(missing_ok=True)
-    results = Results.resume(args.output, settings)
+    results = Results.resume(args.output, settings, mixed=args.mixed)
     with progress_bar("images", quiet=args.quiet) as progress:
         cases = _cases(args, progress)
     known = {s for c in cases for s in c.structures}

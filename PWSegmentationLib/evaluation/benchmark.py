@@ -170,19 +170,17 @@ def _measured(
 def _conversation(
     annotator: SimulatedAnnotator, first: SegmentPrompts, corrections: int, reference: Reference, method: Method
 ) -> Iterator[Step]:
-    """What is said, and answered. Empty if the method cannot answer."""
+    """What is said, and answered. Empty if the method cannot answer the first prompts."""
     prompts: SegmentPrompts | None = first
-    answer: Answer | None = None
-    for step in range(corrections + 1):
-        if step > 0 and prompts is not None and answer is not None:
-            prompts = annotator.correct(prompts, answer)
-        if prompts is None:
-            yield step, first, None
-            continue
-        answer = method.answer(prompts, reference)
-        if answer is None:
-            return
-        yield step, prompts, answer
+    latest = method.answer(first, reference)
+    if latest is None:
+        return
+    yield 0, first, latest
+    for step in range(1, corrections + 1):
+        prompts = annotator.correct(prompts, latest) if prompts is not None else None
+        answer = method.answer(prompts, reference) if prompts is not None else None
+        latest = answer or latest
+        yield step, prompts or first, answer
 
 
 def _sentence(error: BaseException) -> str:

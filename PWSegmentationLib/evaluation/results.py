@@ -132,21 +132,26 @@ class Results:
         )
 
     @classmethod
-    def resume(cls, path: Path, settings: Mapping[str, Any]) -> Results:
+    def resume(cls, path: Path, settings: Mapping[str, Any], *, mixed: bool = False) -> Results:
         """What ``path`` holds already, or nothing.
 
-        Raises `InputError` if it was made with other settings or by another version: figures are not mixed.
+        Raises `InputError` if it was made with other settings or by another version: figures are not mixed. With
+        ``mixed``, those of several versions are, and `made_by` names them all.
         """
         if not path.exists():
             return cls(settings)
         old, now = cls.read(path), provenance()
-        for was, asked in ((old.settings, settings), (old.made_by, now)):
+        for was, asked, may_differ in ((old.settings, settings, False), (old.made_by, now, mixed)):
             for key in {**was, **asked}:
-                if was.get(key) != asked.get(key):
+                if was.get(key) != asked.get(key) and not may_differ:
                     raise InputError(
                         f"{path} was made with another {key} ({was.get(key)}; now {asked.get(key)}): name another file "
-                        "with -o, or start it anew with --restart."
+                        "with -o, start it anew with --restart, or, if it is a version, mix them with --mixed."
                     )
+        old.made_by = {
+            key: now.get(key) if key not in old.made_by else _and(old.made_by[key], now.get(key))
+            for key in {**old.made_by, **now}
+        }
         return old
 
 
@@ -156,6 +161,11 @@ def _result(values: dict[str, Any]) -> Result:
         lists = {k: tuple(v) for k, v in calibration.items() if isinstance(v, list)}
         calibration = Calibration(**{**calibration, **lists})
     return Result(**values, calibration=calibration)
+
+
+def _and(was: Any, now: Any) -> Any:
+    """Both, where they differ."""
+    return was if now is None or str(was).endswith(str(now)) else f"{was}, then {now}"
 
 
 def _key(case: str, structure: str) -> str:

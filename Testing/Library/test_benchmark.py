@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from PWSegmentationLib import InputError
-from PWSegmentationLib.evaluation.metrics import Calibration
+from PWSegmentationLib.evaluation.benchmark import Benchmark
+from PWSegmentationLib.evaluation.cases import find_cases
+from PWSegmentationLib.evaluation.metrics import Answer, Calibration
+from PWSegmentationLib.evaluation.protocols import protocol
 from PWSegmentationLib.evaluation.results import Failure, Result, Results
 from PWSegmentationLib.evaluation.summary import difference, numbers
 from PWSegmentationLib.evaluation.tables import accuracy_table, plain, table
@@ -242,6 +245,42 @@ def test_results_survive_the_file(tmp_path):
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(InputError, match="was not written by this version"):
         Results.read(tmp_path / "x.json")
+
+
+def test_versions_are_mixed_only_when_asked_to_and_then_named(tmp_path):
+    path = tmp_path / "r.json"
+    results = Results({"seed": 0})
+    results.made_by = {**results.made_by, "commit": "0000000"}
+    results.write(path)
+    with pytest.raises(InputError, match=r"another commit .0000000; now .*--mixed"):
+        Results.resume(path, {"seed": 0})
+    with pytest.raises(InputError, match="another seed"):
+        Results.resume(path, {"seed": 1}, mixed=True)
+    mixed = Results.resume(path, {"seed": 0}, mixed=True)
+    now = Results({}).made_by
+    assert mixed.made_by == {**now, "commit": f"0000000, then {now['commit']}"}
+    mixed.write(path)
+    assert Results.resume(path, {"seed": 0}, mixed=True).made_by == mixed.made_by
+
+
+class Fickle:
+    """Answers the first prompts, and no others."""
+
+    name = "fickle"
+
+    def open(self, volume) -> None:
+        pass
+
+    def answer(self, prompts, reference):
+        return Answer(reference.region, np.zeros_like(reference.mask)) if len(prompts) == 1 else None
+
+
+def test_an_answer_stands_where_a_method_has_no_other(cases, tmp_path):
+    results = Benchmark([protocol("box")], [Fickle()], Results({}), tmp_path / "r.json").run(find_cases(cases / "a"))
+    corner = [r for r in results.results if r.structure == "corner"]
+    assert [r.step for r in corner] == [0, 1, 2, 3, 4, 5]
+    assert [r.seconds is None for r in corner] == [False, True, True, True, True, True]
+    assert not results.failures
 
 
 def test_what_failed_is_not_finished():
