@@ -143,10 +143,11 @@ def stage_table(speed: Mapping[str, Any]) -> str:
     """Time and memory of every stage beside its reference form."""
     rows = []
     for stage in speed["stages"]:
-        memory = stage.get("memory ratio")
+        memory, agreement = stage.get("memory ratio"), stage.get("agreement")
+        words = f"{stage['stage']} ({stage['device']}): {stage['what']}" + (f"; {agreement}" if agreement else "")
         rows.append(
             [
-                plain(f"{stage['stage']} ({stage['device']}): {stage['what']}"),
+                plain(words),
                 plain(stage["reference"]),
                 f"{1e3 * stage['seconds']:.1f} ms",
                 f"{stage['ratio']:.1f}×",
