@@ -43,7 +43,10 @@ def dice_over_clicks(found: Summary) -> bytes | None:
             ax.set(xlabel="corrective clicks" if name == "box" else "clicks", ylabel="Dice" if ax is row[0] else "")
         for ax in row[len(prompts) :]:
             ax.set_visible(False)
-    panels[0][-1 if len(wanted[0][1]) == columns else 0].legend(loc="lower right", frameon=False, fontsize=8)
+    # Not every method answers in every panel.
+    shown = {label: h for ax in panels.flat for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    names = [name for name in colors if name in shown]
+    figure.legend([shown[n] for n in names], names, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     return _png(figure)
 
 
