@@ -1,10 +1,11 @@
-"""Reading JSON with a sentence for what is wrong; replacing files whole, so that nothing ever leaves half of one."""
+"""Reading and writing JSON with a sentence for what is wrong; digests; replacing files whole, never half of one."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,3 +37,32 @@ def read_json(path: Path, what: str) -> Any:
         raise InputError(f"Cannot read the {what} {path}: {error.strerror or error}.") from error
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}.") from error
+
+
+def write_json(document: Mapping[str, Any], path: Path) -> Path:
+    """Write a JSON document, whole or not at all; an `InputError` if it cannot be written."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} could not be written ({in_short(error)}): free some space and try again.") from error
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Of a file's contents, hexadecimal."""
+    digest = hashlib.sha256()
+    update(digest, path)
+    return digest.hexdigest()
+
+
+def update(digest: hashlib._Hash, path: Path) -> None:
+    """Add a file's contents to ``digest``, never more than a block of it in memory."""
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+
+
+def in_short(error: Exception) -> str:
+    """What an error says, on one line."""
+    return getattr(error, "strerror", None) or str(error).splitlines()[0][:100]

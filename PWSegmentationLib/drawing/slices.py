@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib.prompts.prompts import Box, SegmentPrompts
 from PWSegmentationLib.segments.colors import Color
+from PWSegmentationLib.volume.canonical import Canonical
 from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.intensity import robust_range
 from PWSegmentationLib.volume.volume import Volume
@@ -49,27 +50,21 @@ class Scene:
 
     image: NDArray[np.float32]
     grid: Grid
-    flips: NDArray[np.float64]
+    canonical: Canonical
 
     @classmethod
     def of(cls, volume: Volume) -> Scene:
         """Make one."""
-        from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-
-        flips = io_orientation(volume.grid.affine)
-        affine = volume.grid.affine @ inv_ornt_aff(flips, volume.grid.shape)
+        canonical = Canonical.of(volume.grid)
         low, high = robust_range(volume.array, volume.valid())
         # In CT most of the range is air and bone; organs are told apart in between.
         low, high = _CT_WINDOW if low < -800 and high > _CT_WINDOW[1] else (low, high)
         shown = np.clip((volume.array.astype(np.float32) - low) / (high - low), 0, 1)
-        image = apply_orientation(shown, flips)
-        return cls(image, Grid(image.shape, affine), flips)
+        return cls(canonical.forth(shown), canonical.grid, canonical)
 
     def turned(self, array: NDArray[Any]) -> NDArray[Any]:
         """Another array on the volume's grid, turned likewise."""
-        from nibabel.orientations import apply_orientation
-
-        return np.asarray(apply_orientation(array, self.flips))
+        return self.canonical.forth(array)
 
     @property
     def size(self) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.files import read_json
+from PWSegmentationLib.files import read_json, update
 from PWSegmentationLib.volume.reading import read_volume
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
@@ -90,9 +90,7 @@ class CaseFiles:
         digest = hashlib.sha256(repr(sorted(self.structures.items())).encode())
         for path in (self.image, self.labels):
             for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-                with file.open("rb") as stream:
-                    while block := stream.read(1 << 20):
-                        digest.update(block)
+                update(digest, file)
         return digest.hexdigest()
 
 

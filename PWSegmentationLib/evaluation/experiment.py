@@ -20,8 +20,7 @@ from PWSegmentationLib.evaluation import tables
 from PWSegmentationLib.evaluation.model_evaluation import as_json, evaluate, means
 from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.evaluation.synthetic import write_phantoms
-from PWSegmentationLib.files import read_json
-from PWSegmentationLib.networks.model_files import write_json
+from PWSegmentationLib.files import read_json, write_json
 from PWSegmentationLib.prediction.trained_model import TrainedModel
 from PWSegmentationLib.training.config import config_from_dict
 from PWSegmentationLib.training.datalist import CaseSet, read_cases

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PWSegmentationLib.evaluation import tables
 from PWSegmentationLib.evaluation.metrics import Answer, Reference, calibration, overlap
 from PWSegmentationLib.evaluation.provenance import provenance
-from PWSegmentationLib.networks.model_files import write_json
+from PWSegmentationLib.files import write_json
 from PWSegmentationLib.prediction.trained_model import TrainedModel, VolumeSegmentation
 from PWSegmentationLib.progress import Progress, part_of
 from PWSegmentationLib.training.case_labels import read_label

@@ -80,9 +80,7 @@ class RandomWalk:
         seeds = draw_seeds(prompts, grid)
         if seeds is None:
             return None
-        values, measured = part.array.astype(np.float32), part.valid()
-        values[~measured] = values[measured].min() if measured.any() else 0.0
-        image = resample(values, part.grid, grid)
+        image = resample(part.measured()[0], part.grid, grid)
         low, high = np.percentile(image, [0.5, 99.5])
         with warnings.catch_warnings():
             # It recommends packages that would make it faster.

