@@ -35,6 +35,8 @@ def add_to(subparsers: Any) -> None:
     text = "leave the largest connected part of each structure"
     parser.add_argument("--largest-only", action="store_true", help=text)
     parser.add_argument("--samples", metavar="K", type=int, default=6, help="stochastic passes (default: 6; 0: none)")
+    text = "all of them also in windows where the first ones leave no doubt"
+    parser.add_argument("--all-samples", action="store_true", help=text)
     parser.add_argument("--overlap", metavar="SHARE", type=float, default=0.5, help="of windows (default: 0.5)")
     parser.add_argument("--precision", choices=("auto", "off", "bf16", "fp16"), default="auto")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
@@ -98,6 +100,7 @@ def _segment(model: TrainedModel, image: Path, args: argparse.Namespace) -> Volu
             seed=args.seed,
             overlap=args.overlap,
             precision=args.precision,
+            all_draws=args.all_samples,
             progress=progress,
         )
 

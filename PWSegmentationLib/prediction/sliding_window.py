@@ -5,6 +5,9 @@ logit of the mean, and is sure where the draws merely disagree strongly. Of the 
 and structure (a yes or no each): the entropy of the mean probability (all the uncertainty there is, bits), the
 variance of the probability, and the mutual information of draw and outcome, which is the entropy of the mean less the
 mean of the entropies: the part of the uncertainty that the network's own noise explains.
+
+Draws are for what is in doubt. A window in which the first two draws agree that every voxel is inside or outside, to
+`SURE`, gets no more of them; in a scan, that is where the structures are not. Elsewhere nothing changes.
 """
 
 from __future__ import annotations
@@ -25,6 +28,10 @@ from PWSegmentationLib.training.case_model import entropy, evaluating
 
 Precision = Literal["auto", "off", "bf16", "fp16"]
 
+# A probability this near to 0 or 1 is certain, and how many draws must say so before there are no more.
+SURE = 0.01
+_LEAST_DRAWS = 2
+
 
 class DrawnMaps(NamedTuple):
     """Per structure and voxel, ``(structures, i, j, k)``: see the module."""
@@ -37,17 +44,18 @@ class DrawnMaps(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """What an inference took; ``draws`` 0 is one deterministic pass."""
+    """What an inference took; ``draws`` 0 is one deterministic pass, ``passes`` are those of all windows."""
 
     windows: int
     window: tuple[int, int, int]
     draws: int
+    passes: int
     seconds: float
     estimated_bytes: int
 
     def __str__(self) -> str:
         edges = " × ".join(map(str, self.window))
-        draws = f"{self.draws} draws each" if self.draws else "one deterministic pass each"
+        draws = f"up to {self.draws} draws each, {self.passes} passes" if self.draws else "one deterministic pass each"
         return f"{self.windows} windows of {edges}, {draws}, {self.seconds:.1f} s"
 
 
@@ -60,26 +68,30 @@ def infer_maps(
     seed: int = 0,
     overlap: float = 0.5,
     precision: Precision = "auto",
+    all_draws: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> tuple[DrawnMaps, Cost]:
     """The network over ``inputs`` ``(channels, i, j, k)``; 0 ``draws``: one deterministic pass.
 
-    Windows are computed where the network is and blended where ``inputs`` are, with Gaussian weights.
+    Windows are computed where the network is and blended where ``inputs`` are, with Gaussian weights. ``all_draws``
+    also where the first ones leave no doubt.
     """
     started = time.perf_counter()
     device = next(network.parameters()).device
     generator = torch.Generator(device=device).manual_seed(seed)
-    count = 0
+    count = passes = 0
 
     def predict_windows(x: Tensor) -> Tensor:
-        nonlocal count
+        nonlocal count, passes
         stop_if(cancel)
         count += x.shape[0]
         if progress is not None:
             progress(min(1.0, count / max(1, _window_count(inputs.shape[1:], plan.window, overlap))), "segmenting")
         with half_precision(device, precision):
-            return _statistics(network, x, draws, generator, plan.draws_together)
+            found, used = _statistics(network, x, draws, generator, plan.draws_together, all_draws)
+        passes += used * x.shape[0]
+        return found
 
     with torch.inference_mode(), evaluating(network):
         out = sliding_window_inference(
@@ -96,7 +108,7 @@ def infer_maps(
     mean = mean.clamp(0.0, 1.0)
     whole = entropy(mean)
     maps = DrawnMaps(mean, whole, variance.clamp_min(0.0), (whole - expected).clamp(0.0, 1.0))
-    return maps, Cost(count, plan.window, draws, time.perf_counter() - started, plan.bytes)
+    return maps, Cost(count, plan.window, draws, passes, time.perf_counter() - started, plan.bytes)
 
 
 def half_precision(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
@@ -109,17 +121,27 @@ def half_precision(device: torch.device, precision: Precision) -> AbstractContex
 
 
 def _statistics(
-    network: ProbabilisticUNETR, x: Tensor, draws: int, generator: torch.Generator, together: int
-) -> Tensor:
-    """Mean probability, mean entropy and variance over the draws, ``(n, 3·structures, ...)``, single precision."""
+    network: ProbabilisticUNETR, x: Tensor, draws: int, generator: torch.Generator, together: int, all_draws: bool
+) -> tuple[Tensor, int]:
+    """Mean probability, mean entropy and variance over the draws, and how many there were.
+
+    ``(n, 3·structures, ...)``, single precision.
+    """
     if draws == 0:
         p = torch.sigmoid(network(x, sample=False).logits.float())
-        return torch.cat([p, entropy(p), torch.zeros_like(p)], dim=1)
-    mean = expected = square = torch.zeros((), device=x.device)
+        return torch.cat([p, entropy(p), torch.zeros_like(p)], dim=1), 1
+    total = entropies = squares = torch.zeros((), device=x.device)
+    doubt = all_draws
+    count = 0
     for logits in network.draws(x, draws, generator, together=together):
         p = torch.sigmoid(logits.float())
-        mean, expected, square = mean + p / draws, expected + entropy(p) / draws, square + p.square() / draws
-    return torch.cat([mean, expected, square - mean.square()], dim=1)
+        total, entropies, squares = total + p, entropies + entropy(p), squares + p.square()
+        count += 1
+        doubt = doubt or bool((torch.minimum(p, 1 - p) > SURE).any())
+        if count >= _LEAST_DRAWS and not doubt:
+            break
+    mean = total / count
+    return torch.cat([mean, entropies / count, squares / count - mean.square()], dim=1), count
 
 
 def _window_count(shape: torch.Size, window: tuple[int, int, int], overlap: float) -> int:

@@ -93,11 +93,15 @@ class TrainedModel:
         seed: int = 0,
         overlap: float = 0.5,
         precision: Precision = "auto",
+        all_draws: bool = False,
         memory_limit: int | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> VolumeSegmentation:
-        """Segment ``volume``; ``prompts`` are used where the model was trained with them."""
+        """Segment ``volume``; ``prompts`` are used where the model was trained with them.
+
+        ``draws`` and the rest: `infer_maps`. ``memory_limit``, bytes: `plan_inference`.
+        """
         prepared = self.preparation.prepare(volume)
         inputs = self.inputs(prepared, prompts)
         device = next(self.network.parameters()).device
@@ -110,6 +114,7 @@ class TrainedModel:
             seed=seed,
             overlap=overlap,
             precision=precision,
+            all_draws=all_draws,
             progress=progress,
             cancel=cancel,
         )
