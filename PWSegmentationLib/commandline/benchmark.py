@@ -97,10 +97,10 @@ def pictures_folder(results: Path) -> Path:
 def _measure(args: argparse.Namespace) -> Results:
     from dataclasses import replace
 
+    from PWSegmentationLib.annotator.protocols import PROTOCOLS, Noise, protocol
     from PWSegmentationLib.commandline.progress_bar import progress_bar
     from PWSegmentationLib.errors import InputError
     from PWSegmentationLib.evaluation.benchmark import Benchmark
-    from PWSegmentationLib.evaluation.protocols import PROTOCOLS, Noise, protocol
     from PWSegmentationLib.evaluation.results import Results
 
     protocols = [protocol(name) for name in dict.fromkeys(args.prompts)] if args.prompts else list(PROTOCOLS)

@@ -1,1 +1,1 @@
-"""How good it is: a simulated annotator, peers, real cases, and the table that `pwseg benchmark` prints."""
+"""How good it is: metrics, peers, real cases, and the table that `pwseg benchmark` prints."""

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator
+from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.evaluation.cases import Case, CaseFiles
 from PWSegmentationLib.evaluation.methods import Method
-from PWSegmentationLib.evaluation.metrics import Answer, Reference, calibration, overlap
+from PWSegmentationLib.evaluation.metrics import Answer, calibration, overlap
 from PWSegmentationLib.evaluation.pictures import picture_name, write_picture
-from PWSegmentationLib.evaluation.protocols import Protocol, SimulatedAnnotator
 from PWSegmentationLib.evaluation.results import Failure, Result, Results
 from PWSegmentationLib.progress import Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
@@ -177,7 +178,7 @@ def _conversation(
         return
     yield 0, first, latest
     for step in range(1, corrections + 1):
-        prompts = annotator.correct(prompts, latest) if prompts is not None else None
+        prompts = annotator.correct(prompts, latest.region, latest.mask) if prompts is not None else None
         answer = method.answer(prompts, reference) if prompts is not None else None
         latest = answer or latest
         yield step, prompts or first, answer

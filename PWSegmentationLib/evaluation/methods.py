@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.evaluation.metrics import Answer, Reference
+from PWSegmentationLib.evaluation.metrics import Answer
 from PWSegmentationLib.evaluation.peers import GaussianLabel, GrowFromSeeds, RandomWalk
 from PWSegmentationLib.prompts.prompts import PromptSet, SegmentPrompts
 from PWSegmentationLib.session.engine import Method as Label

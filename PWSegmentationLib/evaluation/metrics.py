@@ -6,17 +6,15 @@ Everything is measured on the part of the image that matters, so that the cost f
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import stats
 
-from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.annotator.reference import Reference
+from PWSegmentationLib.volume.grid import Region
 
 # A border this near to the reference's counts as right, mm (normalised surface Dice).
 SURFACE_TOLERANCE_MM = 2.0
@@ -37,46 +35,6 @@ class Answer:
     probability: NDArray[np.floating] | None = None
     uncertainty: NDArray[np.floating] | None = None
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """The true segment: ``mask`` over ``region``, its bounding box in the volume sampled on ``grid``."""
-
-    grid: Grid
-    region: Region
-    mask: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, labels: NDArray[Any], values: Sequence[int], grid: Grid) -> Reference:
-        """The voxels of ``labels`` that have one of ``values``. Raises `InputError` if there are none."""
-        mask = labels == values[0] if len(values) == 1 else np.isin(labels, values)
-        region = Region.around(mask)
-        if region is None:
-            raise InputError(f"No voxel has the label {', '.join(map(str, values))}: correct labels.json.")
-        return cls(grid, region, mask[region.slices].copy())
-
-    @property
-    def voxels(self) -> int:
-        """Voxels of the segment."""
-        return int(np.count_nonzero(self.mask))
-
-    @property
-    def volume_ml(self) -> float:
-        """Volume of the segment, millilitres."""
-        return self.voxels * self.grid.voxel_volume / 1000.0
-
-    def over(self, region: Region) -> NDArray[np.bool_]:
-        """The segment in another region of the volume."""
-        return self.region.fitted(self.mask, region)
-
-    @cached_property
-    def near(self) -> tuple[Region, NDArray[np.bool_]]:
-        """Region and mask of what is at most `CALIBRATION_MARGIN_MM` away from the segment."""
-        margin = np.ceil(CALIBRATION_MARGIN_MM / np.array(self.grid.spacing)).astype(int)
-        region = self.region.grown(margin).intersection(Region.whole(self.grid.shape))
-        distance = ndimage.distance_transform_edt(~self.over(region), sampling=self.grid.spacing)
-        return region, distance <= CALIBRATION_MARGIN_MM
 
 
 @dataclass(frozen=True)
@@ -156,7 +114,7 @@ def calibration(answer: Answer, reference: Reference) -> Calibration | None:
         return None
     from monai.metrics import calibration_binning
 
-    region, near = reference.near
+    region, near = reference.within(CALIBRATION_MARGIN_MM)
     probability = answer.region.fitted(answer.probability, region)[near].astype(np.float32)
     truth = reference.over(region)[near]
     stated, actual = _batches(probability, truth)

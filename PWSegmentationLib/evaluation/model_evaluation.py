@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.evaluation import tables
-from PWSegmentationLib.evaluation.metrics import Answer, Reference, calibration, overlap
+from PWSegmentationLib.evaluation.metrics import Answer, calibration, overlap
 from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import write_json
 from PWSegmentationLib.prediction.trained_model import TrainedModel, VolumeSegmentation

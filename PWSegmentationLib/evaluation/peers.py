@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.evaluation.metrics import Answer, Reference, dice
+from PWSegmentationLib.evaluation.metrics import Answer, dice
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
 from PWSegmentationLib.prompts.seeds import draw
 from PWSegmentationLib.pseudolabel.gaussian import PAPER_SIGMA_MM, gaussian

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.drawing.slices import (
     PLANES,
     REFERENCE,
@@ -21,7 +22,7 @@ from PWSegmentationLib.drawing.slices import (
     frame_of,
     panels,
 )
-from PWSegmentationLib.evaluation.metrics import Answer, Reference
+from PWSegmentationLib.evaluation.metrics import Answer
 from PWSegmentationLib.files import replacing
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.volume.grid import Region

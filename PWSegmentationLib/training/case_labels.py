@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator
+from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.evaluation.metrics import Reference
-from PWSegmentationLib.evaluation.protocols import Protocol, SimulatedAnnotator
 from PWSegmentationLib.prompts.checks import check_placement
 from PWSegmentationLib.prompts.json_format import read_prompts
 from PWSegmentationLib.prompts.prompts import PromptSet, SegmentPrompts, Strokes

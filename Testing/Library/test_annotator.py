@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from PWSegmentationLib.evaluation import annotator
+from PWSegmentationLib.annotator import placement
 
 SPACING = (1.0, 2.0, 4.0)
 
@@ -17,13 +17,13 @@ def ball():
 
 
 def test_the_centre_of_a_ball_is_its_centre(ball):
-    voxel, depth = annotator.centre(ball, SPACING)
+    voxel, depth = placement.centre(ball, SPACING)
     assert tuple(voxel) == (30, 20, 10)
     assert depth.max() == pytest.approx(20, abs=2)
 
 
 def test_clicks_fall_inside_and_into_the_shell_outside(ball):
-    inside, outside = annotator.points(ball, SPACING, 5, 10)
+    inside, outside = placement.points(ball, SPACING, 5, 10)
     assert len(inside) == 5 and len(outside) == 10
     assert tuple(inside[0]) == (30, 20, 10)
     assert ball[tuple(inside.T)].all() and not ball[tuple(outside.T)].any()
@@ -32,12 +32,12 @@ def test_clicks_fall_inside_and_into_the_shell_outside(ball):
 
 
 def test_clicks_are_the_same_for_the_same_seed(ball):
-    for a, b in zip(annotator.points(ball, SPACING, 5, 10, 3), annotator.points(ball, SPACING, 5, 10, 3), strict=True):
+    for a, b in zip(placement.points(ball, SPACING, 5, 10, 3), placement.points(ball, SPACING, 5, 10, 3), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_scribbles_lie_on_three_slices(ball):
-    strokes = annotator.scribbles(ball, SPACING)
+    strokes = placement.scribbles(ball, SPACING)
     assert ball[strokes == 1].all() and not ball[strokes == 2].any()
     on_a_slice = np.zeros_like(ball)
     on_a_slice[30], on_a_slice[:, 20], on_a_slice[:, :, 10] = True, True, True
@@ -45,7 +45,7 @@ def test_scribbles_lie_on_three_slices(ball):
 
 
 def test_the_box_is_three_millimetres_loose(ball):
-    box = annotator.box(ball, SPACING)
+    box = placement.box(ball, SPACING)
     assert box.start == (11 - 3, 11 - 2, 6 - 1)
     assert box.stop == (50 + 3, 30 + 2, 15 + 1)
 
@@ -54,13 +54,13 @@ def test_the_next_click_is_in_the_middle_of_the_largest_error(ball):
     missing = ball.copy()
     missing[:30] = False
     missing[55, 5, 5] = True
-    voxel, inside = annotator.next_click(missing, ball, SPACING)
+    voxel, inside = placement.next_click(missing, ball, SPACING)
     assert inside and ball[tuple(voxel)] and voxel[0] < 30
-    assert annotator.next_click(ball, ball, SPACING) is None
+    assert placement.next_click(ball, ball, SPACING) is None
 
 
 def test_a_hand_misses_by_at_most_the_jitter_and_in_every_direction():
-    missed = annotator.jitter(4000, 5.0, np.random.default_rng(0))
+    missed = placement.jitter(4000, 5.0, np.random.default_rng(0))
     length = np.linalg.norm(missed, axis=1)
     assert length.max() <= 5.0
     # Uniform in the ball: half of the misses are beyond the cube root of one half of the radius.

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from PWSegmentationLib import InputError
+from PWSegmentationLib.annotator.protocols import protocol
 from PWSegmentationLib.evaluation.benchmark import Benchmark
 from PWSegmentationLib.evaluation.cases import find_cases
 from PWSegmentationLib.evaluation.metrics import Answer, Calibration
-from PWSegmentationLib.evaluation.protocols import protocol
 from PWSegmentationLib.evaluation.results import Failure, Result, Results
 from PWSegmentationLib.evaluation.summary import difference, numbers
 from PWSegmentationLib.evaluation.tables import accuracy_table, plain, table

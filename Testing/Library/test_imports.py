@@ -10,7 +10,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted((ROOT / "PWSegmentationLib").rglob("*.py"))
+LIBRARY = ROOT / "PWSegmentationLib"
+SOURCES = sorted(LIBRARY.rglob("*.py"))
+
+# What a room may know of, as docs/architecture.md says, besides the files in no room (errors, files, progress).
+KNOWS = {
+    "volume": set(),
+    "prompts": {"volume"},
+    "pseudolabel": set(),
+    "networks": set(),
+    "annotator": {"volume", "prompts"},
+    "training": {"volume", "prompts", "pseudolabel", "networks", "annotator", "prediction", "session"},
+    "prediction": {"volume", "prompts", "pseudolabel", "networks", "training"},
+    "samples": set(),
+    "segments": {"volume", "prediction"},
+    "session": {"volume", "prompts", "prediction", "segments"},
+    "mrml": {"volume", "prompts", "prediction", "segments", "session"},
+    "drawing": {"volume", "prompts", "segments"},
+}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +36,7 @@ SOURCES = sorted((ROOT / "PWSegmentationLib").rglob("*.py"))
         "import PWSegmentationLib",
         "from PWSegmentationLib import Session; Session()",
         "import PWSegmentationLib.pseudolabel, PWSegmentationLib.networks, PWSegmentationLib.training",
+        "import PWSegmentationLib.annotator.protocols",
     ],
 )
 def test_importing_loads_neither_torch_nor_slicer(statement):
@@ -28,19 +46,43 @@ def test_importing_loads_neither_torch_nor_slicer(statement):
     assert done.stdout.strip() == "[]"
 
 
-def imported(path: Path) -> set[str]:
+def modules(path: Path) -> set[str]:
+    """The modules that a file imports anywhere; ``from a import b`` may mean the module ``a.b``."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names.update(a.name.split(".")[0] for a in node.names)
+            names.update(a.name for a in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module.split(".")[0])
+            names.update(f"{node.module}.{a.name}" for a in node.names)
     return names
+
+
+def strangers(path: Path, room: str) -> set[str]:
+    """Rooms that a file of ``room`` imports and should not know of."""
+    parts = (name.split(".") for name in modules(path))
+    rooms = {p[1] for p in parts if p[0] == LIBRARY.name and len(p) > 1 and (LIBRARY / p[1]).is_dir()}
+    return rooms - KNOWS[room] - {room}
+
+
+def test_a_room_knows_of_no_more_than_it_should():
+    found = {str(p.relative_to(ROOT)): strangers(p, p.parent.name) for p in SOURCES if p.parent.name in KNOWS}
+    assert {path: rooms for path, rooms in found.items() if rooms} == {}
+    assert {p.parent.name for p in SOURCES if p.parent != LIBRARY} - set(KNOWS) == {"commandline", "demo", "evaluation"}
+
+
+def test_an_arrow_that_points_back_is_found(tmp_path):
+    for statement in (
+        "from PWSegmentationLib.evaluation.metrics import dice",
+        "from PWSegmentationLib import evaluation",
+        "def late():\n    import PWSegmentationLib.evaluation.tables",
+    ):
+        (tmp_path / "wrong.py").write_text(statement)
+        assert strangers(tmp_path / "wrong.py", "training") == {"evaluation"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_library_keeps_to_its_rooms(path):
-    names = imported(path)
+    names = {name.split(".")[0] for name in modules(path)}
     assert not names & {"qt", "ctk"}
     if "mrml" not in path.parts and path.name != "peers.py":
         assert not names & {"slicer", "vtk", "vtkmodules"}

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from PWSegmentationLib import InputError
+from PWSegmentationLib.annotator.protocols import SimulatedAnnotator, protocol
+from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.evaluation.methods import OURS, PEERS, methods
-from PWSegmentationLib.evaluation.metrics import Reference, overlap
+from PWSegmentationLib.evaluation.metrics import overlap
 from PWSegmentationLib.evaluation.peers import draw_seeds
-from PWSegmentationLib.evaluation.protocols import SimulatedAnnotator, protocol
 from PWSegmentationLib.prompts.prompts import Box, Point, SegmentPrompts
 from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.volume import Volume

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from PWSegmentationLib import InputError
-from PWSegmentationLib.evaluation.metrics import Answer, Reference, calibration, dice, overlap
+from PWSegmentationLib.annotator.reference import Reference
+from PWSegmentationLib.evaluation.metrics import CALIBRATION_MARGIN_MM, Answer, calibration, dice, overlap
 from PWSegmentationLib.volume.grid import Grid, Region
 
 SPACING = (1.0, 2.0, 3.0)
@@ -102,7 +103,7 @@ def test_overconfidence_is_found(reference):
     sure = np.where(block((10, 10, 5), (30, 20, 15)), np.float16(1.0), np.float16(0.0))
     answer = Answer(WHOLE, sure > 0.5, sure, np.zeros_like(sure))
     found = calibration(answer, reference)
-    region, near = reference.near
+    region, near = reference.within(CALIBRATION_MARGIN_MM)
     voxels = int(near.sum())
     wrong = int((block((10, 10, 5), (30, 20, 15)) & ~BLOCK)[region.slices][near].sum())
     assert found.error == pytest.approx(wrong / voxels, abs=1e-6)
@@ -110,7 +111,7 @@ def test_overconfidence_is_found(reference):
 
 
 def test_far_away_voxels_do_not_flatter_the_calibration(reference):
-    region, near = reference.near
+    region, near = reference.within(CALIBRATION_MARGIN_MM)
     assert near.shape == region.shape
     index = np.argwhere(near) + region.start
     gap = np.maximum(

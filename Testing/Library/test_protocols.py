@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from PWSegmentationLib import InputError
-from PWSegmentationLib.evaluation.metrics import Answer, Reference
-from PWSegmentationLib.evaluation.protocols import PROTOCOLS, Noise, Protocol, SimulatedAnnotator, protocol
+from PWSegmentationLib.annotator.protocols import PROTOCOLS, Noise, Protocol, SimulatedAnnotator, protocol
+from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.prompts.checks import check_placement
 from PWSegmentationLib.volume.grid import Grid, Region
 from Testing.Library.conftest import rotation
@@ -33,10 +33,6 @@ def inside_ball(grid: Grid) -> np.ndarray:
 
 def distance(reference: Reference, world) -> np.ndarray:
     return np.linalg.norm(np.atleast_2d(world) - reference.grid.to_world(CENTER), axis=1)
-
-
-def empty(reference: Reference) -> Answer:
-    return Answer(reference.region, np.zeros(reference.region.shape, bool))
 
 
 @pytest.mark.parametrize("way", PROTOCOLS, ids=lambda p: p.name)
@@ -85,23 +81,23 @@ def test_a_correction_goes_to_the_middle_of_the_largest_error(ball):
     prompts = annotator.start()
     half = ball.mask.copy()
     half[: half.shape[0] // 2] = False
-    corrected = annotator.correct(prompts, Answer(ball.region, half))
+    corrected = annotator.correct(prompts, ball.region, half)
     assert corrected is not None
     click = corrected.points[-1]
     assert click.positive
     assert ball.grid.to_voxel(click.position)[0] < CENTER[0] - 3
     # What is too much, far from the structure, is found as well.
     everything = np.ones(SHAPE, bool)
-    corrected = annotator.correct(prompts, Answer(Region.whole(SHAPE), everything))
+    corrected = annotator.correct(prompts, Region.whole(SHAPE), everything)
     assert corrected is not None and not corrected.points[-1].positive
 
 
 def test_nothing_to_correct(ball):
     annotator = SimulatedAnnotator(ball, protocol("one click"))
     prompts = annotator.start()
-    assert annotator.correct(prompts, Answer(ball.region, ball.mask)) is None
+    assert annotator.correct(prompts, ball.region, ball.mask) is None
     # The middle was clicked, and the method did not listen.
-    assert annotator.correct(prompts, empty(ball)) is None
+    assert annotator.correct(prompts, ball.region, np.zeros_like(ball.mask)) is None
 
 
 def test_a_click_outside_the_box_enlarges_it(ball):
@@ -111,7 +107,7 @@ def test_a_click_outside_the_box_enlarges_it(ball):
     small = type(box)(box.center, (6.0, 6.0, 6.0), box.orientation)
     part = ball.mask.copy()
     part[: part.shape[0] * 3 // 4] = False
-    corrected = annotator.correct(type(prompts)("structure", boxes=(small,)), Answer(ball.region, part))
+    corrected = annotator.correct(type(prompts)("structure", boxes=(small,)), ball.region, part)
     assert corrected is not None
     click, grown = corrected.points[-1], corrected.boxes[0]
     assert not small.contains(click.position) and grown.contains(click.position)

@@ -1,7 +1,7 @@
-"""A simulated annotator: the sparse prompts a radiologist would place for a known structure.
+"""Where the simulated annotator puts its prompts: those a radiologist would place for a known structure.
 
 Deterministic for a given seed. Everything here is in voxel indices ``[i, j, k]`` of the mask, spacing in mm.
-Which prompts are placed when, and what becomes of them in patient space, is in `evaluation.protocols`.
+Which prompts are placed when, and what becomes of them in patient space, is in `annotator.protocols`.
 """
 
 from __future__ import annotations

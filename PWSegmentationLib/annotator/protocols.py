@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.annotator import placement
+from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.evaluation import annotator
-from PWSegmentationLib.evaluation.metrics import Answer, Reference
 from PWSegmentationLib.prompts.prompts import Box, Point, SegmentPrompts, Strokes
 from PWSegmentationLib.volume.grid import Region
 
@@ -96,38 +96,38 @@ class SimulatedAnnotator:
         mask, spacing = self._reference.over(region), self._reference.grid.spacing
         prompts = SegmentPrompts("structure")
         if self._protocol.scribbles:
-            prompts = prompts.with_prompt(self._strokes(annotator.scribbles(mask, spacing), region))
+            prompts = prompts.with_prompt(self._strokes(placement.scribbles(mask, spacing), region))
         if self._protocol.box:
-            prompts = prompts.with_prompt(self._box(annotator.box(mask, spacing).shifted(region.start)))
+            prompts = prompts.with_prompt(self._box(placement.box(mask, spacing).shifted(region.start)))
         if self._protocol.inside:
             counts = self._protocol.inside, self._protocol.outside
-            inside, outside = annotator.points(mask, spacing, *counts, self._seed)
+            inside, outside = placement.points(mask, spacing, *counts, self._seed)
             for voxels, positive in ((inside, True), (outside, False)):
                 for voxel in voxels:
                     prompts = self._clicked(prompts, voxel + region.start, positive) or prompts
         return prompts
 
-    def correct(self, prompts: SegmentPrompts, answer: Answer) -> SegmentPrompts | None:
-        """``prompts`` and a click into the middle of the largest error of ``answer``.
+    def correct(self, prompts: SegmentPrompts, region: Region, mask: NDArray[np.bool_]) -> SegmentPrompts | None:
+        """``prompts`` and a click into the middle of the largest error of an answer, ``mask`` over ``region``.
 
         None where there is nothing to correct, or where the same voxel was clicked before and it did not help.
         """
         # The hand's errors depend on how many clicks there were, not on who else was corrected before.
         self._random = np.random.default_rng((self._seed, len(prompts)))
-        found = Region.around(answer.mask)
-        region = self._reference.region
+        found = Region.around(mask)
+        around = self._reference.region
         if found is not None:
-            region = region.union(found.shifted(answer.region.start))
-        mask = answer.region.fitted(answer.mask, region)
-        click = annotator.next_click(mask, self._reference.over(region), self._reference.grid.spacing)
-        return None if click is None else self._clicked(prompts, click[0] + region.start, click[1])
+            around = around.union(found.shifted(region.start))
+        said, truth = region.fitted(mask, around), self._reference.over(around)
+        click = placement.next_click(said, truth, self._reference.grid.spacing)
+        return None if click is None else self._clicked(prompts, click[0] + around.start, click[1])
 
     def _clicked(self, prompts: SegmentPrompts, voxel: NDArray[np.integer], positive: bool) -> SegmentPrompts | None:
         """With a click on ``voxel``, or beside it; None if there is one already."""
         grid, noise = self._reference.grid, self._protocol.noise
         position = grid.to_world(voxel)
         if noise.jitter_mm:
-            missed = grid.to_index(position + annotator.jitter(1, noise.jitter_mm, self._random)[0])
+            missed = grid.to_index(position + placement.jitter(1, noise.jitter_mm, self._random)[0])
             position = grid.to_world(np.clip(missed, 0, np.array(grid.shape) - 1))
         if noise.wrong_share and self._random.random() < noise.wrong_share:
             positive = not positive
@@ -142,7 +142,7 @@ class SimulatedAnnotator:
     def _strokes(self, painted: NDArray[np.uint8], region: Region) -> Strokes:
         grid = self._reference.grid.crop(region)
         affine = grid.affine.copy()
-        affine[:3, 3] += annotator.jitter(1, self._protocol.noise.jitter_mm, self._random)[0]
+        affine[:3, 3] += placement.jitter(1, self._protocol.noise.jitter_mm, self._random)[0]
         return Strokes.from_labelmap(painted, affine)
 
     def _box(self, region: Region) -> Box:
