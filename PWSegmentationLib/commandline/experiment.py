@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--seeds and --steps take a whole number from 1.")
     rows = [r for r in experiment.ROWS if not args.only or any(o in r.part for o in args.only)]
     if not rows:
-        parts = ", ".join(dict.fromkeys(r.part for r in experiment.ROWS))
+        # In quotes: some names have a comma in them.
+        parts = ", ".join(f"'{part}'" for part in dict.fromkeys(r.part for r in experiment.ROWS))
         raise InputError(f"There is no part '{args.only[0]}'; there are: {parts}.")
     plan = experiment.Plan(steps=args.steps, seeds=tuple(range(args.seeds)))
     if args.smoke:

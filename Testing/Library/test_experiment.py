@@ -58,6 +58,7 @@ def test_it_runs_goes_on_and_makes_a_table(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == first
     assert json.loads(cells[0].read_text())["seconds"] == -1.0 and cells[1].exists()
     assert main([*command[:3], "nonsense", *command[4:]]) == 2
+    assert "no part 'nonsense'; there are: 'labels', 'number of points', 'attention, " in capsys.readouterr().err
     assert main([w for w in command if w != "--smoke"]) == 2
     assert 'holds cells with another "training" (2)' in capsys.readouterr().err
     torch.set_num_threads(threads)
