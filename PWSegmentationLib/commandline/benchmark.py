@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from PWSegmentationLib.evaluation.cases import CaseFiles
+    from PWSegmentationLib.cases.case_files import CaseFiles
     from PWSegmentationLib.evaluation.methods import Method
     from PWSegmentationLib.evaluation.results import Failure, Result, Results
 
@@ -132,7 +132,7 @@ def _measure(args: argparse.Namespace) -> Results:
 
 
 def _cases(args: argparse.Namespace, progress: Any) -> list[CaseFiles]:
-    from PWSegmentationLib.evaluation.cases import find_cases
+    from PWSegmentationLib.cases.folders import find_cases
     from PWSegmentationLib.evaluation.development import development_cases
 
     return development_cases(args.cache, progress) if args.cases is None else find_cases(args.cases)

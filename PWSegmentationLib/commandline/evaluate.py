@@ -33,18 +33,18 @@ def add_to(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Segment, compare, print."""
+    from PWSegmentationLib.cases.sources import read_cases
     from PWSegmentationLib.evaluation.model_evaluation import as_json, evaluate, means, table, write
     from PWSegmentationLib.prediction.trained_model import TrainedModel
     from PWSegmentationLib.session.local import choose_device
-    from PWSegmentationLib.training.layouts import cases_of
 
     model = TrainedModel.load(args.model, choose_device(args.device))
-    data = cases_of(args.data, args.layout)
+    data = read_cases(args.data, args.layout)
     missing = [name for name in model.structures if name not in data.named]
     if missing:
         raise InputError(f"The data do not name '{missing[0]}', which the model segments: add it to their labels.")
     cases = getattr(data, args.cases) if args.cases else data.test or data.selection or data.training
-    unlabelled = [c.name for c in cases if c.label is None]
+    unlabelled = [c.name for c in cases if c.labels is None]
     if unlabelled or not cases:
         raise InputError(
             f"The case '{unlabelled[0]}' has no dense labels to compare with: add them or leave it out."

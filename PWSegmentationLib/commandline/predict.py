@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
 
 def find_images(path: Path) -> dict[str, Path]:
     """The image ``path``, or those in it, by the stem of what is written for them."""
-    from PWSegmentationLib.training.datalist import IMAGE_ENDINGS
+    from PWSegmentationLib.volume.reading import IMAGE_ENDINGS
 
     if not path.exists():
         raise InputError(f"There is no file or folder {path}.")

@@ -40,20 +40,20 @@ def add_to(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, then look at the test set once."""
+    from PWSegmentationLib.cases.sources import read_cases
     from PWSegmentationLib.training.config import config_from_dict
     from PWSegmentationLib.training.dataset_training import train
-    from PWSegmentationLib.training.layouts import cases_of
 
     config = config_from_dict({**_document(args.data), **dict(_change(c) for c in args.changes)}, Path())
-    cases = cases_of(config.data, config.layout).only(config.structures)
+    cases = read_cases(config.data, config.layout).only(config.structures)
     report = train(config, cases, args.output, quiet=args.quiet)
     if not args.quiet and _is_first():
         print(f"trained {report.steps} steps; kept those of step {report.best_step}: {report.model}")
-    if cases.test and all(c.label for c in cases.test) and _is_first() and not (args.output / "test.json").exists():
+    if cases.test and all(c.labels for c in cases.test) and _is_first() and not (args.output / "test.json").exists():
         _test(args, config.device, cases.test, cases.named)
 
 
-def _test(args: argparse.Namespace, device: str, cases: Any, named: dict[str, int]) -> None:
+def _test(args: argparse.Namespace, device: str, cases: Any, named: dict[str, tuple[int, ...]]) -> None:
     from PWSegmentationLib.commandline.progress_bar import progress_bar
     from PWSegmentationLib.evaluation.model_evaluation import evaluate, table, write
     from PWSegmentationLib.prediction.trained_model import TrainedModel

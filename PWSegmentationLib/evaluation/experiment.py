@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from PWSegmentationLib.cases.case_set import CaseSet
+from PWSegmentationLib.cases.sources import read_cases
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.evaluation import tables
 from PWSegmentationLib.evaluation.model_evaluation import as_json, evaluate, means
@@ -23,7 +25,6 @@ from PWSegmentationLib.evaluation.synthetic import write_phantoms
 from PWSegmentationLib.files import read_json, write_json
 from PWSegmentationLib.prediction.trained_model import TrainedModel
 from PWSegmentationLib.training.config import config_from_dict
-from PWSegmentationLib.training.datalist import CaseSet, read_cases
 from PWSegmentationLib.training.dataset_training import train
 
 

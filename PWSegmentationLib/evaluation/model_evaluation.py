@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.annotator.reference import Reference
+from PWSegmentationLib.cases.case_files import CaseFiles
+from PWSegmentationLib.cases.labels import read_labels
 from PWSegmentationLib.evaluation import tables
 from PWSegmentationLib.evaluation.metrics import Answer, calibration, overlap
 from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import write_json
 from PWSegmentationLib.prediction.trained_model import TrainedModel, VolumeSegmentation
 from PWSegmentationLib.progress import Progress, part_of
-from PWSegmentationLib.training.case_labels import read_label
-from PWSegmentationLib.training.datalist import TrainingCase
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.reading import read_volume
 
@@ -42,41 +42,41 @@ class Score:
 
 def evaluate(
     model: TrainedModel,
-    cases: Sequence[TrainingCase],
-    named: Mapping[str, int],
+    cases: Sequence[CaseFiles],
+    named: Mapping[str, tuple[int, ...]],
     *,
     draws: int = 6,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Score]:
-    """Segment every case and compare; ``named`` are all values that a label may hold."""
+    """Segment every case and compare; ``named`` are all values that labels may hold, see `read_labels`."""
     scores = []
     for index, case in enumerate(cases):
         volume = read_volume(case.image)
-        truth = read_label(case, named, volume.grid)
+        truth = read_labels(case, volume.grid, named=named)
         part = part_of(progress, index / len(cases), (index + 1) / len(cases))
         found = model.segment(volume, draws=draws, seed=seed, progress=part)
         labels = found.labels()
         for structure, value in model.structures.items():
             predicted = labels == value
-            numbers = _compared(truth, named.get(structure, value), volume.grid, predicted, found, structure)
+            there = truth == named.get(structure, (value,))[0]
+            numbers = _compared(there, volume.grid, predicted, found, structure)
             if numbers is not None:
                 scores.append(Score(case.name, structure, *numbers, round(found.cost.seconds, 3)))
     return scores
 
 
 def _compared(
-    truth: NDArray[np.int32],
-    value: int,
+    truth: NDArray[np.bool_],
     grid: Grid,
     predicted: NDArray[np.bool_],
     found: VolumeSegmentation,
     structure: str,
 ) -> tuple[float, float | None, float, float | None] | None:
     """Dice, HD95 (mm), surface Dice, calibration error; None where the structure is neither there nor found."""
-    if not (truth == value).any():
+    if not truth.any():
         return (0.0, None, 0.0, None) if predicted.any() else None
-    reference = Reference.of(truth, (value,), grid)
+    reference = Reference.of(truth, (True,), grid)
     answer = Answer(Region.whole(grid.shape), predicted, found.map("probability", structure))
     extent, trust = overlap(answer, reference), calibration(answer, reference)
     assert extent.surface_dice is not None

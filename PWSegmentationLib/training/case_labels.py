@@ -1,4 +1,4 @@
-"""The labels of a case: dense ones read and checked, sparse ones given or simulated, and pseudo-labels from these."""
+"""What a network is taught about a case: its dense labels, or pseudo-labels from prompts, given or simulated."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator
 from PWSegmentationLib.annotator.reference import Reference
+from PWSegmentationLib.cases.case_files import CaseFiles
+from PWSegmentationLib.cases.case_set import CaseSet
+from PWSegmentationLib.cases.labels import read_sparse_labels
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.prompts.checks import check_placement
 from PWSegmentationLib.prompts.json_format import read_prompts
 from PWSegmentationLib.prompts.prompts import PromptSet, SegmentPrompts, Strokes
 from PWSegmentationLib.prompts.seeds import draw
 from PWSegmentationLib.training.config import TrainingConfig
-from PWSegmentationLib.training.datalist import TrainingCase
 from PWSegmentationLib.volume.grid import Grid
-from PWSegmentationLib.volume.reading import read_volume
 from PWSegmentationLib.volume.volume import Volume
 
 # Trust in "not here" beyond the part of the volume that the prompts are about.
@@ -41,38 +42,28 @@ class Target:
     seeds: NDArray[np.float32]
 
 
-def read_label(case: TrainingCase, structures: Mapping[str, int], grid: Grid) -> NDArray[np.int32]:
-    """The dense labelmap of a case; an `InputError` unless it lies on ``grid`` and every value has a name."""
-    assert case.label is not None
-    if case.label.is_dir():
-        from PWSegmentationLib.training.layouts import read_png_labels
-
-        return read_png_labels(case, grid)
-    return _labelmap(read_volume(case.label), case, structures, grid, "labels")
-
-
 def target_of(
-    case: TrainingCase,
+    case: CaseFiles,
     volume: Volume,
-    structures: Mapping[str, int],
-    background: int,
+    cases: CaseSet,
     config: TrainingConfig,
     label: NDArray[np.int32] | None,
 ) -> Target:
     """The target of a training case, as the config asks for it.
 
-    ``volume`` is the image at the training resolution and ``label`` the dense labelmap on it, where there is one.
+    ``case`` is one of ``cases``, ``volume`` its image at the training resolution, and ``label`` the dense labelmap on
+    it, where there is one.
     """
-    if config.supervision == "given" and not (case.prompts or case.points or case.scribbles) and label is None:
+    if config.supervision == "given" and not case.has_sparse and label is None:
         raise InputError(f"The case '{case.name}' has neither labels nor prompts: add them or leave it out.")
-    sparse = config.supervision != "dense" and (config.supervision != "given" or _has_sparse(case))
+    sparse = config.supervision != "dense" and (config.supervision != "given" or case.has_sparse)
     if not sparse or config.supervision == "dense":
-        return dense_target(_needed(label, case, config), structures)
+        return dense_target(_needed(label, case, config), cases.structures)
     if config.supervision == "given":
-        prompts = given_prompts(case, structures, background)
+        prompts = given_prompts(case, cases)
     else:
-        prompts = simulated_prompts(case.name, _needed(label, case, config), volume.grid, structures, config)
-    return sparse_target(volume, prompts, structures, config)
+        prompts = simulated_prompts(case.name, _needed(label, case, config), volume.grid, cases.structures, config)
+    return sparse_target(volume, prompts, cases.structures, config)
 
 
 def dense_target(label: NDArray[np.int32], structures: Mapping[str, int]) -> Target:
@@ -98,7 +89,7 @@ def sparse_target(volume: Volume, prompts: PromptSet, structures: Mapping[str, i
     return Target(probability, confidence, seeds)
 
 
-def given_prompts(case: TrainingCase, structures: Mapping[str, int], background: int) -> PromptSet:
+def given_prompts(case: CaseFiles, cases: CaseSet) -> PromptSet:
     """The prompts that came with a case; names of other structures are left alone."""
     prompts = PromptSet()
     if case.prompts is not None:
@@ -106,14 +97,13 @@ def given_prompts(case: TrainingCase, structures: Mapping[str, int], background:
     for file in (case.points, case.scribbles):
         if file is None:
             continue
-        volume = read_volume(file)
-        values = _labelmap(volume, case, {**structures, "background": background}, None, file.name)
-        for name, value in structures.items():
+        values, grid = read_sparse_labels(case, file, cases.named, cases.background)
+        for name, value in cases.structures.items():
             if (values == value).any():
                 # What is drawn for another structure, or for the background, is outside this one.
                 labels = np.where(values == value, 1, np.where(values > 0, 2, 0))
-                prompts = prompts.with_prompt(name, Strokes.from_labelmap(labels, volume.grid.affine))
-    if not any(name in prompts for name in structures):
+                prompts = prompts.with_prompt(name, Strokes.from_labelmap(labels, grid.affine))
+    if not any(name in prompts for name in cases.structures):
         raise InputError(f"The case '{case.name}' has no prompt of any structure: add some or leave it out.")
     return prompts
 
@@ -173,33 +163,10 @@ def _as_taught(confidence: NDArray[np.float32], config: TrainingConfig) -> NDArr
     return np.where(known, np.maximum(confidence, _LEAST), 0).astype(np.float32)
 
 
-def _has_sparse(case: TrainingCase) -> bool:
-    return bool(case.prompts or case.points or case.scribbles)
-
-
-def _needed(label: NDArray[np.int32] | None, case: TrainingCase, config: TrainingConfig) -> NDArray[np.int32]:
+def _needed(label: NDArray[np.int32] | None, case: CaseFiles, config: TrainingConfig) -> NDArray[np.int32]:
     if label is None:
         raise InputError(
             f"The case '{case.name}' has no dense labels, which supervision \"{config.supervision}\" needs: add them, "
             'or set "supervision" to "given".'
         )
     return label
-
-
-def _labelmap(
-    volume: Volume, case: TrainingCase, structures: Mapping[str, int], grid: Grid | None, what: str
-) -> NDArray[np.int32]:
-    """Whole numbers, on the image's grid, each with a name."""
-    if grid is not None and not volume.grid.same_as(grid):
-        raise InputError(
-            f"The {what} of '{case.name}' lie on another grid than its image (shape {volume.grid.shape} and "
-            f"{grid.shape}): resample them onto the image, or correct the file's geometry."
-        )
-    values = np.round(np.nan_to_num(volume.array)).astype(np.int32)
-    strange = np.setdiff1d(np.unique(values), [0, *structures.values()])
-    if strange.size:
-        raise InputError(
-            f"The {what} of '{case.name}' hold the value {strange[0]}, which has no name: add it to the names of the "
-            "labels, or set those voxels to 0."
-        )
-    return values

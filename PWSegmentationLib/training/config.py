@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from PWSegmentationLib.cases.sources import Layout
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.files import read_json
 
@@ -71,7 +72,7 @@ class TrainingConfig:
     """
 
     data: str
-    layout: Literal["auto", "btcv", "chaos", "mscmrseg"] = "auto"
+    layout: Layout = "auto"
     structures: tuple[str, ...] = ()
     supervision: Supervision = "given"
     points_inside: int = 10

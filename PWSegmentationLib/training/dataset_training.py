@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from PWSegmentationLib import __version__
+from PWSegmentationLib.cases.case_set import CaseSet
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.networks.model_files import load_into, save_model
 from PWSegmentationLib.networks.presets import PRESETS
@@ -31,7 +32,6 @@ from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 from PWSegmentationLib.prediction.sliding_window import half_precision
 from PWSegmentationLib.prediction.trained_model import TrainedModel
 from PWSegmentationLib.training.config import TrainingConfig
-from PWSegmentationLib.training.datalist import CaseSet
 from PWSegmentationLib.training.losses import LossWeights, segmentation_loss
 from PWSegmentationLib.training.preparation import Preparation
 from PWSegmentationLib.training.processes import Processes, joined, process_count

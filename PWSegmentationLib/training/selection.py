@@ -9,12 +9,14 @@ import torch
 from monai.metrics import compute_dice
 from numpy.typing import NDArray
 
+from PWSegmentationLib.cases.case_files import CaseFiles
+from PWSegmentationLib.cases.case_set import CaseSet
+from PWSegmentationLib.cases.labels import read_labels
 from PWSegmentationLib.prediction.inference_memory import plan_inference
 from PWSegmentationLib.prediction.sliding_window import infer_maps
 from PWSegmentationLib.prediction.trained_model import TrainedModel
-from PWSegmentationLib.training.case_labels import dense_target, given_prompts, read_label, sparse_target
+from PWSegmentationLib.training.case_labels import dense_target, given_prompts, sparse_target
 from PWSegmentationLib.training.config import TrainingConfig
-from PWSegmentationLib.training.datalist import CaseSet, TrainingCase
 from PWSegmentationLib.training.preparation import Preparation, Prepared
 from PWSegmentationLib.training.processes import Processes
 from PWSegmentationLib.volume.reading import read_volume
@@ -47,14 +49,14 @@ class SelectionSet:
         return float(np.mean(scores)) if scores else None
 
 
-def _read(case: TrainingCase, cases: CaseSet, config: TrainingConfig, preparation: Preparation) -> _Judged:
+def _read(case: CaseFiles, cases: CaseSet, config: TrainingConfig, preparation: Preparation) -> _Judged:
     volume = read_volume(case.image)
     prepared = preparation.prepare(volume)
-    if case.label is not None:
-        label = prepared.labels(read_label(case, cases.named, volume.grid))
+    if case.labels is not None:
+        label = prepared.labels(read_labels(case, volume.grid, named=cases.named))
         target = dense_target(label, cases.structures)
     else:
-        prompts = given_prompts(case, cases.structures, cases.background)
+        prompts = given_prompts(case, cases)
         target = sparse_target(prepared.volume, prompts, cases.structures, config)
     return _Judged(prepared, target.probability >= 0.5, target.confidence > 0)
 

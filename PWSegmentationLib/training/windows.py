@@ -27,9 +27,11 @@ from monai.transforms import (
 )
 from torch import Tensor
 
-from PWSegmentationLib.training.case_labels import read_label, target_of
+from PWSegmentationLib.cases.case_files import CaseFiles
+from PWSegmentationLib.cases.case_set import CaseSet
+from PWSegmentationLib.cases.labels import read_labels
+from PWSegmentationLib.training.case_labels import target_of
 from PWSegmentationLib.training.config import TrainingConfig
-from PWSegmentationLib.training.datalist import CaseSet, TrainingCase
 from PWSegmentationLib.training.preparation import Preparation
 from PWSegmentationLib.volume.reading import read_volume
 
@@ -51,19 +53,19 @@ class Windows:
 
 
 class PrepareCase(Transform):
-    """A `TrainingCase` as arrays: image, probability, confidence, seeds and where each structure is known to be."""
+    """A `CaseFiles` as arrays: image, probability, confidence, seeds and where each structure is known to be."""
 
     def __init__(self, cases: CaseSet, config: TrainingConfig, preparation: Preparation) -> None:
         self.cases, self.config, self.preparation = cases, config, preparation
 
-    def __call__(self, case: TrainingCase) -> dict[str, Any]:
+    def __call__(self, case: CaseFiles) -> dict[str, Any]:
         """Read, prepare and label a case."""
         volume = read_volume(case.image)
         prepared = self.preparation.prepare(volume)
         label = None
-        if case.label is not None:
-            label = prepared.labels(read_label(case, self.cases.named, volume.grid))
-        target = target_of(case, prepared.volume, self.cases.structures, self.cases.background, self.config, label)
+        if case.labels is not None:
+            label = prepared.labels(read_labels(case, volume.grid, named=self.cases.named))
+        target = target_of(case, prepared.volume, self.cases, self.config, label)
         confidence = np.where(prepared.valid, target.confidence, np.float32(0))
         known = confidence > 0
         where = np.concatenate([known.any(axis=0, keepdims=True), known & (target.probability >= 0.5)])

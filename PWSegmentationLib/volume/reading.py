@@ -19,6 +19,9 @@ from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.volume.grid import RAS_TO_LPS, Grid
 from PWSegmentationLib.volume.volume import Volume
 
+# What image files are called that people keep volumes and labelmaps in; more can be read.
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+
 _NIFTI = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
 
 

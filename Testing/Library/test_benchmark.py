@@ -13,8 +13,8 @@ import pytest
 
 from PWSegmentationLib import InputError
 from PWSegmentationLib.annotator.protocols import protocol
+from PWSegmentationLib.cases import find_cases
 from PWSegmentationLib.evaluation.benchmark import Benchmark
-from PWSegmentationLib.evaluation.cases import find_cases
 from PWSegmentationLib.evaluation.metrics import Answer, Calibration
 from PWSegmentationLib.evaluation.results import Failure, Result, Results
 from PWSegmentationLib.evaluation.summary import difference, numbers

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from PWSegmentationLib import InputError
-from PWSegmentationLib.evaluation.cases import find_cases
+from PWSegmentationLib.cases import find_cases, read_cases
+from PWSegmentationLib.cases.labels import load_case, read_labels
 from PWSegmentationLib.evaluation.development import SPLIT, development_cases
 
 AFFINE = np.array([[0, -1.5, 0, 10], [-1.0, 0, 0, 20], [0, 0, 2.0, -30], [0, 0, 0, 1]])
@@ -52,20 +53,84 @@ def test_cases_are_found_in_the_order_of_their_names(tmp_path):
     ],
 )
 def test_names_may_be_written_either_way(tmp_path, names):
-    case = only(write_case(tmp_path / "case", names=names)).load()
+    case = load_case(only(write_case(tmp_path / "case", names=names)))
     assert case.structures == {"liver": (1,), "spleen": (2,)}
 
 
 def test_without_names_every_label_is_a_structure(tmp_path):
-    assert only(write_case(tmp_path / "case")).load().structures == {"label 1": (1,), "label 2": (2,)}
+    assert load_case(only(write_case(tmp_path / "case"))).structures == {"label 1": (1,), "label 2": (2,)}
 
 
 def test_labels_on_a_smaller_grid_are_brought_to_the_image(tmp_path):
     """As Slicer writes segmentations: the lattice of the image, but no further than the segments."""
     affine = AFFINE.copy()
     affine[:3, 3] = (AFFINE @ [3, 3, 1, 1])[:3]
-    case = only(write_case(tmp_path / "case", LABELS[3:17, 3:12, 1:8], affine)).load()
+    case = load_case(only(write_case(tmp_path / "case", LABELS[3:17, 3:12, 1:8], affine)))
     np.testing.assert_array_equal(case.labels, LABELS)
+
+
+@pytest.mark.parametrize("sets", [("",), ("training", "validation", "test")])
+def test_one_folder_is_the_same_cases_to_train_on_and_to_measure_with(tmp_path, sets):
+    for name in sets:
+        for n in range(5):
+            write_case(tmp_path / name / f"{name}{n}", names={"liver": 1, "rest": [2, 3]} if n else None)
+    (tmp_path / "labels.json").write_text(json.dumps({"1": "liver", "4": "bladder"}))
+    (next(tmp_path.rglob("labels.nii.gz")).parent / "prompts.json").write_text("{}")
+    measured, taught = find_cases(tmp_path), read_cases(tmp_path)
+    assert len(measured) == 5 * len(sets)
+    assert set(measured) == {*taught.training, *taught.selection, *taught.test}
+    assert taught.named == {"liver": (1,), "rest": (2, 3), "bladder": (4,)}
+    for case in measured:
+        loaded = load_case(case)
+        other = {"bladder": (4,)} if case.name.endswith("0") else {"rest": (2, 3)}
+        assert loaded.structures == {"liver": (1,), **other}
+        np.testing.assert_array_equal(loaded.labels, read_labels(case, loaded.volume.grid, named=taught.named))
+
+
+def test_a_broken_case_costs_the_benchmark_itself_alone_and_is_refused_for_training(tmp_path):
+    write_case(tmp_path / "good", names={"liver": 1, "spleen": 2})
+    broken = write_case(tmp_path / "broken", names={"liver": 1, "spleen": 2})
+    (broken / "image.nii.gz").unlink()
+    assert [(c.name, bool(c.problem)) for c in find_cases(tmp_path)] == [("broken", True), ("good", False)]
+    with pytest.raises(InputError, match="broken has no image: put image"):
+        read_cases(tmp_path)
+
+
+def test_two_cases_of_one_name_are_not_measured_as_one(tmp_path):
+    for name in ("training", "test"):
+        write_case(tmp_path / name / "a", names={"liver": 1, "spleen": 2})
+    first, second = find_cases(tmp_path)
+    assert not first.problem and "Two cases in" in second.problem
+    with pytest.raises(InputError, match="'a' is in the training and in the test set"):
+        read_cases(tmp_path)
+
+
+def test_what_lies_beside_an_image_is_none(tmp_path):
+    folder = write_case(tmp_path / "case", names={"liver": 1, "spleen": 2})
+    for name in ("image.png", "image.json", "labels.csv", "labels.txt", "points.csv"):
+        (folder / name).write_text("nothing")
+    case = only(folder)
+    assert not case.problem and case.points is None
+    np.testing.assert_array_equal(load_case(case).labels, LABELS)
+
+
+def test_training_refuses_labels_on_another_grid_and_the_benchmark_takes_them(tmp_path):
+    affine = AFFINE.copy()
+    affine[:3, 3] = (AFFINE @ [3, 3, 1, 1])[:3]
+    case = only(write_case(tmp_path / "case", LABELS[3:17, 3:12, 1:8], affine))
+    grid = load_case(case).volume.grid
+    np.testing.assert_array_equal(read_labels(case, grid, resampled=True), LABELS)
+    with pytest.raises(InputError, match="labels of 'case' lie on another grid than its image"):
+        read_labels(case, grid, named={"liver": (1,), "spleen": (2,)})
+
+
+def test_whole_numbers_may_be_stored_as_others(tmp_path):
+    labels = LABELS.astype(np.float32)
+    labels[labels == 2] = 2.0000002
+    labels[0] = np.nan
+    np.testing.assert_array_equal(load_case(only(write_case(tmp_path / "case", labels))).labels, LABELS)
+    labels[0, 0, 0] = np.inf
+    assert "not whole" in refused(write_case(tmp_path / "infinite", labels))
 
 
 def test_the_fingerprint_follows_the_contents(tmp_path):
@@ -78,7 +143,7 @@ def test_the_fingerprint_follows_the_contents(tmp_path):
 
 def refused(folder: Path) -> str:
     with pytest.raises(InputError) as caught:
-        only(folder).load()
+        load_case(only(folder))
     return str(caught.value)
 
 
@@ -102,6 +167,8 @@ def test_what_cannot_be_a_case_says_why(tmp_path):
     assert "drawn on another one" in refused(write_case(tmp_path / "far", affine=far))
     assert 'as in {"liver": 1' in refused(write_case(tmp_path / "list", names=[1, 2]))
     assert 'as in {"liver": 1' in refused(write_case(tmp_path / "words", names={"liver": {"a": 1}}))
+    assert "whole numbers from 1" in refused(write_case(tmp_path / "half", names={"liver": 1.5}))
+    assert "whole numbers from 1" in refused(write_case(tmp_path / "below", names={"liver": [-1, 2]}))
     assert "same name" in refused(write_case(tmp_path / "same", names={"1": "liver", "2": "liver"}))
 
 
@@ -123,4 +190,4 @@ def test_development_images_that_cannot_be_had_are_listed_with_the_reason(tmp_pa
     assert len(cases) == 8
     assert all("could not be downloaded" in c.problem for c in cases)
     with pytest.raises(InputError, match="connect to the network once"):
-        cases[0].load()
+        load_case(cases[0])

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 
 from PWSegmentationLib import InputError
+from PWSegmentationLib.cases import CaseSet, read_cases
 from PWSegmentationLib.commandline.main import main
 from PWSegmentationLib.prediction.trained_model import TrainedModel
 from PWSegmentationLib.training.config import TrainingConfig, config_from_dict, read_config
-from PWSegmentationLib.training.datalist import CaseSet, read_cases
 from PWSegmentationLib.training.dataset_training import train
 from PWSegmentationLib.volume.reading import read_volume
 

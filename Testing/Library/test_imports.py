@@ -19,8 +19,9 @@ KNOWS = {
     "prompts": {"volume"},
     "pseudolabel": set(),
     "networks": set(),
+    "cases": {"volume"},
     "annotator": {"volume", "prompts"},
-    "training": {"volume", "prompts", "pseudolabel", "networks", "annotator", "prediction", "session"},
+    "training": {"volume", "prompts", "pseudolabel", "networks", "annotator", "cases", "prediction", "session"},
     "prediction": {"volume", "prompts", "pseudolabel", "networks", "training"},
     "samples": set(),
     "segments": {"volume", "prediction"},
@@ -36,7 +37,7 @@ KNOWS = {
         "import PWSegmentationLib",
         "from PWSegmentationLib import Session; Session()",
         "import PWSegmentationLib.pseudolabel, PWSegmentationLib.networks, PWSegmentationLib.training",
-        "import PWSegmentationLib.annotator.protocols",
+        "import PWSegmentationLib.annotator, PWSegmentationLib.cases.labels",
     ],
 )
 def test_importing_loads_neither_torch_nor_slicer(statement):

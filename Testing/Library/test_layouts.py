@@ -11,9 +11,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from PWSegmentationLib import InputError
+from PWSegmentationLib.cases.labels import read_labels
+from PWSegmentationLib.cases.layouts import CHAOS
+from PWSegmentationLib.cases.sources import read_cases
 from PWSegmentationLib.segments.writing import write_image
-from PWSegmentationLib.training.case_labels import read_label
-from PWSegmentationLib.training.layouts import CHAOS, cases_of
 from PWSegmentationLib.training.preparation import Preparation
 from PWSegmentationLib.training.windows import PrepareCase
 from PWSegmentationLib.volume.grid import Grid
@@ -30,13 +31,13 @@ def test_btcv(tmp_path: Path) -> None:
         image, labels, grid = scene(n)
         write_image(image, grid, tmp_path / "Training" / "img" / f"img{n:04d}.nii.gz")
         write_image(labels * 6, grid, tmp_path / "Training" / "label" / f"label{n:04d}.nii.gz")
-    cases = cases_of(tmp_path, "btcv")
+    cases = read_cases(tmp_path, "btcv")
     assert (len(cases.training), len(cases.selection), len(cases.test)) == (3, 1, 1)
     assert cases.modality == "CT" and cases.structures["liver"] == 6 and len(cases.structures) == 13
     (case,) = cases.test
     volume = read_volume(case.image)
     # 12 is the right adrenal gland: a value with a name.
-    assert set(np.unique(read_label(case, cases.named, volume.grid))) == {0, 6, 12}
+    assert set(np.unique(read_labels(case, volume.grid, named=cases.named))) == {0, 6, 12}
     done = PrepareCase(cases, quick(tmp_path, supervision="dense"), Preparation())(case)
     assert done["probability"].shape == (13, *volume.grid.shape)
 
@@ -104,7 +105,7 @@ def test_chaos(tmp_path: Path) -> None:
         even = [f"IMG-0004-{n:05d}" for n in range(2, 2 * SHAPE[2] + 1, 2)]
         dual = tmp_path / "Train_Sets" / "MR" / str(patient) / "T1DUAL"
         write_pictures(dual / "Ground", written[patient][1], even)
-    cases = cases_of(tmp_path, "chaos")
+    cases = read_cases(tmp_path, "chaos")
     sets = (cases.training, cases.selection, cases.test)
     # Three images of each of three patients, and no patient in two sets.
     assert [len(s) for s in sets] == [3, 3, 3] and all(len({c.patient for c in s}) == 1 for s in sets)
@@ -112,7 +113,7 @@ def test_chaos(tmp_path: Path) -> None:
     for case in (c for s in sets for c in s):
         image, greys, affine = written[int(case.patient.split()[1])]
         volume = read_volume(case.image)
-        labels = read_label(case, cases.named, volume.grid)
+        labels = read_labels(case, volume.grid, named=cases.named)
         expected = np.select([greys == g for g in (63, 126, 189, 252)], list(CHAOS.values()))
         index = np.argwhere(np.ones(SHAPE, bool))
         here = volume.grid.to_voxel(index @ affine[:3, :3].T + affine[:3, 3])
@@ -128,7 +129,7 @@ def test_mr_is_not_clipped_to_a_ct_window(tmp_path: Path) -> None:
         write_image((image * 10).astype(np.int16), grid, tmp_path / "LGE" / f"patient{n}_LGE.nii.gz")
         values = np.array([0, 200, 500], np.int16)[labels]
         write_image(values, grid, tmp_path / "manual" / f"patient{n}_LGE_manual.nii.gz")
-    cases = cases_of(tmp_path, "mscmrseg")
+    cases = read_cases(tmp_path, "mscmrseg")
     assert cases.structures == {"left ventricle": 200, "myocardium": 500, "right ventricle": 600}
     from PWSegmentationLib.training.dataset_training import _preparation
 
@@ -153,21 +154,21 @@ def cases_of_ct(cases):
 def test_layouts_that_are_not_there(tmp_path: Path) -> None:
     for layout in ("btcv", "chaos", "mscmrseg"):
         with pytest.raises(InputError, match="is not laid out as expected"):
-            cases_of(tmp_path, layout)
+            read_cases(tmp_path, layout)
     write_image(np.zeros((4, 4, 4), np.uint8), Grid((4, 4, 4), np.eye(4)), tmp_path / "img" / "img0001.nii.gz")
     with pytest.raises(InputError, match=r"img0001.nii.gz has no label .*label0001"):
-        cases_of(tmp_path, "btcv")
+        read_cases(tmp_path, "btcv")
 
 
 def test_pictures_that_do_not_belong_to_the_image(tmp_path: Path) -> None:
     write_chaos(tmp_path, 1)
-    case = next(c for c in cases_of(tmp_path, "chaos").training if "T2SPIR" in c.name)
+    case = next(c for c in read_cases(tmp_path, "chaos").training if "T2SPIR" in c.name)
     grid = read_volume(case.image).grid
-    picture = sorted(case.label.glob("*.png"))[0]
+    picture = sorted(case.labels.glob("*.png"))[0]
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.full((8, 10), 99, np.uint8)), str(picture))
     with pytest.raises(InputError, match="grey value 99, which is no organ"):
-        read_label(case, CHAOS, grid)
+        read_labels(case, grid)
     picture.unlink()
-    sorted(case.label.glob("*.png"))[0].unlink()
+    sorted(case.labels.glob("*.png"))[0].unlink()
     with pytest.raises(InputError, match="have 3 slices and its image has 5"):
-        read_label(case, CHAOS, grid)
+        read_labels(case, grid)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from PWSegmentationLib import InputError, Point, PromptSet, SegmentPrompts, write_prompts
+from PWSegmentationLib.cases import CaseFiles, CaseSet, read_cases
+from PWSegmentationLib.cases.case_set import fifths
 from PWSegmentationLib.segments.writing import write_image
 from PWSegmentationLib.training.case_labels import dense_target, given_prompts, sparse_target
-from PWSegmentationLib.training.datalist import CaseSet, TrainingCase, read_cases
 from PWSegmentationLib.training.preparation import Preparation
 from PWSegmentationLib.training.windows import PrepareCase, TrainingWindows
 from PWSegmentationLib.volume.grid import Grid
@@ -28,7 +29,7 @@ def write_case(folder: Path, seed: int, **sparse: object) -> None:
     (folder / "labels.json").write_text(json.dumps(STRUCTURES))
 
 
-def prepared(cases: CaseSet, case: TrainingCase, **changes: object) -> dict[str, np.ndarray]:
+def prepared(cases: CaseSet, case: CaseFiles, **changes: object) -> dict[str, np.ndarray]:
     config = quick(Path(), **changes)
     return {k: v.numpy() for k, v in PrepareCase(cases, config, Preparation())(case).items()}
 
@@ -54,6 +55,58 @@ def test_a_selection_set_is_kept_apart_and_does_not_move(tmp_path: Path) -> None
     shutil.rmtree(tmp_path / before.training[0].name)
     assert set(read_cases(tmp_path).selection) <= {*before.selection, *before.training}
     assert before.selection == read_cases(tmp_path).selection or len(read_cases(tmp_path).selection) == 2
+
+
+def test_who_is_in_which_set_stays_as_it_was() -> None:
+    """Results with a model trained before stand on it: whom it learnt from must never become whom it is tested with."""
+    cases = [CaseFiles(f"image{n}", Path(f"image{n}.nii.gz"), group=f"case{n // 2}") for n in range(20)]
+    whole = CaseSet({"ball": 1}, tuple(cases), (), ())
+    assert [c.name for c in whole.split().selection] == ["image4", "image5", "image16", "image17"]
+    selection, test, training = fifths(cases, 2)
+    assert [{c.patient for c in part} for part in (selection, test)] == [{"case8", "case2"}, {"case5", "case1"}]
+    assert [c for c in cases if c not in selection + test] == list(training)
+    # Too few patients to go round: all are learnt from.
+    assert fifths(cases[:4], 2) == [(), (), tuple(cases[:4])]
+    assert not CaseSet({"ball": 1}, tuple(cases[:2]), (), ()).split().selection
+
+
+def test_a_structure_of_several_values_is_one(tmp_path: Path) -> None:
+    for several in (False, True):
+        folder = tmp_path / str(several) / "a"
+        write_case(folder, 0)
+        _, labels, grid = scene(0)
+        if several:
+            labels[(labels == 1) & (np.indices(labels.shape)[2] % 2 == 0)] = 5
+        write_image(labels, grid, folder / "labels.nii.gz")
+        points = np.zeros_like(labels)
+        for value in (1, 2):
+            inside = np.argwhere(labels == value)
+            points[tuple(inside[len(inside) // 2])] = value
+        points[tuple(np.argwhere(labels == labels.max())[0])] = labels.max()
+        points[1, 1, 1] = 6 if several else 3
+        write_image(points, grid, folder / "points.nii.gz")
+        (folder / "labels.json").write_text(json.dumps({"ball": [1, 5] if several else 1, "bar": 2}))
+    one, two = (read_cases(tmp_path / str(several)) for several in (False, True))
+    assert one.structures == two.structures == STRUCTURES and (one.background, two.background) == (3, 6)
+    a, b = (prepared(cases, cases.training[0], supervision="dense") for cases in (one, two))
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+    prompts = given_prompts(two.training[0], two)
+    assert len(prompts["ball"].positions(True)) == 2 and len(prompts["ball"].positions(False)) == 2
+    (tmp_path / "True" / "a" / "labels.json").write_text(json.dumps({"ball": [1, 5], "bar": [2, 5]}))
+    with pytest.raises(InputError, match="The value 5 belongs to 'ball' and to 'bar'"):
+        read_cases(tmp_path / "True")
+
+
+def test_points_of_a_structure_left_out_are_outside_the_others(tmp_path: Path) -> None:
+    write_case(tmp_path / "a", 0)
+    _, labels, grid = scene(0)
+    points = np.zeros_like(labels)
+    for value in STRUCTURES.values():
+        points[tuple(np.argwhere(labels == value)[0])] = value
+    write_image(points, grid, tmp_path / "a" / "points.nii.gz")
+    cases = read_cases(tmp_path).only(["ball"])
+    prompts = given_prompts(cases.training[0], cases)
+    assert [s.name for s in prompts] == ["ball"] and len(prompts["ball"].positions(False)) == 1
 
 
 @pytest.mark.parametrize("supervision", ["points", "box", "scribbles"])
@@ -106,7 +159,7 @@ def test_prompts_points_and_scribbles_that_came_with_a_case(tmp_path: Path) -> N
         found = prepared(cases, by_name[name], supervision="given")
         inside, not_inside = found["seeds"][0], found["seeds"][1]
         assert inside.any() and not_inside.any()
-        prompts = given_prompts(by_name[name], cases.structures, cases.background)
+        prompts = given_prompts(by_name[name], cases)
         assert len(prompts["ball"].positions(False)) == outside - (name == "b")
 
 
