@@ -24,7 +24,9 @@ def add_to(subparsers: Any) -> None:
     text = "only parts whose name holds this (labels, points, attention, label); may be repeated"
     parser.add_argument("--only", metavar="PART", action="append", default=[], help=text)
     parser.add_argument("--seeds", metavar="N", type=int, default=3, help="repetitions (default: 3)")
-    parser.add_argument("--steps", metavar="N", type=int, default=800, help="training steps per cell (default: 800)")
+    parser.add_argument("--steps", metavar="N", type=int, default=1000, help="training steps per cell (default: 1000)")
+    text = "cells at a time, each in a process of its own with one thread (default: 1)"
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help=text)
     text = "a few steps on a few small volumes: shows that it works, and nothing else"
     parser.add_argument("--smoke", action="store_true", help=text)
     parser.add_argument("--quiet", action="store_true", help="no line per cell")
@@ -36,8 +38,8 @@ def run(args: argparse.Namespace) -> None:
 
     from PWSegmentationLib.evaluation import experiment
 
-    if args.seeds < 1 or args.steps < 1:
-        raise InputError("--seeds and --steps take a whole number from 1.")
+    if min(args.seeds, args.steps, args.jobs) < 1:
+        raise InputError("--seeds, --steps and --jobs take a whole number from 1.")
     rows = [r for r in experiment.ROWS if not args.only or any(o in r.part for o in args.only)]
     if not rows:
         # In quotes: some names have a comma in them.
@@ -52,4 +54,4 @@ def run(args: argparse.Namespace) -> None:
             print(words, file=sys.stderr)
 
     args.output.mkdir(parents=True, exist_ok=True)
-    print(experiment.table(experiment.run(args.output, plan, rows, done=say)))
+    print(experiment.table(experiment.run(args.output, plan, rows, jobs=args.jobs, done=say)))

@@ -79,7 +79,7 @@ class TrainingConfig:
     points_outside: int = 10
     pseudo_label: Literal["image-aware", "gaussian"] = "image-aware"
     sigma_mm: float = 10.0
-    unknown_below: float = 0.3
+    unknown_below: float = 0.5
     weighting: bool = True
     promptable: bool = False
     preset: str = "compact"

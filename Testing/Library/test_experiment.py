@@ -44,7 +44,7 @@ def test_it_runs_goes_on_and_makes_a_table(tmp_path: Path, capsys: pytest.Captur
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     command = ["experiment", "--smoke", "--only", "number", "-o", str(tmp_path)]
-    assert main(command) == 0
+    assert main([*command, "--jobs", "2"]) == 0
     first = capsys.readouterr().out
     assert first.count("| number of points ") == 2
     cells = sorted((tmp_path / "cells").glob("*.json"))
