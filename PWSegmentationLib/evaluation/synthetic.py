@@ -48,7 +48,7 @@ def phantom(seed: int, edge: int = 64) -> Phantom:
     centre = (
         inside[rng.integers(len(inside))] / (edge - 1.0) * 2.0 - 1.0 if len(inside) else np.array([-0.35, 0.05, 0.1])
     )
-    lesion = _blob(rng, place, tuple(centre), tuple(rng.uniform(0.09, 0.17, 3)), 0.2) & large
+    lesion = _blob(rng, place, tuple(centre), tuple(rng.uniform(0.16, 0.26, 3)), 0.2) & large
     labels = np.zeros((edge,) * 3, np.uint8)
     for value, mask in zip(STRUCTURES.values(), (large, small, kidney, core, lesion), strict=True):
         labels[mask] = value
