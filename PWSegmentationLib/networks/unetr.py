@@ -24,6 +24,7 @@ from monai.networks.blocks import (
 from torch import Tensor, nn
 from torch.nn import functional
 
+from PWSegmentationLib.networks.fast_layers import use_fast_layers
 from PWSegmentationLib.networks.pmsa import ProbabilisticSelfAttention
 from PWSegmentationLib.networks.presets import PRESETS, UNETRConfig
 
@@ -67,7 +68,7 @@ class ProbabilisticUNETR(nn.Module):
         inputs = [*widths[1:], config.hidden]
         self.decoders = nn.ModuleList(_up(a, b) for a, b in zip(inputs, widths, strict=True))
         self.out = UnetOutBlock(spatial_dims=3, in_channels=config.features, out_channels=out_channels * config.stem**3)
-        _use_fast_norms(self)
+        use_fast_layers(self)
 
     def forward(self, x: Tensor, *, sample: bool = True, generator: torch.Generator | None = None) -> NetworkOutput:
         """One pass.
@@ -177,30 +178,6 @@ class _Block(nn.Module):
         attended, kl = self.attn(self.norm1(x), sample=sample, generator=generator)
         x = x + attended
         return x + self.mlp(self.norm2(x)), kl
-
-
-class _InstanceNorm(nn.Module):
-    """Instance normalisation as a group normalisation with a group per channel.
-
-    The same numbers; on a CPU torch computes them in half the time, and their gradient, too, because it has a
-    vectorised kernel for groups and takes instances for a batch normalisation.
-    """
-
-    def __init__(self, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(n, channels, i, j, k)``, every channel of every item to mean 0 and variance 1."""
-        return functional.group_norm(x, x.shape[1], eps=self.eps)
-
-
-def _use_fast_norms(network: nn.Module) -> None:
-    """Put `_InstanceNorm` where MONAI's blocks have torch's, which has no parameters either."""
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.InstanceNorm3d):
-                setattr(module, name, _InstanceNorm(child.eps))
 
 
 class _ResizableEmbedding(PatchEmbeddingBlock):

@@ -28,8 +28,8 @@ from PWSegmentationLib.training.case_model import entropy, evaluating
 
 Precision = Literal["auto", "off", "bf16", "fp16"]
 
-# A probability this near to 0 or 1 is certain, and how many draws must say so before there are no more.
-SURE = 0.01
+# A probability this near to 0 or 1 is in no doubt, and how many draws must say so before there are no more.
+SURE = 0.1
 _LEAST_DRAWS = 2
 
 

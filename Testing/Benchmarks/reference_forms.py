@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.networks.blocks import UnetrUpBlock
 from torch import Tensor, nn
 
+from PWSegmentationLib.networks.fast_layers import Convolution, InstanceNorm, Upsampling
 from PWSegmentationLib.networks.pmsa import ProbabilisticSelfAttention
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
@@ -79,10 +81,16 @@ class PairwiseAttention(nn.Module):
 
 
 def as_published(network: ProbabilisticUNETR) -> ProbabilisticUNETR:
-    """A copy of the network (mean "paper") with the attention as published."""
+    """A copy of the network (mean "paper") with the attention as published, and MONAI's own layers."""
     twin = copy.deepcopy(network)
     for block in twin.blocks:
         block.attn = PairwiseAttention(block.attn)  # type: ignore[arg-type]
+    for module in list(twin.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, InstanceNorm):
+                setattr(module, name, nn.InstanceNorm3d(1, eps=child.eps))
+        if isinstance(module, Convolution | Upsampling):
+            module.__class__ = nn.Conv3d if isinstance(module, Convolution) else UnetrUpBlock
     return twin
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from PWSegmentationLib.networks import PRESETS, ProbabilisticSelfAttention, ProbabilisticUNETR, UNETRConfig
+from PWSegmentationLib.prediction.inference_memory import InferencePlan
+from PWSegmentationLib.prediction.sliding_window import DrawnMaps, infer_maps
 from PWSegmentationLib.pseudolabel import gaussian_label
 from PWSegmentationLib.training import FitOptions, segmentation_loss
 from PWSegmentationLib.training.case_data import IN_CHANNELS, prepare
@@ -20,7 +22,7 @@ from PWSegmentationLib.training.case_model import corrected
 from PWSegmentationLib.training.patches import Batch, PatchSampler
 from Testing.Benchmarks import reference_forms
 from Testing.Benchmarks.measuring import Comparison
-from Testing.Benchmarks.scenes import organ_in_noise
+from Testing.Benchmarks.scenes import organ_in_noise, organ_mask
 
 
 def attention(quick: bool, device: str, backward: bool = False) -> Comparison:
@@ -82,6 +84,84 @@ def _forward(quick: bool, edge: int, device: str) -> Comparison:
         lambda: run(small),
         lambda: run(large),
     )
+
+
+def forward_published(quick: bool, device: str) -> Comparison:
+    """The paper's network, one sampled pass of its window, beside the published one."""
+    edge = 32 if quick else 96
+    ours = _network(_paper(quick), 1, device)
+    theirs = reference_forms.as_published(ours)
+    x = torch.randn(1, 1, edge, edge, edge, device=device)
+
+    def run(network: ProbabilisticUNETR) -> Tensor:
+        with torch.no_grad():
+            return network(x, generator=_noise(device)).logits
+
+    return Comparison(
+        "Forward, paper",
+        f"preset paper, {edge}³, one sampled pass; difference: of the logits",
+        "attention as published, MONAI's blocks as they are; same parameters and noise",
+        lambda: run(ours),
+        lambda: run(theirs),
+        lambda a, b: (a - b).abs().max(),
+    )
+
+
+def draws_volume(quick: bool, device: str) -> Comparison:
+    """K = 6 sampled passes over a volume whose structure is in some of the windows, as in a scan."""
+    edge, steps = (48, 2) if quick else (96, 200)
+    volume = organ_in_noise((edge,) * 3, (edge / 8, edge / 9, edge / 7))
+    image = torch.from_numpy((volume.array - 60.0) / 60.0).float()[None]
+    network = _taught(image, organ_mask((edge,) * 3, (edge / 8, edge / 9, edge / 7)), steps, device)
+    plan = InferencePlan((32,) * 3, 1, 2, 0)
+    windows, passes = [], []
+
+    def ours() -> list[DrawnMaps]:
+        maps, cost = infer_maps(network, image, plan, draws=6, precision="off")
+        windows.append(cost.windows)
+        passes.append(cost.passes)
+        return [maps]
+
+    def theirs() -> list[DrawnMaps]:
+        return [infer_maps(network, image, plan, draws=1, seed=s, precision="off")[0] for s in range(6)]
+
+    def agreement(a: list[DrawnMaps], b: list[DrawnMaps]) -> str:
+        other = torch.stack([maps.probability for maps in b])
+        apart = (a[0].probability - other.mean(0)).abs()
+        return (
+            f"{passes[-1]} passes through {windows[-1]} windows and not {6 * windows[-1]}; mean probabilities differ "
+            f"by {float(apart.mean()):.1e} on average and {float(apart.max()):.2f} at most, masks in "
+            f"{int(((a[0].probability >= 0.5) != (other.mean(0) >= 0.5)).sum())} voxels of "
+            f"{int((other.mean(0) >= 0.5).sum())}"
+        )
+
+    return Comparison(
+        "Sampled inference, volume",
+        f"preset compact, taught for {steps} steps, {edge}³ in windows of 32³, K = 6, sure windows left early",
+        "six whole passes over all windows, one after the other, their probabilities averaged",
+        ours,
+        theirs,
+        agreement=agreement,
+    )
+
+
+def _taught(image: Tensor, mask: np.ndarray, steps: int, device: str) -> ProbabilisticUNETR:
+    """A compact network that has seen windows of this one image: enough to be sure where nothing is."""
+    network = _network("compact", 1, device).train()
+    target = torch.from_numpy(mask)[None].float()
+    places = torch.Generator().manual_seed(0)
+    # Begins with "nothing anywhere" and not with one half, which takes most of the steps to unlearn.
+    torch.nn.init.constant_(network.out.conv.conv.bias, -4.0)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    for _ in range(steps):
+        starts = torch.randint(0, mask.shape[0] - 32 + 1, (4, 3), generator=places).tolist()
+        windows = [tuple(slice(s, s + 32) for s in start) for start in starts]
+        x, y = (torch.stack([t[(slice(None), *w)] for w in windows]).to(device) for t in (image, target))
+        out = network(x, generator=_noise(device))
+        segmentation_loss(out.logits, y, torch.ones_like(y), out.kl).backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return network.eval()
 
 
 def draws(quick: bool, device: str) -> Comparison:
@@ -156,7 +236,7 @@ def training_pass(quick: bool, device: str) -> Comparison:
     return Comparison(
         "Training pass, paper",
         f"preset paper, one {edge}³ window: forward, loss, backward; difference: of loss and norm of the gradient",
-        "the same with the attention as published",
+        "the same with the attention as published and MONAI's blocks as they are",
         lambda: run(ours),
         lambda: run(theirs),
         lambda a, b: (a - b).abs().max(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import time
@@ -10,9 +11,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from monai.networks.blocks import UnetrUpBlock
 from torch import Tensor
 
 from PWSegmentationLib.networks import ProbabilisticSelfAttention, ProbabilisticUNETR, UNETRConfig
+from PWSegmentationLib.networks.fast_layers import Convolution, InstanceNorm, Upsampling
 from PWSegmentationLib.networks.presets import Mean
 
 MEANS: list[Mean] = ["residual", "paper"]
@@ -189,6 +192,30 @@ def test_impossible_sizes_are_refused(change: dict[str, int]) -> None:
 def test_window_that_is_no_multiple_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple"):
         ProbabilisticUNETR(TINY)(torch.zeros(1, 1, 16, 16, 15))
+
+
+@pytest.mark.parametrize("preset", ["compact", "tiny"])
+@pytest.mark.parametrize("edge", [16, 24])
+def test_fast_layers_have_the_numbers_names_and_gradients_of_monais(preset: str, edge: int) -> None:
+    torch.manual_seed(0)
+    fast = ProbabilisticUNETR("compact" if preset == "compact" else TINY)
+    plain = copy.deepcopy(fast)
+    for module in list(plain.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, InstanceNorm):
+                setattr(module, name, torch.nn.InstanceNorm3d(1, eps=child.eps, affine=False))
+        if isinstance(module, Convolution | Upsampling):
+            module.__class__ = torch.nn.Conv3d if isinstance(module, Convolution) else UnetrUpBlock
+    assert [n for n, _ in fast.named_parameters()] == [n for n, _ in plain.named_parameters()]
+    x = torch.randn(2, 1, edge, edge, edge)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x[:1], sample=False).logits, plain(x[:1], sample=False).logits)
+        torch.testing.assert_close(fast(x, sample=False).logits, plain(x, sample=False).logits)
+    for network in (fast, plain):
+        network(x, sample=False).logits.square().mean().backward()
+    for mine, theirs in zip(fast.parameters(), plain.parameters(), strict=True):
+        if mine.grad is not None:
+            torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-3)
 
 
 def test_importing_the_packages_does_not_import_torch() -> None:

@@ -72,6 +72,26 @@ def test_probabilities_are_averaged_and_the_uncertainty_is_that_of_the_draws() -
     assert maps.variance.max() > 1e-6
 
 
+def test_a_window_without_doubt_gets_no_more_draws_and_the_others_get_all() -> None:
+    network = model().network
+    with torch.no_grad():
+        network.out.conv.conv.bias.fill_(-8.0)
+        # Speaks up where the image is bright.
+        network.stem.layer.conv3.conv.weight.fill_(0.5)
+    x, plan = torch.zeros(1, 16, 16, 64), InferencePlan((16, 16, 16), 1, 2, 0)
+    maps, cost = infer_maps(network, x, plan, draws=6, overlap=0.0)
+    whole, all_of_them = infer_maps(network, x, plan, draws=6, overlap=0.0, all_draws=True)
+    assert (cost.windows, cost.passes, all_of_them.passes) == (4, 8, 24)
+    assert (maps.probability - whole.probability).abs().max() < 0.01
+    assert torch.equal(maps.probability >= 0.5, whole.probability >= 0.5)
+    with torch.no_grad():
+        network.out.conv.conv.bias.fill_(0.0)
+    maps, cost = infer_maps(network, x, plan, draws=6, overlap=0.0)
+    whole, _ = infer_maps(network, x, plan, draws=6, overlap=0.0, all_draws=True)
+    assert cost.passes == 24 and torch.equal(maps.variance, whole.variance)
+    assert "24 passes" in str(cost)
+
+
 def test_the_same_seed_gives_the_same_and_another_another() -> None:
     trained, image = model(), volume()
     a, b, c = (trained.segment(image, draws=2, seed=s).maps.probability for s in (1, 1, 2))
