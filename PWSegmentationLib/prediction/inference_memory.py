@@ -1,13 +1,12 @@
 """How much memory an inference will take, and what size of window fits into what there is.
 
-An estimate from the sizes of the network, meant to be above what is measured and below twice of it: maps at the
-resolution of the finest decoder level dominate, and the maps of the whole volume that the windows are blended into.
+An estimate from the sizes of the network, meant to be above what is measured (two to three times, in the test): maps
+at the resolution of the finest decoder level dominate, and those of the whole volume that the windows are blended into.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import torch
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
+from PWSegmentationLib.prediction.free_memory import free_memory
 
 # Maps of the finest level alive at once, in units of its channels; convolutions' scratch space among them.
 _LIVE_MAPS = 14
@@ -72,22 +72,6 @@ def plan_inference(
         f"This volume needs {needed / 1e9:.1f} GB of memory and {limit / 1e9:.1f} GB are free: crop it, choose a "
         "coarser spacing, or use a machine with more memory."
     )
-
-
-def free_memory(device: str | torch.device) -> int:
-    """Bytes that can be asked for."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - a kernel's answer, no file
-            return next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, ValueError):
-        return 4 * 2**30
 
 
 def _estimate(network: ProbabilisticUNETR, shape: Sequence[int], window: Sequence[int], together: int) -> int:

@@ -19,7 +19,7 @@ from PWSegmentationLib.prediction.inference_memory import plan_inference
 from PWSegmentationLib.prediction.sliding_window import Cost, DrawnMaps, Precision, infer_maps
 from PWSegmentationLib.progress import Cancel, Progress
 from PWSegmentationLib.prompts.prompts import PromptSet
-from PWSegmentationLib.prompts.seeds import draw
+from PWSegmentationLib.training.case_labels import drawn_seeds
 from PWSegmentationLib.training.preparation import Preparation, Prepared
 from PWSegmentationLib.volume.volume import Volume
 
@@ -122,16 +122,12 @@ class TrainedModel:
 
     def inputs(self, prepared: Prepared, prompts: PromptSet | None) -> Tensor:
         """``(channels, i, j, k)`` on the CPU: the image, and the prompts drawn where the network looks at them."""
-        channels = [torch.from_numpy(np.ascontiguousarray(prepared.image))]
         if prompts is not None and not self.promptable:
             raise InputError('This model takes no prompts: train one with "promptable": true, or leave them out.')
-        for name in self.structures if self.promptable else ():
-            seeds = [np.zeros(prepared.grid.shape, bool)] * 2
-            if prompts is not None and name in prompts:
-                drawn = draw(prompts[name], prepared.grid, others=[s for s in prompts if s.name != name])
-                seeds = [drawn.positive, drawn.negative]
-            channels += [torch.from_numpy(s.astype(np.float32)) for s in seeds]
-        return torch.stack(channels)
+        image = torch.from_numpy(np.ascontiguousarray(prepared.image))[None]
+        if not self.promptable:
+            return image
+        return torch.cat([image, torch.from_numpy(drawn_seeds(prompts or PromptSet(), self.structures, prepared.grid))])
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

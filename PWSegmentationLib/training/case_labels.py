@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,7 +58,12 @@ def target_of(
         raise InputError(f"The case '{case.name}' has neither labels nor prompts: add them or leave it out.")
     sparse = config.supervision != "dense" and (config.supervision != "given" or case.has_sparse)
     if not sparse or config.supervision == "dense":
-        return dense_target(_needed(label, case, config), cases.structures)
+        target = dense_target(_needed(label, case, config), cases.structures)
+        if not config.promptable:
+            return target
+        # What is known is everything; what is shown are the clicks that somebody would place.
+        shown = simulated_prompts(case.name, _needed(label, case, config), volume.grid, cases.structures, config)
+        return replace(target, seeds=drawn_seeds(shown, cases.structures, volume.grid))
     if config.supervision == "given":
         prompts = given_prompts(case, cases)
     else:
@@ -76,17 +81,26 @@ def sparse_target(volume: Volume, prompts: PromptSet, structures: Mapping[str, i
     """A pseudo-label per structure; a structure without prompts in this case is unknown."""
     shape = (len(structures), *volume.grid.shape)
     probability, confidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    seeds = np.zeros((2 * shape[0], *shape[1:]), np.float32)
     for index, name in enumerate(structures):
         if name not in prompts or not prompts[name].has_positive:
             continue
         others = [s for s in prompts if s.name != name]
-        drawn = draw(prompts[name], volume.grid, others=others)
-        seeds[2 * index], seeds[2 * index + 1] = drawn.positive, drawn.negative
         found, trust = _pseudo_label(volume, prompts[name], others, config)
         probability[index] = found if config.weighting else found >= 0.5
         confidence[index] = _as_taught(trust, config)
-    return Target(probability, confidence, seeds)
+    return Target(probability, confidence, drawn_seeds(prompts, structures, volume.grid))
+
+
+def drawn_seeds(prompts: PromptSet, structures: Iterable[str], grid: Grid) -> NDArray[np.float32]:
+    """The prompts as a promptable network is shown them, ``(2·structures, i, j, k)``: see `Target`."""
+    out = []
+    for name in structures:
+        if name not in prompts:
+            out += [np.zeros(grid.shape, np.float32)] * 2
+            continue
+        drawn = draw(prompts[name], grid, others=[s for s in prompts if s.name != name])
+        out += [drawn.positive.astype(np.float32), drawn.negative.astype(np.float32)]
+    return np.stack(out)
 
 
 def given_prompts(case: CaseFiles, cases: CaseSet) -> PromptSet:
@@ -125,10 +139,12 @@ def simulated_prompts(
 
 
 def _annotated(name: str, mask: NDArray[np.bool_], grid: Grid, config: TrainingConfig, seed: int) -> SegmentPrompts:
+    # A promptable network that learns from dense labels is shown clicks.
+    clicks = config.supervision not in ("box", "scribbles")
     way = Protocol(
         "training",
-        inside=config.points_inside if config.supervision == "points" else 0,
-        outside=config.points_outside if config.supervision == "points" else 0,
+        inside=config.points_inside if clicks else 0,
+        outside=config.points_outside if clicks else 0,
         scribbles=config.supervision == "scribbles",
         box=config.supervision == "box",
     )

@@ -15,7 +15,8 @@ from PWSegmentationLib.cases.labels import read_labels
 from PWSegmentationLib.prediction.inference_memory import plan_inference
 from PWSegmentationLib.prediction.sliding_window import infer_maps
 from PWSegmentationLib.prediction.trained_model import TrainedModel
-from PWSegmentationLib.training.case_labels import dense_target, given_prompts, sparse_target
+from PWSegmentationLib.prompts.prompts import PromptSet
+from PWSegmentationLib.training.case_labels import dense_target, given_prompts, simulated_prompts, sparse_target
 from PWSegmentationLib.training.config import TrainingConfig
 from PWSegmentationLib.training.preparation import Preparation, Prepared
 from PWSegmentationLib.training.processes import Processes
@@ -24,17 +25,22 @@ from PWSegmentationLib.volume.reading import read_volume
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """A case with what is known about it: ``(structures, i, j, k)`` bool masks, and where they are known."""
+    """A case with what is known about it: ``(structures, i, j, k)`` bool masks, and where they are known.
+
+    ``prompts`` are what a promptable model is shown.
+    """
 
     prepared: Prepared
     truth: NDArray[np.bool_]
     known: NDArray[np.bool_]
+    prompts: PromptSet | None
 
 
 class SelectionSet:
     """The selection cases of this process, read once.
 
-    A case with dense labels is judged by them; one with sparse prompts by its pseudo-label, where that is known.
+    A case with dense labels is judged by them; one with sparse prompts by its pseudo-label, where that is known. A
+    promptable model is judged with prompts and without, as it is trained.
     """
 
     def __init__(self, cases: CaseSet, config: TrainingConfig, preparation: Preparation, processes: Processes) -> None:
@@ -55,17 +61,25 @@ def _read(case: CaseFiles, cases: CaseSet, config: TrainingConfig, preparation: 
     if case.labels is not None:
         label = prepared.labels(read_labels(case, volume.grid, named=cases.named))
         target = dense_target(label, cases.structures)
+        prompts = None
+        if config.promptable:
+            prompts = simulated_prompts(case.name, label, prepared.grid, cases.structures, config)
     else:
         prompts = given_prompts(case, cases)
         target = sparse_target(prepared.volume, prompts, cases.structures, config)
-    return _Judged(prepared, target.probability >= 0.5, target.confidence > 0)
+    return _Judged(prepared, target.probability >= 0.5, target.confidence > 0, prompts)
 
 
 def _dice_of(model: TrainedModel, case: _Judged) -> list[float]:
     """Dice of each structure that is there."""
+    shown = [None, case.prompts] if model.promptable else [None]
+    return [d for prompts in shown for d in _dice_with(prompts, model, case)]
+
+
+def _dice_with(prompts: PromptSet | None, model: TrainedModel, case: _Judged) -> list[float]:
     device = next(model.network.parameters()).device
     plan = plan_inference(model.network, case.prepared.grid.shape, model.window, 0, device)
-    maps, _ = infer_maps(model.network, model.inputs(case.prepared, None), plan, draws=0, overlap=0.25)
+    maps, _ = infer_maps(model.network, model.inputs(case.prepared, prompts), plan, draws=0, overlap=0.25)
     found = torch.from_numpy((maps.probability.cpu().numpy() >= 0.5) & case.known)[None].float()
     truth = torch.from_numpy(case.truth & case.known)[None].float()
     scores = compute_dice(found, truth, include_background=True, ignore_empty=True)[0]

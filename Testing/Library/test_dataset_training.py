@@ -246,7 +246,7 @@ def test_train_evaluate_predict_from_the_command_line(
     image = data.parent / "image3.nii.gz"
     flags = ("--probability", "--uncertainty", "--largest-only", "--samples", 2)
     told = pwseg("predict", tmp_path / "run", image, "-o", tmp_path / "out", *flags)
-    assert re.search(r"image3: \d+ windows of 16 × 16 × 16, 2 draws each, [\d.]+ s", told)
+    assert re.search(r"image3: \d+ windows of 16 × 16 × 16, up to 2 draws each, \d+ passes, [\d.]+ s", told)
     labels = read_volume(tmp_path / "out" / "image3.nii.gz")
     assert labels.grid.same_as(read_volume(image).grid)
     assert json.loads((tmp_path / "out" / "image3.labels.json").read_text()) == {"ball": 1, "bar": 2}

@@ -298,3 +298,16 @@ def test_a_case_without_anything_is_refused(tmp_path: Path) -> None:
     cases = read_cases(tmp_path)
     with pytest.raises(InputError, match="neither labels nor prompts"):
         prepared(cases, cases.training[0], supervision="given")
+
+
+def test_a_promptable_network_with_dense_labels_is_shown_clicks_and_taught_the_labels(tmp_path: Path) -> None:
+    cases = read_cases(write_datalist(tmp_path, 1, 0, 0))
+    case = cases.training[0]
+    plain = prepared(cases, case, supervision="dense")
+    shown = prepared(cases, case, supervision="dense", promptable=True, points_inside=4, points_outside=3)
+    assert not plain["seeds"].any()
+    assert np.array_equal(plain["probability"], shown["probability"]) and (shown["confidence"] == 1).all()
+    for index in range(len(cases.structures)):
+        inside, outside = shown["seeds"][2 * index] > 0, shown["seeds"][2 * index + 1] > 0
+        assert inside.any() and outside.any()
+        assert (shown["probability"][index][inside] == 1).mean() > 0.9
