@@ -54,4 +54,4 @@ def run(args: argparse.Namespace) -> None:
             print(words, file=sys.stderr)
 
     args.output.mkdir(parents=True, exist_ok=True)
-    print(experiment.table(experiment.run(args.output, plan, rows, jobs=args.jobs, done=say)))
+    print(experiment.page(experiment.run(args.output, plan, rows, jobs=args.jobs, done=say)))

@@ -30,7 +30,7 @@ from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.evaluation.synthetic import write_phantoms
 from PWSegmentationLib.files import read_json, write_json
 from PWSegmentationLib.prediction.trained_model import TrainedModel
-from PWSegmentationLib.training.config import config_from_dict
+from PWSegmentationLib.training.config import TrainingConfig, config_from_dict
 from PWSegmentationLib.training.dataset_training import train
 
 
@@ -101,7 +101,7 @@ def run(
             cells.append(cell)
             dice, seconds = cell["means"]["mean"]["dice"], cell["seconds"]
             done(f"{cell['part']}, {cell['name']}, seed {cell['seed']}: Dice {dice:.3f}, {seconds:.0f} s")
-            (folder / "table.md").write_text(table(cells) + "\n", encoding="utf-8")
+            (folder / "table.md").write_text(page(cells) + "\n", encoding="utf-8")
     return cells
 
 
@@ -118,8 +118,7 @@ def table(cells: Sequence[Mapping[str, Any]]) -> str:
     head = ["part", "", "Dice", "ratio to dense", "surface Dice (2 mm)", "calibration error", "seeds"]
     rows = []
     dense = {c["seed"]: c["means"]["mean"]["dice"] for c in cells if (c["part"], c["name"]) == ("labels", "dense")}
-    for part, name in dict.fromkeys((c["part"], c["name"]) for c in cells):
-        mine = [c for c in cells if (c["part"], c["name"]) == (part, name)]
+    for (part, name), mine in _by_row(cells).items():
         columns = [[c["means"]["mean"][kind] for c in mine] for kind in ("dice", "surface_dice", "calibration_error")]
         ratios = [c["means"]["mean"]["dice"] / dense[c["seed"]] for c in mine if dense.get(c["seed"])]
         numbers = [columns[0], ratios, columns[1], columns[2]]
@@ -127,15 +126,54 @@ def table(cells: Sequence[Mapping[str, Any]]) -> str:
     return tables.table(head, rows)
 
 
-def _check(cell: Mapping[str, Any], plan: Plan, folder: Path) -> None:
-    """An `InputError` if a cell that is there was made with other sizes; the number of seeds may differ."""
-    ours = asdict(plan)
-    different = [k for k in ours if k != "seeds" and cell["plan"].get(k) != ours[k]]
-    if different:
-        raise InputError(
-            f'{folder} holds cells with another "{different[0]}" ({cell["plan"].get(different[0])}): choose another '
-            "output folder."
-        )
+def structures_table(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: the Dice of each structure, mean over the seeds, and the time of a cell."""
+    names = list(dict.fromkeys(name for c in cells for name in c["means"] if name != "mean"))
+    rows = []
+    for (part, name), mine in _by_row(cells).items():
+        dice = [_spread([c["means"].get(n, {}).get("dice") for c in mine]) for n in names]
+        rows.append([part, name, *dice, f"{statistics.median(c['seconds'] for c in mine):.0f}"])
+    return tables.table(["part", "", *names, "seconds"], rows)
+
+
+def page(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: both tables, and what they were made with."""
+    plan = cells[0]["plan"]
+    sizes = (
+        f"{plan['training']} training, {plan['selection']} selection and {plan['test']} test volumes of "
+        f"{plan['edge']}³ voxels; {plan['steps']} steps with two windows of {plan['window']}³; {plan['draws']} draws; "
+        "mean ± standard deviation over the seeds."
+    )
+    made = list(dict.fromkeys(", ".join(f"{k} {v}" for k, v in c["provenance"].items()) for c in cells))
+    return "\n\n".join(
+        [
+            table(cells),
+            "Dice of each structure:",
+            structures_table(cells),
+            sizes,
+            *(f"Measured with {words}." for words in made),
+        ]
+    )
+
+
+def _by_row(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    """The cells of each row, in the order of the first of each."""
+    out: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        out.setdefault((cell["part"], cell["name"]), []).append(cell)
+    return out
+
+
+def _check(cell: Mapping[str, Any], plan: Plan, config: Mapping[str, Any], folder: Path) -> None:
+    """An `InputError` if a cell that is there was made with other sizes or another config."""
+    sizes = {k: v for k, v in asdict(plan).items() if k != "seeds"}
+    for ours, theirs in ((sizes, cell["plan"]), (config, cell["config"])):
+        different = [k for k in ours if theirs.get(k) != ours[k]]
+        if different:
+            raise InputError(
+                f'{folder} holds cells with another "{different[0]}" ({theirs.get(different[0])}): choose another '
+                "output folder."
+            )
 
 
 @contextmanager
@@ -155,17 +193,15 @@ def _processes(jobs: int) -> Iterator[Callable[..., Iterable[dict[str, Any]]]]:
 def _kept(folder: Path, plan: Plan, row: Row, seed: int) -> dict[str, Any]:
     """The cell from its file, or trained and measured and then kept there."""
     path = folder / "cells" / f"{_slug(row)}-{seed}.json"
+    config = _config(folder, plan, row, seed)
     if not path.is_file():
-        write_json(_cell(folder, plan, row, seed), path)
+        write_json(_cell(folder, plan, row, config), path)
     cell: dict[str, Any] = read_json(path, "cell of the experiment")
-    _check(cell, plan, folder)
+    _check(cell, plan, _told(config), folder)
     return cell
 
 
-def _cell(folder: Path, plan: Plan, row: Row, seed: int) -> dict[str, Any]:
-    """Train and measure one cell."""
-    started = time.perf_counter()
-    cases = data(folder, plan)
+def _config(folder: Path, plan: Plan, row: Row, seed: int) -> TrainingConfig:
     document = {
         "data": str(folder),
         "mirror": False,
@@ -179,17 +215,31 @@ def _cell(folder: Path, plan: Plan, row: Row, seed: int) -> dict[str, Any]:
         "seed": seed,
         **row.changes,
     }
-    work = folder / "runs" / f"{_slug(row)}-{seed}"
-    report = train(config_from_dict(document), cases, work, quiet=True)
+    return config_from_dict(document)
+
+
+def _told(config: TrainingConfig) -> dict[str, Any]:
+    """The config as a cell keeps it: without where its data lie, and as JSON has it."""
+    document = {**config.document, "structures": list(config.structures)}
+    del document["data"]
+    return document
+
+
+def _cell(folder: Path, plan: Plan, row: Row, config: TrainingConfig) -> dict[str, Any]:
+    """Train and measure one cell."""
+    started = time.perf_counter()
+    cases = data(folder, plan)
+    work = folder / "runs" / f"{_slug(row)}-{config.seed}"
+    report = train(config, cases, work, quiet=True)
     scores = evaluate(TrainedModel.load(work), cases.test, cases.named, draws=plan.draws)
     # The network is made again by the same command; what it said is what is kept.
     shutil.rmtree(work)
     return {
         "part": row.part,
         "name": row.name,
-        "seed": seed,
+        "seed": config.seed,
         "plan": asdict(plan),
-        "changes": dict(row.changes),
+        "config": _told(config),
         "means": as_json(means(scores)),
         "scores": [asdict(s) for s in scores],
         "selection": report.selection,

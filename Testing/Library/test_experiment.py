@@ -46,21 +46,27 @@ def test_it_runs_goes_on_and_makes_a_table(tmp_path: Path, capsys: pytest.Captur
     command = ["experiment", "--smoke", "--only", "number", "-o", str(tmp_path)]
     assert main([*command, "--jobs", "2"]) == 0
     first = capsys.readouterr().out
-    assert first.count("| number of points ") == 2
+    # Once in each of the two tables.
+    assert first.count("| number of points ") == 4 and "Measured with machine " in first
     cells = sorted((tmp_path / "cells").glob("*.json"))
     assert len(cells) == 2
     document = json.loads(cells[0].read_text())
+    assert document["config"]["points_inside"] == 3 and "data" not in document["config"]
     assert {"commit", "machine"} <= document["provenance"].keys() and document["means"]["mean"]["dice"] >= 0
     # A finished cell is not run again: a mark in it survives.
-    cells[0].write_text(json.dumps({**document, "seconds": -1.0}))
+    cells[0].write_text(json.dumps({**document, "mark": "kept"}))
     cells[1].unlink()
     assert main(command) == 0
-    assert capsys.readouterr().out == first
-    assert json.loads(cells[0].read_text())["seconds"] == -1.0 and cells[1].exists()
+    # The second table has times.
+    assert capsys.readouterr().out.split("Dice of each")[0] == first.split("Dice of each")[0]
+    assert json.loads(cells[0].read_text())["mark"] == "kept" and cells[1].exists()
     assert main([*command[:3], "nonsense", *command[4:]]) == 2
     assert "no part 'nonsense'; there are: 'labels', 'number of points', 'attention, " in capsys.readouterr().err
     assert main([w for w in command if w != "--smoke"]) == 2
     assert 'holds cells with another "training" (2)' in capsys.readouterr().err
+    cells[0].write_text(json.dumps({**document, "config": {**document["config"], "loss_kl": 0.9}}))
+    assert main(command) == 2
+    assert 'holds cells with another "loss_kl" (0.9)' in capsys.readouterr().err
     torch.set_num_threads(threads)
 
 
