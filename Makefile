@@ -2,12 +2,13 @@
 # make test   set everything up and run every test
 # make lint   ruff and mypy
 # make bench  accuracy and speed beside other methods: about an hour on 2 cores; interrupted, it goes on where it stopped
+# make experiment   what each part of the method is worth: two to three hours on 2 cores; interrupted, it goes on
 # make clean  take away everything that make made
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench experiment clean
 .DEFAULT_GOAL := test
 
 setup: $(INSTALLED)
@@ -37,5 +38,8 @@ bench: setup
 	test -f benchmark-output/speed.json || $(BIN)/python -m Testing.Benchmarks -o benchmark-output/speed.json
 	$(BIN)/pwseg benchmark -o benchmark-output/results.json --speed benchmark-output/speed.json
 
+experiment: setup
+	$(BIN)/pwseg experiment --jobs 2 -o experiment-output
+
 clean:
-	rm -rf .venv build dist demo-output benchmark-output *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist demo-output benchmark-output experiment-output *.egg-info .mypy_cache .pytest_cache .ruff_cache

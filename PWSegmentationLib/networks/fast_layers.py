@@ -82,6 +82,7 @@ def use_fast_layers(network: nn.Module) -> None:
 
 
 def _plain(x: Tensor) -> bool:
-    """Whether single precision on a CPU, and no gradient."""
-    on_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return on_cpu and not torch.is_grad_enabled()
+    """Whether single precision on a CPU, and no gradient. `torch.compile` chooses kernels itself."""
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return False
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")

@@ -266,6 +266,8 @@ def test_compiles_to_the_same(mean: Mean) -> None:
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     x = torch.randn(1, 1, 16, 16, 16)
     torch.testing.assert_close(compiled(x, sample=False).logits, network(x, sample=False).logits)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x, sample=False).logits, network(x, sample=False).logits)
     drawn = compiled(x)
     assert torch.isfinite(drawn.logits).all() and drawn.kl.shape == (1,)
     assert not torch.equal(compiled(x).logits, drawn.logits)
