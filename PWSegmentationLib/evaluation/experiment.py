@@ -42,7 +42,7 @@ class Plan:
     selection: int = 4
     test: int = 10
     edge: int = 64
-    steps: int = 1000
+    steps: int = 1500
     window: int = 32
     draws: int = 4
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -70,7 +70,6 @@ ROWS = (
     Row("attention, from dense", "off", {"supervision": "dense", "attention": "off"}),
     Row("attention, from dense", "paper", {"supervision": "dense", "attention": "paper"}),
     Row("label, from points", "nothing unknown", {"supervision": "points", "unknown_below": 0.0}),
-    Row("label, from points", "less unknown", {"supervision": "points", "unknown_below": 0.3}),
     Row("label, from points", "no weighting", {"supervision": "points", "weighting": False}),
     Row(
         "label, from points",
@@ -207,6 +206,7 @@ def _config(folder: Path, plan: Plan, row: Row, seed: int) -> TrainingConfig:
         "mirror": False,
         "steps": plan.steps,
         "learning_rate": 2e-3,
+        "amp": "bf16",
         "window": plan.window,
         "select_every": max(1, plan.steps // 6),
         "patience": 0,
