@@ -38,7 +38,9 @@ def read_datalist(path: Path) -> CaseSet:
     table = document.get("labels")
     named = named_values(table, f'{path}: "labels"') if table else {}
     background, *_ = named.pop("background", (0,))
-    modality = " ".join(map(str, (document.get("modality") or {}).values()))
+    # Decathlon numbers its modalities; others just name one.
+    said = document.get("modality") or ""
+    modality = " ".join(map(str, said.values())) if isinstance(said, Mapping) else str(said)
     known = ([replace(case, structures=named) for case in cases] for cases in sets)
     return CaseSet.of(named, *known, modality=modality, background=background).split()
 

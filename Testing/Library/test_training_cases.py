@@ -47,6 +47,13 @@ def test_datalist_and_folder_are_the_same_cases(tmp_path: Path) -> None:
         assert all(np.array_equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.parametrize("said", [{"0": "CT"}, "CT", None])
+def test_a_datalist_names_its_modality_one_way_or_another(tmp_path: Path, said: object) -> None:
+    path = write_datalist(tmp_path, 1, 0, 0)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "modality": said}))
+    assert read_cases(path).modality == ("CT" if said else "")
+
+
 def test_a_selection_set_is_kept_apart_and_does_not_move(tmp_path: Path) -> None:
     for n in range(10):
         write_case(tmp_path / f"case{n}", n)
