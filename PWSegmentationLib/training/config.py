@@ -1,25 +1,26 @@
-"""One JSON document that says everything about a training run, as one frozen dataclass."""
+"""One JSON document that says everything about a run of training, as one frozen dataclass."""
 
 from __future__ import annotations
 
 import difflib
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from PWSegmentationLib.cases.sources import Layout
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.files import read_json
+from PWSegmentationLib.training.schedule import Schedule
 
 Supervision = Literal["given", "dense", "points", "box", "scribbles"]
 Intensity = Literal["auto", "robust", "ct"]
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """What to train on, how the labels are made, and how to train.
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Schedule):
+    """What to train on and how the labels are made; `Schedule` has how the run goes.
 
     Parameters
     ----------
@@ -52,23 +53,6 @@ class TrainingConfig:
         ``"robust"`` percentiles, the ``"ct"`` window (−175 to 250 HU), or what the data's modality asks for.
     mirror
         Also learn from mirrored windows; not where left and right are different structures.
-    steps, batch, accumulate
-        Optimiser steps; windows per pass; passes per step, shared by all processes: the result does not depend on
-        how many there are.
-    learning_rate, weight_decay, warm_up, clip
-        Of AdamW; steps of the linear warm-up before the cosine; largest norm of the gradient.
-    ema
-        Decay of the weights' moving average, which is what is selected and saved; 0: the weights themselves.
-    amp
-        Half precision: ``"off"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` (bf16 on a GPU).
-    loss_dice, loss_cross_entropy, loss_kl, loss_boundary
-        Weights of the terms; 0 switches one off.
-    select_every, patience
-        Steps between two looks at the selection set; looks without gain after which training stops (0: never).
-    save_every
-        Steps between two savings of the training state.
-    seed, device
-        The same seed gives the same weights on one device.
     """
 
     data: str
@@ -88,44 +72,14 @@ class TrainingConfig:
     spacing_mm: float = 0.0
     intensity: Intensity = "auto"
     mirror: bool = True
-    steps: int = 2000
-    batch: int = 2
-    accumulate: int = 1
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    warm_up: int = 50
-    clip: float = 1.0
-    ema: float = 0.99
-    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
-    loss_dice: float = 1.0
-    loss_cross_entropy: float = 1.0
-    loss_kl: float = 0.3
-    loss_boundary: float = 0.0
-    select_every: int = 200
-    patience: int = 10
-    save_every: int = 100
-    seed: int = 0
-    device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulate", "select_every", "save_every", "learning_rate", "sigma_mm", "clip"):
-            if not getattr(self, name) > 0:
-                raise InputError(f'"{name}" must be greater than 0, not {getattr(self, name)!r}.')
-        for name in ("points_inside", "points_outside", "window", "spacing_mm", "warm_up", "patience", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise InputError(f'"{name}" must not be negative, but is {getattr(self, name)!r}.')
-        for name in ("ema", "unknown_below"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f'"{name}" must be at least 0 and below 1, not {getattr(self, name)!r}.')
+        super().__post_init__()
+        self.need_above_zero("sigma_mm")
+        self.need_no_less_than_zero("points_inside", "points_outside", "window", "spacing_mm")
+        self.need_a_share("unknown_below")
         if self.supervision == "points" and self.points_inside < 1:
             raise InputError('"points_inside" must be at least 1 where points are simulated.')
-        if self.loss_dice == 0 and self.loss_cross_entropy == 0:
-            raise InputError('Switch on "loss_dice" or "loss_cross_entropy": without both there is nothing to learn.')
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The inverse of `config_from_dict`."""
-        return asdict(self)
 
 
 def read_config(path: str | Path) -> TrainingConfig:
