@@ -39,7 +39,7 @@ def points(mask: Mask, spacing: Sequence[float], inside: int, outside: int, seed
     middle, depth = centre(mask, size)
     interior = np.argwhere(depth > min(_INTERIOR_SHARE * depth.max(), _INTERIOR_MM))
     first = int(np.abs(interior - middle).sum(axis=1).argmin())
-    positive = interior[_spread(interior * size, inside, first)]
+    positive = interior[spread(interior * size, inside, first)]
     if not outside:
         return positive, np.zeros((0, 3), int)
     region = _grown(mask, np.ceil(20 / size).astype(int))
@@ -47,7 +47,7 @@ def points(mask: Mask, spacing: Sequence[float], inside: int, outside: int, seed
     shell = np.argwhere((away > _SHELL_MM[0]) & (away < _SHELL_MM[1])) + region.start
     # A subset is enough to spread a few clicks, and keeps large organs cheap.
     shell = shell[np.random.default_rng(seed).permutation(len(shell))[:20000]]
-    return positive, shell[_spread(shell * size, outside, 0)] if len(shell) else np.zeros((0, 3), int)
+    return positive, shell[spread(shell * size, outside, 0)] if len(shell) else np.zeros((0, 3), int)
 
 
 def box(mask: Mask, spacing: Sequence[float], margin_mm: float = 3.0) -> Region:
@@ -55,12 +55,17 @@ def box(mask: Mask, spacing: Sequence[float], margin_mm: float = 3.0) -> Region:
     return _grown(mask, np.ceil(margin_mm / np.asarray(spacing, dtype=float)).astype(int))
 
 
-def scribbles(mask: Mask, spacing: Sequence[float]) -> NDArray[np.uint8]:
-    """Strokes on the three slices through the centre: 1 half way inside, 2 a ring 6 mm outside, 0 elsewhere."""
+def scribbles(
+    mask: Mask, spacing: Sequence[float], *, through: Voxels | None = None, axes: Sequence[int] = (0, 1, 2)
+) -> NDArray[np.uint8]:
+    """Strokes on slices: 1 half way inside, 2 a ring 6 mm outside, 0 elsewhere.
+
+    The slices lie across ``axes`` and go ``through`` a voxel of the structure; None: its centre.
+    """
     size = np.asarray(spacing, dtype=float)
-    middle, _ = centre(mask, size)
+    middle = centre(mask, size)[0] if through is None else through
     strokes = np.zeros(mask.shape, np.uint8)
-    for axis in range(3):
+    for axis in axes:
         where = tuple(int(middle[a]) if a == axis else slice(None) for a in range(3))
         section, pixel = mask[where], np.delete(size, axis)
         depth = ndimage.distance_transform_edt(section, sampling=pixel)
@@ -95,7 +100,7 @@ def jitter(count: int, radius_mm: float, rng: np.random.Generator) -> NDArray[np
     return np.asarray(direction * radius_mm * rng.random((count, 1)) ** (1 / 3))
 
 
-def _spread(positions: NDArray[np.float64], count: int, first: int) -> list[int]:
+def spread(positions: NDArray[np.float64], count: int, first: int) -> list[int]:
     """Farthest-point sampling from ``first``: indices of ``count`` of ``positions`` ``(n, 3)``."""
     chosen = [first]
     distance = np.linalg.norm(positions - positions[first], axis=1)

@@ -12,7 +12,7 @@ from PWSegmentationLib.annotator import placement
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.prompts.prompts import Box, Point, SegmentPrompts, Strokes
-from PWSegmentationLib.volume.grid import Region
+from PWSegmentationLib.volume.grid import Grid, Region
 
 # Prompts are placed no further than this from the structure, mm.
 _REACH_MM = 30.0
@@ -146,16 +146,18 @@ class SimulatedAnnotator:
         return Strokes.from_labelmap(painted, affine)
 
     def _box(self, region: Region) -> Box:
-        """The voxels of ``region``, faces and all; each face moved by the jitter."""
         grid = self._reference.grid
-        faces = np.array([region.start, region.stop], dtype=float) - 0.5
-        move = self._random.uniform(-1.0, 1.0, (2, 3)) * self._protocol.noise.jitter_mm / grid.spacing
-        low, high = faces + move
-        # However unsteady the hand, a box is at least a voxel large.
-        high = np.maximum(high, low + 1.0)
-        axes = grid.affine[:3, :3] / grid.spacing
-        size = (high - low) * grid.spacing
-        return Box(tuple(grid.to_world(0.5 * (low + high))), tuple(size), tuple(axes.ravel()))  # type: ignore[arg-type]
+        return box_of(region, grid, self._random.uniform(-1.0, 1.0, (2, 3)) * self._protocol.noise.jitter_mm)
+
+
+def box_of(region: Region, grid: Grid, moved_mm: NDArray[np.float64] | float = 0.0) -> Box:
+    """The voxels of ``region``, faces and all; lower and upper faces moved by ``(2, 3)`` mm."""
+    low, high = np.array([region.start, region.stop], dtype=float) - 0.5 + moved_mm / np.array(grid.spacing)
+    # However unsteady the hand, a box is at least a voxel large.
+    high = np.maximum(high, low + 1.0)
+    axes = grid.affine[:3, :3] / grid.spacing
+    size = (high - low) * grid.spacing
+    return Box(tuple(grid.to_world(0.5 * (low + high))), tuple(size), tuple(axes.ravel()))  # type: ignore[arg-type]
 
 
 def _enlarged(box: Box, position: NDArray[np.float64]) -> Box:

@@ -133,7 +133,7 @@ def _measure(args: argparse.Namespace) -> Results:
 
 def _cases(args: argparse.Namespace, progress: Any) -> list[CaseFiles]:
     from PWSegmentationLib.cases.folders import find_cases
-    from PWSegmentationLib.evaluation.development import development_cases
+    from PWSegmentationLib.samples.development import development_cases
 
     return development_cases(args.cache, progress) if args.cases is None else find_cases(args.cases)
 

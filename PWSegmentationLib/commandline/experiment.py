@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def add_to(subparsers: Any) -> None:
     text = "only parts whose name holds this (labels, points, attention, label); may be repeated"
     parser.add_argument("--only", metavar="PART", action="append", default=[], help=text)
     parser.add_argument("--seeds", metavar="N", type=int, default=3, help="repetitions (default: 3)")
-    parser.add_argument("--steps", metavar="N", type=int, default=1000, help="training steps per cell (default: 1000)")
+    parser.add_argument("--steps", metavar="N", type=int, help="training steps per cell (default: 1000)")
     text = "cells at a time, each in a process of its own with one thread (default: 1)"
     parser.add_argument("--jobs", metavar="N", type=int, default=1, help=text)
     text = "a few steps on a few small volumes: shows that it works, and nothing else"
@@ -38,14 +39,16 @@ def run(args: argparse.Namespace) -> None:
 
     from PWSegmentationLib.evaluation import experiment
 
-    if min(args.seeds, args.steps, args.jobs) < 1:
+    if min(args.seeds, args.jobs) < 1 or (args.steps is not None and args.steps < 1):
         raise InputError("--seeds, --steps and --jobs take a whole number from 1.")
     rows = [r for r in experiment.ROWS if not args.only or any(o in r.part for o in args.only)]
     if not rows:
         # In quotes: some names have a comma in them.
         parts = ", ".join(f"'{part}'" for part in dict.fromkeys(r.part for r in experiment.ROWS))
         raise InputError(f"There is no part '{args.only[0]}'; there are: {parts}.")
-    plan = experiment.Plan(steps=args.steps, seeds=tuple(range(args.seeds)))
+    plan = experiment.Plan(seeds=tuple(range(args.seeds)))
+    if args.steps is not None:
+        plan = replace(plan, steps=args.steps)
     if args.smoke:
         plan = experiment.Plan(2, 1, 1, edge=32, steps=2, window=16, draws=2, seeds=(0,))
 

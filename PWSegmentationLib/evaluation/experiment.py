@@ -42,7 +42,7 @@ class Plan:
     selection: int = 4
     test: int = 10
     edge: int = 64
-    steps: int = 1500
+    steps: int = 1000
     window: int = 32
     draws: int = 4
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -12,7 +12,7 @@ import pytest
 from PWSegmentationLib import InputError
 from PWSegmentationLib.cases import find_cases, read_cases
 from PWSegmentationLib.cases.labels import load_case, read_labels
-from PWSegmentationLib.evaluation.development import SPLIT, development_cases
+from PWSegmentationLib.samples.development import SPLIT, development_cases
 
 AFFINE = np.array([[0, -1.5, 0, 10], [-1.0, 0, 0, 20], [0, 0, 2.0, -30], [0, 0, 0, 1]])
 LABELS = np.zeros((20, 18, 10), np.uint8)

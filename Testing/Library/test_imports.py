@@ -23,7 +23,7 @@ KNOWS = {
     "annotator": {"volume", "prompts"},
     "training": {"volume", "prompts", "pseudolabel", "networks", "annotator", "cases", "prediction", "session"},
     "prediction": {"volume", "prompts", "pseudolabel", "networks", "training"},
-    "samples": set(),
+    "samples": {"cases"},
     "segments": {"volume", "prediction"},
     "session": {"volume", "prompts", "prediction", "segments"},
     "mrml": {"volume", "prompts", "prediction", "segments", "session"},

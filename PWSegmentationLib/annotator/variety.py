@@ -1,0 +1,89 @@
+"""Prompts as different people place them: what a promptable network learns from.
+
+The protocols of a benchmark are always the same; users are not. Here the kind of prompt, how many there are, how well
+they are spread and how near the border they lie are drawn at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from PWSegmentationLib.annotator import placement
+from PWSegmentationLib.annotator.protocols import box_of
+from PWSegmentationLib.annotator.reference import Reference
+from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts, Strokes
+from PWSegmentationLib.volume.grid import Grid, Region
+
+# Prompts are placed no further than this from the structure, mm.
+_REACH_MM = 30.0
+# A box is this much larger than the structure on each side at most, mm.
+_LOOSE_MM = 8.0
+
+
+class _Around:
+    """The structure and its surroundings, as far as prompts are placed."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.spacing = reference.grid.spacing
+        reach = np.ceil(_REACH_MM / np.array(self.spacing)).astype(int)
+        self.region = reference.region.grown(reach).intersection(Region.whole(reference.grid.shape))
+        self.grid: Grid = reference.grid.crop(self.region)
+        self.mask: NDArray[np.bool_] = reference.over(self.region)
+
+    def clicks(self, inside: int, outside: int, rng: np.random.Generator) -> SegmentPrompts:
+        """Clicks, well spread or at random, near the border or keeping away from it."""
+        prompts = SegmentPrompts("structure")
+        depth = ndimage.distance_transform_edt(np.pad(self.mask, 1), sampling=self.spacing)[1:-1, 1:-1, 1:-1]
+        interior = np.argwhere(depth > rng.uniform(0.1, 0.6) * depth.max())
+        for voxel in self._chosen(interior, inside, rng):
+            prompts = prompts.with_prompt(Point(tuple(self.grid.to_world(voxel)), True))
+        if not outside:
+            return prompts
+        away = ndimage.distance_transform_edt(~self.mask, sampling=self.spacing)
+        near, far = rng.uniform(1.5, 4.0), rng.uniform(8.0, 20.0)
+        for voxel in self._chosen(np.argwhere((away > near) & (away < far)), outside, rng):
+            prompts = prompts.with_prompt(Point(tuple(self.grid.to_world(voxel)), False))
+        return prompts
+
+    def _chosen(self, voxels: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        voxels = voxels[rng.permutation(len(voxels))[:20000]]
+        if rng.random() < 0.6:
+            return voxels[placement.spread(voxels * np.array(self.spacing), count, 0)] if len(voxels) else voxels
+        return voxels[:count]
+
+    def strokes(self, rng: np.random.Generator) -> SegmentPrompts:
+        """Scribbles on one to three slices, through the centre or another place well inside."""
+        middle, depth = placement.centre(self.mask, self.spacing)
+        if rng.random() < 0.5:
+            inner = np.argwhere(depth > 0.5 * depth.max())
+            middle = inner[rng.integers(len(inner))]
+        axes = rng.permutation(3)[: rng.integers(1, 4)].tolist()
+        painted = placement.scribbles(self.mask, self.spacing, through=middle, axes=axes)
+        return SegmentPrompts("structure").with_prompt(Strokes.from_labelmap(painted, self.grid.affine))
+
+    def box(self, rng: np.random.Generator) -> SegmentPrompts:
+        """A box, mostly loose."""
+        found = Region.around(self.mask)
+        assert found is not None, "an empty mask has no prompts"
+        moved = rng.uniform(0.0, _LOOSE_MM, (2, 3)) * rng.random() * np.array([[-1.0], [1.0]])
+        return SegmentPrompts("structure").with_prompt(box_of(found, self.grid, moved))
+
+
+_WAYS: tuple[tuple[float, Callable[[_Around, np.random.Generator], SegmentPrompts]], ...] = (
+    (0.20, lambda around, rng: around.clicks(1, 0, rng)),
+    (0.25, lambda around, rng: around.clicks(int(rng.integers(1, 9)), int(rng.integers(0, 13)), rng)),
+    (0.20, lambda around, rng: around.clicks(int(rng.integers(8, 26)), int(rng.integers(8, 26)), rng)),
+    (0.15, lambda around, rng: around.strokes(rng)),
+    (0.20, lambda around, rng: around.box(rng)),
+)
+
+
+def varied_prompts(reference: Reference, rng: np.random.Generator) -> SegmentPrompts:
+    """First prompts for a structure, world mm: one click, a few, many, scribbles or a box."""
+    shares = np.array([share for share, _ in _WAYS])
+    _, way = _WAYS[int(rng.choice(len(_WAYS), p=shares / shares.sum()))]
+    return way(_Around(reference), rng)
