@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from PWSegmentationLib.procedural.arrangement import INNER, MATRIX, OUTSIDE, Arrangement, Part
+from PWSegmentationLib.procedural.arrangement import INNER, MATRIX, OUTSIDE, PATCH, Arrangement, Part
 from PWSegmentationLib.procedural.noise import octaves, smooth
 
 # Values of the tissue map besides the labels; see `tissue_map`.
-_ZONES = {OUTSIDE: 255, MATRIX: 254, INNER: 253}
+_ZONES = {OUTSIDE: 255, MATRIX: 254, INNER: 253, PATCH: 252}
 # A share of a structure's border below which a neighbour does not matter.
 _TOUCHING = 0.06
+# Voxel faces of what is too small to have a texture, or a layer round it that is not all of it.
+_SMALL = 400
 # Means nearer to each other than this many times the noise cannot be told apart by them.
-_ALIKE = 1.4
+_ALIKE = 1.6
 
 # Hounsfield units by kind: ranges, one of which is drawn. Soft tissues overlap, as they do.
 _SOFT, _ENHANCED, _VESSEL, _BONE = (20.0, 80.0), (70.0, 150.0), (150.0, 350.0), (200.0, 1200.0)
@@ -109,20 +111,21 @@ def draw_regime(rng: np.random.Generator) -> Regime:
         # As seen in a narrow window the matrix is fat more often than not; the inside of a shell is brain or lung.
         matrix = _within(rng, _FAT if rng.random() < 0.7 else _SOFT)
         inner = _within(rng, [_SOFT, _SOFT, _LUNG, _FAT][rng.integers(4)])
+        patch = _within(rng, _SOFT) if matrix < 0 else matrix + rng.uniform(-60, 60)
         return Regime(
             "CT",
             float(np.exp(rng.uniform(np.log(5.0), np.log(30.0)))),
             lambda kind: _within(rng, _CT[kind][rng.integers(len(_CT[kind]))]),
-            {OUTSIDE: -1000.0, MATRIX: matrix, INNER: inner},
+            {OUTSIDE: -1000.0, MATRIX: matrix, INNER: inner, PATCH: patch},
         )
     if name == "MR":
         scale = float(np.exp(rng.uniform(np.log(50.0), np.log(3000.0))))
         level = lambda kind: scale * rng.uniform(0.1, 1.0)  # noqa: E731
-        zones = {OUTSIDE: 0.0, MATRIX: level(""), INNER: level("")}
+        zones = {OUTSIDE: 0.0, MATRIX: level(""), INNER: level(""), PATCH: level("")}
         return Regime("MR", scale * float(np.exp(rng.uniform(np.log(0.012), np.log(0.06)))), level, zones)
     scale, offset = float(np.exp(rng.uniform(np.log(0.5), np.log(2000.0)))), rng.normal()
     level = lambda kind: scale * (offset + rng.normal())  # noqa: E731
-    zones = {OUTSIDE: level(""), MATRIX: level(""), INNER: level("")}
+    zones = {OUTSIDE: level(""), MATRIX: level(""), INNER: level(""), PATCH: level("")}
     return Regime("arbitrary", scale * float(np.exp(rng.uniform(np.log(0.05), np.log(0.25)))), level, zones)
 
 
@@ -150,7 +153,7 @@ def _within(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
 def _means(
     rng: np.random.Generator, regime: Regime, parts: list[Part], contacts: Contacts
 ) -> NDArray[np.float64]:
-    """A mean for each tissue, as a rule 1.5 to 8 times the noise away from what it touches."""
+    """A mean for each tissue, as a rule 2 to 10 times the noise away from what it touches."""
     means = np.full(256, np.nan)
     for zone, value in _ZONES.items():
         means[value] = regime.zones[zone]
@@ -161,23 +164,25 @@ def _means(
             means[part.value] = families[part.family] + 0.5 * regime.noise * rng.normal()
             continue
         # Sometimes as bright as a neighbour on purpose: then texture or a septum tells them apart.
-        equals = [n for n in near if n < min(_ZONES.values())]
+        equals = [n for n in near if n < min(_ZONES.values())] if contacts.faces[part.value].sum() > _SMALL else []
         if equals and rng.random() < 0.15:
             means[part.value] = means[rng.choice(equals)]
         else:
-            means[part.value] = _distinct(rng, regime, part, means, near)
+            # Blur takes more of the contrast of what is small.
+            least = 3.0 if contacts.faces[part.value].sum() < _SMALL else 1.8
+            means[part.value] = _distinct(rng, regime, part, means, near, least)
         families.setdefault(part.family, means[part.value])
     return np.nan_to_num(means)
 
 
 def _distinct(
-    rng: np.random.Generator, regime: Regime, part: Part, means: NDArray[np.float64], near: list[int]
+    rng: np.random.Generator, regime: Regime, part: Part, means: NDArray[np.float64], near: list[int], least: float
 ) -> float:
     """A mean that differs enough from the neighbours'; the best of what was drawn where none does."""
-    wanted = float(np.exp(rng.uniform(np.log(1.5), np.log(8.0)))) * regime.noise
+    wanted = float(np.exp(rng.uniform(np.log(least), np.log(10.0)))) * regime.noise
     if part.kind == "lesion" and part.parent is not None and rng.random() < 0.7:
         # Not any tissue: somewhat darker or brighter than what it lies in.
-        return float(means[part.parent] + rng.choice([-1, 1]) * max(wanted, 2.0 * regime.noise))
+        return float(means[part.parent] + rng.choice([-1, 1]) * wanted)
     best, best_gap = regime.level(part.kind), -1.0
     for _ in range(25):
         candidate = regime.level(part.kind)
@@ -199,7 +204,7 @@ def _textures(
     """How strong each of `_fields` is in each tissue; stronger in one of two equals, so that they differ by it."""
     amplitudes = np.zeros((256, 4))
     families: dict[int, NDArray[np.float64]] = {}
-    values = [(p.value, p.family, p.kind) for p in parts] + [(v, -v, "zone") for z, v in _ZONES.items() if z != OUTSIDE]
+    values = [(p.value, p.family, p.kind) for p in parts] + [(v, -1000 - v, "zone") for z, v in _ZONES.items() if z != OUTSIDE]
     for value, family, _ in values:
         if family not in families:
             # Mostly faint; one scale prevails.

@@ -12,11 +12,13 @@ from scipy import ndimage
 from PWSegmentationLib.procedural import shapes
 from PWSegmentationLib.procedural.noise import octaves
 
-# What holds the structures, in `Arrangement.zones`: nothing, tissue, tissue within a closed shell (as in a skull).
-OUTSIDE, MATRIX, INNER = 0, 1, 2
+# What holds the structures, in `Arrangement.zones`: nothing, tissue, tissue within a closed shell (as in a skull),
+# and patches of a second tissue, as muscle between fat.
+OUTSIDE, MATRIX, INNER, PATCH = 0, 1, 2, 3
 SMALLEST = 30
 # Shapes that are compact: what is left of one pushed aside is rid of its slivers.
 _COMPACT = ("organ", "lesion", "divided")
+_TWINS = ("organ", "hollow", "sheet", "tube")
 _TRIES = 8
 
 
@@ -51,18 +53,26 @@ def arrange(rng: np.random.Generator, edge: int) -> Arrangement:
     made = Arrangement(np.zeros((edge,) * 3, np.uint8), np.full((edge,) * 3, MATRIX, np.uint8))
     _enclose(rng, made)
     # Each scene has its own mixture: some are full of tubes, others of things in a row.
-    mixture = rng.dirichlet([1.6, 0.7, 1.2, 0.5, 0.6, 0.8, 0.7, 0.6])
-    wanted, full = int(rng.integers(8, 19)), rng.uniform(0.1, 0.7)
-    for attempt in range(2 * wanted):
+    mixture = rng.dirichlet([2.5, 1.0, 2.0, 1.0, 1.0, 1.2, 1.4, 1.2])
+    wanted, full = int(rng.integers(8, 19)), rng.uniform(0.1, 0.8)
+    for attempt in range(3 * wanted):
         if len(made.structures) >= wanted:
             break
         # The first ones are large, or the small ones would have taken the room.
         filled = np.count_nonzero(made.labels) / max(1, np.count_nonzero(made.zones))
-        least = 0.35 * edge if attempt < wanted and filled < full else 4.0
+        least = 0.4 * edge if len(made.structures) < wanted / 2 and filled < full else 4.0
         size = float(np.exp(rng.uniform(np.log(least), np.log(0.8 * edge))))
         kind, stamp = _draw(rng, str(rng.choice(_KINDS, p=mixture)), size, edge)
-        if (where := _place(rng, made, stamp)) is not None:
-            _put(rng, made, kind, stamp, where)
+        family = len(made.parts) + 1
+        # Some have a twin elsewhere, as kidneys and lungs do, which is another structure.
+        for copy in (stamp, np.flip(stamp, int(rng.integers(3))))[: 1 + (kind in _TWINS and rng.random() < 0.25)]:
+            if (where := _place(rng, made, copy)) is not None:
+                _put(rng, made, kind, copy, where, family)
+    if rng.random() < 0.45:
+        _crowd(rng, made)
+    if rng.random() < 0.3:
+        patches = octaves(rng, made.labels.shape, edge * rng.uniform(0.08, 0.3)) > rng.uniform(0.2, 1.2)
+        made.zones[patches & (made.zones != OUTSIDE)] = PATCH
     return made
 
 
@@ -145,6 +155,23 @@ def _enclose(rng: np.random.Generator, made: Arrangement) -> None:
         made.structures[f"shell {value}"] = (value,)
 
 
+def _crowd(rng: np.random.Generator, made: Arrangement) -> None:
+    """Fill the room that is left with organs pressed against each other and against what is there."""
+    room = (made.zones != OUTSIDE) & (made.labels == 0)
+    if gap := int(rng.choice([0, 0, 1, 2])):
+        room &= ~ndimage.binary_dilation(made.labels > 0, iterations=gap)
+    places = np.flatnonzero(room)
+    if len(places) < 1000:
+        return
+    seeds = np.stack(np.unravel_index(rng.choice(places, int(rng.integers(5, 13))), room.shape), axis=1)
+    cells = shapes.cells(rng, room.shape, seeds, float(rng.choice([0.0, 1.0, 1.6])), rng.uniform(0.04, 0.1) * max(room.shape))
+    # Some of the room stays what it was.
+    cells[~room | np.isin(cells, 1 + np.flatnonzero(rng.random(len(seeds)) < 0.35))] = 0
+    for number, box in enumerate(ndimage.find_objects(cells), 1):
+        if box is not None:
+            _put_single(rng, made, "organ", cells[box] == number, box, len(made.parts) + 1)
+
+
 def _place(rng: np.random.Generator, made: Arrangement, stamp: shapes.Stamp) -> NDArray[np.int64] | None:
     """Where the stamp's first voxel goes: beside or a little under what is there already, or where it is free."""
     free = made.zones != OUTSIDE
@@ -169,7 +196,12 @@ def _place(rng: np.random.Generator, made: Arrangement, stamp: shapes.Stamp) -> 
 
 
 def _put(
-    rng: np.random.Generator, made: Arrangement, kind: str, stamp: shapes.Stamp, start: NDArray[np.int64]
+    rng: np.random.Generator,
+    made: Arrangement,
+    kind: str,
+    stamp: shapes.Stamp,
+    start: NDArray[np.int64],
+    family: int,
 ) -> None:
     """Add the parts of a stamp where there is room, each in one piece."""
     low = np.maximum(start, 0)
@@ -181,9 +213,8 @@ def _put(
         taken = ndimage.binary_dilation(taken, iterations=gap)
     stamp = np.where(taken | (made.zones[box] == OUTSIDE), 0, stamp)
     if kind in ("hollow", "tube"):
-        _put_nested(made, kind, stamp, box)
+        _put_nested(made, kind, stamp, box, family)
         return
-    family = len(made.parts) + 1
     for number, where in enumerate(ndimage.find_objects(stamp), 1):
         if where is not None:
             part = tuple(slice(b.start + w.start, b.start + w.stop) for b, w in zip(box, where, strict=True))
@@ -233,17 +264,19 @@ def _put_lesion(rng: np.random.Generator, made: Arrangement, box: tuple[slice, .
     return [value]
 
 
-def _put_nested(made: Arrangement, kind: str, stamp: shapes.Stamp, box: tuple[slice, ...]) -> None:
+def _put_nested(
+    made: Arrangement, kind: str, stamp: shapes.Stamp, box: tuple[slice, ...], family: int
+) -> None:
     """A wall and what it holds: the whole, and each of them, can be pointed at."""
     whole = shapes.largest(stamp > 0)
     core = shapes.largest(whole & (stamp == 2))
     if np.count_nonzero(whole) < SMALLEST:
         return
-    outer = made.add(kind, len(made.parts) + 1)
+    outer = made.add(kind, family)
     made.labels[box][whole] = outer
     name, values = f"{'organ' if kind == 'hollow' else kind} {outer}", (outer,)
     if np.count_nonzero(core) >= SMALLEST:
-        inner = made.add("core" if kind == "hollow" else "lumen", len(made.parts) + 1, outer)
+        inner = made.add("core" if kind == "hollow" else "lumen", -family, outer)
         made.labels[box][core] = inner
         values = (outer, inner)
         made.structures[f"wall {outer}"] = (outer,)

@@ -64,7 +64,7 @@ def lobed(rng: np.random.Generator, size: float, elongation: float) -> Stamp:
 
 def tube(rng: np.random.Generator, size: float, elongation: float, *, limit: float) -> Stamp:
     """A tube along a smooth random curve, straight, wandering or coiled; sometimes a wall (1) round a lumen (2)."""
-    radius = max(1.2, size / (2 * elongation))
+    radius = float(np.clip(size / (2 * elongation), 1.2, limit / 10))
     coiled = rng.random() < 0.3
     points = _serpentine(rng, size, radius) if coiled else _curve(rng, size, rng.choice([0.05, 0.15, 0.35]), limit)
     wave = np.interp(np.linspace(0, 1, len(points)), np.linspace(0, 1, 9), rng.uniform(0.75, 1.3, 9))
@@ -131,22 +131,27 @@ def divided(rng: np.random.Generator, size: float, elongation: float) -> Stamp:
     """A blob cut into 2 to 5 parts by wavy walls, touching or with a gap: lobes, chambers, bellies of a muscle."""
     stamp = (blob if rng.random() < 0.5 else lobed)(rng, size, elongation)
     places = np.argwhere(stamp)
-    seeds = places[rng.integers(len(places), size=int(rng.integers(2, 6)))].astype(np.float32)
-    gap = float(rng.choice([0.0, 0.0, 1.1, 1.6]))
-    axes = np.ogrid[tuple(slice(0, n) for n in stamp.shape)]
-    distance = np.stack(
-        [
-            np.sqrt(sum((a - s).astype(np.float32) ** 2 for a, s in zip(axes, seed, strict=True)))
-            + np.float32(0.05 * size) * _clipped(rng, stamp.shape, max(4.0, size / 3))
-            for seed in seeds
-        ]
-    )
-    nearest = distance.argmin(axis=0)
-    stamp[stamp > 0] = nearest[stamp > 0] + 1
-    if gap:
-        two = np.partition(distance, 1, axis=0)[:2]
-        stamp[two[1] - two[0] < 2 * gap] = 0
-    return stamp
+    seeds = places[rng.integers(len(places), size=int(rng.integers(2, 6)))]
+    parts = cells(rng, stamp.shape, seeds, float(rng.choice([0.0, 0.0, 1.1, 1.6])), 0.05 * size)
+    return np.where(stamp > 0, parts, 0).astype(np.uint8)
+
+
+def cells(
+    rng: np.random.Generator, shape: Sequence[int], seeds: NDArray[np.int64], gap: float, wave: float
+) -> NDArray[np.uint8]:
+    """The seed (1, 2, ...) that each voxel is nearest to, along wavy borders; 0 within ``gap`` of a border."""
+    nearest, second = np.full((2, *shape), np.inf, np.float32)
+    best = np.zeros(tuple(shape), np.uint8)
+    for number, seed in enumerate(seeds, 1):
+        squares = [((np.arange(n) - s) ** 2).astype(np.float32) for n, s in zip(shape, seed, strict=True)]
+        distance = np.sqrt(squares[0][:, None, None] + squares[1][:, None] + squares[2])
+        distance += np.float32(wave) * _clipped(rng, shape, max(4.0, 6 * wave))
+        nearer = distance < nearest
+        second = np.where(nearer, nearest, np.minimum(second, distance))
+        nearest = np.minimum(nearest, distance)
+        best[nearer] = number
+    best[second - nearest < 2 * gap] = 0
+    return best
 
 
 def chain(rng: np.random.Generator, size: float, *, limit: float) -> Stamp:
