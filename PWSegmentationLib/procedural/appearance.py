@@ -6,7 +6,7 @@ thin septum of something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,9 @@ _TOUCHING = 0.06
 _SMALL = 400
 # Means nearer to each other than this many times the noise cannot be told apart by them.
 _ALIKE = 1.6
+
+# Mean step over the border, in units of the noise, below which a structure is not seen.
+_FAINT = 0.6
 
 # Hounsfield units by kind: ranges, one of which is drawn. Soft tissues overlap, as they do.
 _SOFT, _ENHANCED, _VESSEL, _BONE = (20.0, 80.0), (70.0, 150.0), (150.0, 350.0), (200.0, 1200.0)
@@ -129,6 +132,25 @@ def draw_regime(rng: np.random.Generator) -> Regime:
     return Regime("arbitrary", scale * float(np.exp(rng.uniform(np.log(0.05), np.log(0.25)))), level, zones)
 
 
+def visible(
+    clean: NDArray[np.float32], labels: NDArray[np.uint8], structures: Mapping[str, tuple[int, ...]], noise: float
+) -> dict[str, tuple[int, ...]]:
+    """The structures whose border shows in the image before noise; thick slices make some fade into what is around."""
+    contacts = Contacts.of(labels)
+    flat = clean.ravel()
+    steps = np.abs(flat[contacts.first] - flat[contacts.second])
+    total = np.bincount(contacts.codes, weights=steps, minlength=65536).reshape(256, 256)
+    total += total.T
+    kept = {}
+    for name, values in structures.items():
+        others = np.setdiff1d(np.arange(256), values)
+        faces = contacts.faces[np.ix_(values, others)].sum()
+        # Blur spreads a border over about three voxels, so that one step is less than half of the contrast.
+        if faces and total[np.ix_(values, others)].sum() / faces > _FAINT * noise:
+            kept[name] = values
+    return kept
+
+
 def add_noise(rng: np.random.Generator, image: NDArray[np.float32], regime: Regime) -> NDArray[np.float32]:
     """What a scanner adds: noise, correlated in CT, Rician in MR, and MR's uneven coil."""
     noise = rng.standard_normal(image.shape, dtype=np.float32)
@@ -161,7 +183,7 @@ def _means(
     for part in parts:
         near = [n for n in contacts.neighbours(part.value) if not np.isnan(means[n])]
         if part.family in families and rng.random() < 0.9:
-            means[part.value] = families[part.family] + 0.5 * regime.noise * rng.normal()
+            means[part.value] = families[part.family] + 0.2 * regime.noise * rng.normal()
             continue
         # Sometimes as bright as a neighbour on purpose: then texture or a septum tells them apart.
         equals = [n for n in near if n < min(_ZONES.values())] if contacts.faces[part.value].sum() > _SMALL else []
@@ -184,8 +206,12 @@ def _distinct(
         # Not any tissue: somewhat darker or brighter than what it lies in.
         return float(means[part.parent] + rng.choice([-1, 1]) * wanted)
     best, best_gap = regime.level(part.kind), -1.0
-    for _ in range(25):
+    # Half of them just so much away from a neighbour, the others anywhere: tissues are often nearly alike.
+    close = bool(near) and rng.random() < 0.5
+    for attempt in range(25):
         candidate = regime.level(part.kind)
+        if close and attempt < 8:
+            candidate = means[rng.choice(near)] + rng.choice([-1.001, 1.001]) * wanted
         gap = float(np.min(np.abs(means[near] - candidate))) if near else np.inf
         if gap >= wanted:
             return candidate

@@ -68,7 +68,7 @@ def arrange(rng: np.random.Generator, edge: int) -> Arrangement:
         for copy in (stamp, np.flip(stamp, int(rng.integers(3))))[: 1 + (kind in _TWINS and rng.random() < 0.25)]:
             if (where := _place(rng, made, copy)) is not None:
                 _put(rng, made, kind, copy, where, family)
-    if rng.random() < 0.45:
+    if rng.random() < 0.55:
         _crowd(rng, made)
     if rng.random() < 0.3:
         patches = octaves(rng, made.labels.shape, edge * rng.uniform(0.08, 0.3)) > rng.uniform(0.2, 1.2)

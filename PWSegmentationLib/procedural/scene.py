@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.procedural import artefacts
-from PWSegmentationLib.procedural.appearance import Regime, add_noise, paint
+from PWSegmentationLib.procedural.appearance import Regime, add_noise, paint, visible
 from PWSegmentationLib.procedural.arrangement import arrange, settled
 from PWSegmentationLib.procedural.shapes import rotation
 from PWSegmentationLib.volume.grid import Grid
@@ -42,8 +42,9 @@ def scene(seed: int, *, edge: int = 112) -> Scene:
         axis, factor = int(rng.integers(3)), int(rng.choice([2, 2, 3, 3, 4, 5, 6, 8]))
         image, labels = artefacts.thickened(image, labels, axis, factor)
         thickness[axis] = factor
+    structures = visible(image, labels, made.structures, regime.noise)
     image, labels = _spoilt(rng, image, labels, regime)
-    labels, structures = settled(labels, made.structures)
+    labels, structures = settled(labels, structures)
     return Scene(Volume(image, _grid(rng, labels.shape, thickness)), labels, structures)
 
 

@@ -145,7 +145,7 @@ def cells(
     for number, seed in enumerate(seeds, 1):
         squares = [((np.arange(n) - s) ** 2).astype(np.float32) for n, s in zip(shape, seed, strict=True)]
         distance = np.sqrt(squares[0][:, None, None] + squares[1][:, None] + squares[2])
-        distance += np.float32(wave) * _clipped(rng, shape, max(4.0, 6 * wave))
+        distance += np.float32(wave) * _clipped(rng, shape, max(4.0, 4 * wave))
         nearer = distance < nearest
         second = np.where(nearer, nearest, np.minimum(second, distance))
         nearest = np.minimum(nearest, distance)
