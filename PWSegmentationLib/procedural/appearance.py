@@ -20,13 +20,14 @@ from PWSegmentationLib.procedural.noise import octaves, smooth
 _ZONES = {OUTSIDE: 255, MATRIX: 254, INNER: 253, PATCH: 252}
 # A share of a structure's border below which a neighbour does not matter.
 _TOUCHING = 0.06
-# Voxel faces of what is too small to have a texture, or a layer round it that is not all of it.
-_SMALL = 400
+# Voxels per face of a ball of radius 7 or a plate of 4 voxels: what is thinner has no room for a texture of its own, or
+# for a layer round it that would leave something of it.
+_STURDY = 1.6
 # Means nearer to each other than this many times the noise cannot be told apart by them.
 _ALIKE = 1.6
 
-# Mean step over the border, in units of the noise, below which a structure is not seen.
-_FAINT = 0.6
+# Step over a voxel face, in units of the noise, that shows; and the share of a border that has to.
+_STEP, _SHOWN = 0.6, 0.55
 
 # Hounsfield units by kind: ranges, one of which is drawn. Soft tissues overlap, as they do.
 _SOFT, _ENHANCED, _VESSEL, _BONE = (20.0, 80.0), (70.0, 150.0), (150.0, 350.0), (200.0, 1200.0)
@@ -58,9 +59,13 @@ class Regime:
 
 @dataclass(frozen=True, eq=False)
 class Contacts:
-    """Voxel faces between tissues: ``faces[a, b]`` of them; flat indices and tissues on the two sides of each."""
+    """Voxel faces between tissues: ``faces[a, b]`` of them; flat indices and tissues on the two sides of each.
+
+    ``sturdy`` says which tissues are neither thin nor small.
+    """
 
     faces: NDArray[np.int64]
+    sturdy: NDArray[np.bool_]
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     codes: NDArray[np.int64]
@@ -78,7 +83,9 @@ class Contacts:
         a, b = np.concatenate(first), np.concatenate(second)
         codes = flat[a].astype(np.int64) * 256 + flat[b]
         faces = np.bincount(codes, minlength=65536).reshape(256, 256)
-        return cls(faces + faces.T, a, b, codes)
+        faces = faces + faces.T
+        sturdy = np.bincount(flat, minlength=256) > _STURDY * faces.sum(axis=1)
+        return cls(faces, sturdy, a, b, codes)
 
     def neighbours(self, value: int) -> list[int]:
         """Tissues that matter to ``value``: a good part of its border is with them, or of theirs with it."""
@@ -138,15 +145,13 @@ def visible(
     """The structures whose border shows in the image before noise; thick slices make some fade into what is around."""
     contacts = Contacts.of(labels)
     flat = clean.ravel()
-    steps = np.abs(flat[contacts.first] - flat[contacts.second])
-    total = np.bincount(contacts.codes, weights=steps, minlength=65536).reshape(256, 256)
-    total += total.T
+    shown = np.abs(flat[contacts.first] - flat[contacts.second]) > _STEP * noise
+    seen = np.bincount(contacts.codes[shown], minlength=65536).reshape(256, 256)
+    seen = seen + seen.T
     kept = {}
     for name, values in structures.items():
-        others = np.setdiff1d(np.arange(256), values)
-        faces = contacts.faces[np.ix_(values, others)].sum()
-        # Blur spreads a border over about three voxels, so that one step is less than half of the contrast.
-        if faces and total[np.ix_(values, others)].sum() / faces > _FAINT * noise:
+        border = np.ix_(values, np.setdiff1d(np.arange(256), values))
+        if 0 < contacts.faces[border].sum() * _SHOWN <= seen[border].sum():
             kept[name] = values
     return kept
 
@@ -180,20 +185,26 @@ def _means(
     for zone, value in _ZONES.items():
         means[value] = regime.zones[zone]
     families: dict[int, float] = {}
+    members: dict[int, list[int]] = {}
     for part in parts:
         near = [n for n in contacts.neighbours(part.value) if not np.isnan(means[n])]
-        if part.family in families and rng.random() < 0.9:
-            means[part.value] = families[part.family] + 0.2 * regime.noise * rng.normal()
+        alike = families.get(part.family)
+        unlike = [n for n in near if n not in members.get(part.family, ())]
+        if alike is not None and all(abs(means[n] - alike) > 2 * regime.noise for n in unlike):
+            means[part.value] = alike + 0.2 * regime.noise * rng.normal()
+            members[part.family].append(part.value)
             continue
         # Sometimes as bright as a neighbour on purpose: then texture or a septum tells them apart.
-        equals = [n for n in near if n < min(_ZONES.values())] if contacts.faces[part.value].sum() > _SMALL else []
+        sturdy = contacts.sturdy[part.value]
+        equals = [n for n in near if sturdy and contacts.sturdy[n] and n < min(_ZONES.values())]
         if equals and rng.random() < 0.15:
             means[part.value] = means[rng.choice(equals)]
         else:
             # Blur takes more of the contrast of what is small.
-            least = 3.0 if contacts.faces[part.value].sum() < _SMALL else 1.8
+            least = 1.8 if sturdy else 3.0
             means[part.value] = _distinct(rng, regime, part, means, near, least)
-        families.setdefault(part.family, means[part.value])
+        if part.family not in families:
+            families[part.family], members[part.family] = means[part.value], [part.value]
     return np.nan_to_num(means)
 
 
@@ -238,7 +249,8 @@ def _textures(
         amplitudes[value] = families[family]
     for part in parts:
         for n in contacts.neighbours(part.value):
-            if abs(means[n] - means[part.value]) < _ALIKE * regime.noise and n < part.value and rng.random() < 0.4:
+            alike = abs(means[n] - means[part.value]) < _ALIKE * regime.noise
+            if alike and n < part.value and contacts.sturdy[part.value] and rng.random() < 0.4:
                 amplitudes[[n, part.value]] = 0.2 * regime.noise
                 amplitudes[part.value, rng.choice([0, 3])] = rng.uniform(2.5, 4.0) * regime.noise
     return amplitudes
@@ -271,7 +283,7 @@ def _add_septa(
         gap = abs(means[a] - means[b])
         textures = np.sqrt((amplitudes[[a, b]] ** 2).sum(axis=1))
         if (gap < _ALIKE * regime.noise and abs(textures[0] - textures[1]) < 2 * regime.noise) or (
-            rng.random() < 0.04 and max(a, b) < 255
+            rng.random() < 0.04 and max(a, b) < 255 and contacts.sturdy[[a, b]].all()
         ):
             away = rng.choice([-1, 1]) * (gap / 2 + regime.noise * rng.uniform(5, 12))
             level = (means[a] + means[b]) / 2 + away
@@ -280,6 +292,8 @@ def _add_septa(
             septum[a, b] = septum[b, a] = level
     level_of = septum.ravel()[contacts.codes]
     marked = ~np.isnan(level_of)
-    flat = image.reshape(-1)
-    flat[contacts.first[marked]] = level_of[marked]
-    flat[contacts.second[marked]] = level_of[marked]
+    flat, tissues = image.reshape(-1), (contacts.codes >> 8, contacts.codes & 255)
+    for side, tissue in zip((contacts.first, contacts.second), tissues, strict=True):
+        # What is thin would be all septum.
+        there = marked & contacts.sturdy[tissue]
+        flat[side[there]] = level_of[there]

@@ -54,13 +54,13 @@ def arrange(rng: np.random.Generator, edge: int) -> Arrangement:
     _enclose(rng, made)
     # Each scene has its own mixture: some are full of tubes, others of things in a row.
     mixture = rng.dirichlet([2.5, 1.0, 2.0, 1.0, 1.0, 1.2, 1.4, 1.2])
-    wanted, full = int(rng.integers(8, 19)), rng.uniform(0.1, 0.8)
+    wanted, full = int(rng.integers(8, 18)), rng.uniform(0.1, 0.8)
     for attempt in range(3 * wanted):
         if len(made.structures) >= wanted:
             break
         # The first ones are large, or the small ones would have taken the room.
         filled = np.count_nonzero(made.labels) / max(1, np.count_nonzero(made.zones))
-        least = 0.4 * edge if len(made.structures) < wanted / 2 and filled < full else 4.0
+        least = 0.2 * edge if len(made.structures) < wanted / 2 and filled < full else 4.0
         size = float(np.exp(rng.uniform(np.log(least), np.log(0.8 * edge))))
         kind, stamp = _draw(rng, str(rng.choice(_KINDS, p=mixture)), size, edge)
         family = len(made.parts) + 1
@@ -163,7 +163,7 @@ def _crowd(rng: np.random.Generator, made: Arrangement) -> None:
     places = np.flatnonzero(room)
     if len(places) < 1000:
         return
-    seeds = np.stack(np.unravel_index(rng.choice(places, int(rng.integers(5, 13))), room.shape), axis=1)
+    seeds = np.stack(np.unravel_index(rng.choice(places, int(rng.integers(5, 16))), room.shape), axis=1)
     cells = shapes.cells(rng, room.shape, seeds, float(rng.choice([0.0, 1.0, 1.6])), rng.uniform(0.04, 0.1) * max(room.shape))
     # Some of the room stays what it was.
     cells[~room | np.isin(cells, 1 + np.flatnonzero(rng.random(len(seeds)) < 0.35))] = 0
