@@ -150,7 +150,7 @@ def visible(
     seen = seen + seen.T
     kept = {}
     for name, values in structures.items():
-        border = np.ix_(values, np.setdiff1d(np.arange(256), values))
+        border = np.ix_(np.array(values), np.setdiff1d(np.arange(256), values))
         if 0 < contacts.faces[border].sum() * _SHOWN <= seen[border].sum():
             kept[name] = values
     return kept
@@ -177,9 +177,7 @@ def _within(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
     return float(rng.uniform(*bounds))
 
 
-def _means(
-    rng: np.random.Generator, regime: Regime, parts: list[Part], contacts: Contacts
-) -> NDArray[np.float64]:
+def _means(rng: np.random.Generator, regime: Regime, parts: list[Part], contacts: Contacts) -> NDArray[np.float64]:
     """A mean for each tissue, as a rule 2 to 10 times the noise away from what it touches."""
     means = np.full(256, np.nan)
     for zone, value in _ZONES.items():
@@ -241,7 +239,9 @@ def _textures(
     """How strong each of `_fields` is in each tissue; stronger in one of two equals, so that they differ by it."""
     amplitudes = np.zeros((256, 4))
     families: dict[int, NDArray[np.float64]] = {}
-    values = [(p.value, p.family, p.kind) for p in parts] + [(v, -1000 - v, "zone") for z, v in _ZONES.items() if z != OUTSIDE]
+    values = [(p.value, p.family, p.kind) for p in parts] + [
+        (v, -1000 - v, "zone") for z, v in _ZONES.items() if z != OUTSIDE
+    ]
     for value, family, _ in values:
         if family not in families:
             # Mostly faint; one scale prevails.

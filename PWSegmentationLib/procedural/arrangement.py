@@ -1,4 +1,4 @@
-"""Where things lie: a body, or a head, or nothing but tissue, filled with shapes that touch, nest and pass each other."""
+"""Where things lie: a trunk, a head or nothing but tissue, filled with shapes that touch, nest and pass each other."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def arrange(rng: np.random.Generator, edge: int) -> Arrangement:
     # Each scene has its own mixture: some are full of tubes, others of things in a row.
     mixture = rng.dirichlet([2.5, 1.0, 2.0, 1.0, 1.0, 1.2, 1.4, 1.2])
     wanted, full = int(rng.integers(8, 18)), rng.uniform(0.1, 0.8)
-    for attempt in range(3 * wanted):
+    for _ in range(3 * wanted):
         if len(made.structures) >= wanted:
             break
         # The first ones are large, or the small ones would have taken the room.
-        filled = np.count_nonzero(made.labels) / max(1, np.count_nonzero(made.zones))
+        filled = np.count_nonzero(made.labels) / max(1, int(np.count_nonzero(made.zones)))
         least = 0.2 * edge if len(made.structures) < wanted / 2 and filled < full else 4.0
         size = float(np.exp(rng.uniform(np.log(least), np.log(0.8 * edge))))
         kind, stamp = _draw(rng, str(rng.choice(_KINDS, p=mixture)), size, edge)
@@ -164,7 +164,9 @@ def _crowd(rng: np.random.Generator, made: Arrangement) -> None:
     if len(places) < 1000:
         return
     seeds = np.stack(np.unravel_index(rng.choice(places, int(rng.integers(5, 16))), room.shape), axis=1)
-    cells = shapes.cells(rng, room.shape, seeds, float(rng.choice([0.0, 1.0, 1.6])), rng.uniform(0.04, 0.1) * max(room.shape))
+    cells = shapes.cells(
+        rng, room.shape, seeds, float(rng.choice([0.0, 1.0, 1.6])), rng.uniform(0.04, 0.1) * max(room.shape)
+    )
     # Some of the room stays what it was.
     cells[~room | np.isin(cells, 1 + np.flatnonzero(rng.random(len(seeds)) < 0.35))] = 0
     for number, box in enumerate(ndimage.find_objects(cells), 1):
@@ -264,9 +266,7 @@ def _put_lesion(rng: np.random.Generator, made: Arrangement, box: tuple[slice, .
     return [value]
 
 
-def _put_nested(
-    made: Arrangement, kind: str, stamp: shapes.Stamp, box: tuple[slice, ...], family: int
-) -> None:
+def _put_nested(made: Arrangement, kind: str, stamp: shapes.Stamp, box: tuple[slice, ...], family: int) -> None:
     """A wall and what it holds: the whole, and each of them, can be pointed at."""
     whole = shapes.largest(stamp > 0)
     core = shapes.largest(whole & (stamp == 2))
@@ -274,7 +274,8 @@ def _put_nested(
         return
     outer = made.add(kind, family)
     made.labels[box][whole] = outer
-    name, values = f"{'organ' if kind == 'hollow' else kind} {outer}", (outer,)
+    name = f"{'organ' if kind == 'hollow' else kind} {outer}"
+    values: tuple[int, ...] = (outer,)
     if np.count_nonzero(core) >= SMALLEST:
         inner = made.add("core" if kind == "hollow" else "lumen", -family, outer)
         made.labels[box][core] = inner

@@ -63,9 +63,7 @@ def clipped(rng: np.random.Generator, image: Image) -> Image:
     return np.clip(image, np.float32(low), np.float32(high))
 
 
-def padded(
-    rng: np.random.Generator, image: Image, labels: Labels, constant: float
-) -> tuple[Image, Labels]:
+def padded(rng: np.random.Generator, image: Image, labels: Labels, constant: float) -> tuple[Image, Labels]:
     """A constant outside of a cylinder, or of a turned frame, as reconstruction and resampling leave."""
     half = [(n - 1) / 2 for n in image.shape]
     x, y, z = (((np.arange(n) - h) / max(h, 1)).astype(np.float32) for n, h in zip(image.shape, half, strict=True))

@@ -26,7 +26,9 @@ def blob(rng: np.random.Generator, size: float, elongation: float) -> Stamp:
     bend = rng.uniform(-0.5, 0.5) if rng.random() < 0.5 else 0.0
     u, v, w = _local(np.array([1.0, 1.0 + abs(bend), 1.0]) * radii * (1.05 + 1.5 * roughness), rotation(rng))
     # A parabola along the longest axis turns sausages into bananas and beans.
-    v = v - np.float32(bend / radii[0]) * (u * u - np.float32(0.3 * radii[0] ** 2)) * np.float32(radii[1] / radii[0] + 0.3)
+    v = v - np.float32(bend / radii[0]) * (u * u - np.float32(0.3 * radii[0] ** 2)) * np.float32(
+        radii[1] / radii[0] + 0.3
+    )
     q = _superquadric((u, v, w), radii, 4 if rng.random() < 0.2 else 2)
     return _as_stamp(q < 1 + roughness * _clipped(rng, q.shape, max(3.0, size * rng.uniform(0.15, 0.5))))
 
@@ -57,7 +59,9 @@ def lobed(rng: np.random.Generator, size: float, elongation: float) -> Stamp:
     total = np.zeros(shape, np.float32)
     for centre, radius in zip(centres * scale - low, radii * scale, strict=True):
         # A Gaussian is a product of one along each axis, so a ball costs little more than an addition.
-        a, b, c = (np.exp(-(((np.arange(n) - m) / radius) ** 2)).astype(np.float32) for n, m in zip(shape, centre, strict=True))
+        a, b, c = (
+            np.exp(-(((np.arange(n) - m) / radius) ** 2)).astype(np.float32) for n, m in zip(shape, centre, strict=True)
+        )
         total += a[:, None, None] * b[:, None] * c
     return _as_stamp(total > np.exp(-1.0) * (1 + 0.15 * _clipped(rng, shape, max(3.0, size / 5))))
 
@@ -109,7 +113,9 @@ def sheet(rng: np.random.Generator, size: float, elongation: float) -> Stamp:
     curve = rng.uniform(-0.6, 0.6, 2) * [1.0, wide / long]
     reach = np.array([long * 1.1, wide * 1.2, thick * 1.5 + 0.6 * np.abs(curve).max() * long + 0.15 * size])
     u, v, w = _local(reach, rotation(rng))
-    height = np.float32(curve[0] / long) * u * u + np.float32(curve[1] / wide) * v * v - np.float32(0.3 * curve[0] * long)
+    height = (
+        np.float32(curve[0] / long) * u * u + np.float32(curve[1] / wide) * v * v - np.float32(0.3 * curve[0] * long)
+    )
     height = height + np.float32(0.04 * size) * _clipped(rng, u.shape, max(4.0, size / 3))
     outline = np.sqrt((u / np.float32(long)) ** 2 + (v / np.float32(wide)) ** 2)
     outline = outline - 0.12 * _clipped(rng, u.shape, max(4.0, size / 4))
@@ -167,7 +173,9 @@ def chain(rng: np.random.Generator, size: float, *, limit: float) -> Stamp:
     bend = rng.uniform(-0.6, 0.6)
     turn = rotation(rng)
     along = (np.arange(count) - (count - 1) / 2) * pitch
-    reach = np.array([np.abs(along).max() + half[0] + 2, 2.2 * half[1] + 2 + abs(bend) * np.abs(along).max() / 2, half[2] + 2])
+    reach = np.array(
+        [np.abs(along).max() + half[0] + 2, 2.2 * half[1] + 2 + abs(bend) * np.abs(along).max() / 2, half[2] + 2]
+    )
     u, v, w = _local(reach, turn)
     shift = np.float32(bend / (2 * max(1.0, np.abs(along).max()))) * u * u
     v = v - shift
@@ -230,9 +238,7 @@ def _local(reach: NDArray[np.float64], turn: NDArray[np.float64]) -> tuple[NDArr
     return tuple(t[0, a] * x + t[1, a] * y + t[2, a] * z for a in range(3))
 
 
-def _superquadric(
-    local: Sequence[NDArray[np.float32]], radii: NDArray[np.float64], power: int
-) -> NDArray[np.float32]:
+def _superquadric(local: Sequence[NDArray[np.float32]], radii: NDArray[np.float64], power: int) -> NDArray[np.float32]:
     """1 on the surface, less inside, more outside; power 2 is an ellipsoid, 4 nearly a box."""
     squares = [(c / np.float32(r)) ** 2 for c, r in zip(local, radii, strict=True)]
     if power == 4:
@@ -283,7 +289,10 @@ def _ribs(rng: np.random.Generator, count: int, pitch: float, gap: float, limit:
     radius = max(1.3, min((pitch - gap) / 2, pitch * rng.uniform(0.15, 0.45)))
     bow = min(limit / 2, pitch * rng.uniform(1.5, 5.0))
     angles = np.linspace(0, rng.uniform(0.8, 3.0), int(3 * bow) + 4)
-    flat = np.stack([np.cos(angles), rng.uniform(0.6, 1.0) * np.sin(angles), rng.uniform(-0.4, 0.4) * angles], axis=1) * bow
+    flat = (
+        np.stack([np.cos(angles), rng.uniform(0.6, 1.0) * np.sin(angles), rng.uniform(-0.4, 0.4) * angles], axis=1)
+        * bow
+    )
     turn = rotation(rng)
     bows = [(flat * rng.uniform(0.9, 1.05) + [0, 0, n * pitch]) @ turn for n in range(count)]
     low = np.concatenate(bows).min(axis=0) - radius - 1

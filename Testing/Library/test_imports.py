@@ -21,6 +21,7 @@ KNOWS = {
     "networks": set(),
     "cases": {"volume"},
     "annotator": {"volume", "prompts"},
+    "procedural": {"volume"},
     "training": {"volume", "prompts", "pseudolabel", "networks", "annotator", "cases", "prediction", "session"},
     "prediction": {"volume", "prompts", "pseudolabel", "networks", "training"},
     "samples": {"cases"},

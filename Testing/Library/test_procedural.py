@@ -115,7 +115,9 @@ def test_nearly_every_structure_can_be_told_from_what_is_around_it(scenes):
     assert np.mean(np.array(shares) > 0.6) >= 0.9
     # The measure itself: a mask that is not where the structure is has no such border.
     moved = [
-        seen(made.volume.array, np.roll(mask, (7, 11, 5), (0, 1, 2))) for made in scenes for mask in masks(made).values()
+        seen(made.volume.array, np.roll(mask, (7, 11, 5), (0, 1, 2)))
+        for made in scenes
+        for mask in masks(made).values()
     ]
     assert np.mean(np.array(moved) > 0.6) < 0.35
 
