@@ -43,6 +43,7 @@ _CT = {
     "hollow": (_SOFT, _ENHANCED, _BONE),
     "core": (_FLUID, _SOFT, _VESSEL, _FAT),
     "lumen": (_FLUID, _VESSEL, _AIR, _SOFT),
+    "patch": (_SOFT, _SOFT, _FAT, _FLUID, _LUNG),
     "chain": (_BONE, _BONE, _SOFT),
 }
 

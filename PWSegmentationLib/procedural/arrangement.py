@@ -54,7 +54,7 @@ def arrange(rng: np.random.Generator, edge: int) -> Arrangement:
     _enclose(rng, made)
     # Each scene has its own mixture: some are full of tubes, others of things in a row.
     mixture = rng.dirichlet([2.5, 1.0, 2.0, 1.0, 1.0, 1.2, 1.4, 1.2])
-    wanted, full = int(rng.integers(8, 18)), rng.uniform(0.1, 0.8)
+    wanted, full = int(rng.integers(10, 19)), rng.uniform(0.1, 0.8)
     for _ in range(3 * wanted):
         if len(made.structures) >= wanted:
             break
@@ -71,8 +71,7 @@ def arrange(rng: np.random.Generator, edge: int) -> Arrangement:
     if rng.random() < 0.55:
         _crowd(rng, made)
     if rng.random() < 0.3:
-        patches = octaves(rng, made.labels.shape, edge * rng.uniform(0.08, 0.3)) > rng.uniform(0.2, 1.2)
-        made.zones[patches & (made.zones != OUTSIDE)] = PATCH
+        _add_patches(rng, made)
     return made
 
 
@@ -172,6 +171,22 @@ def _crowd(rng: np.random.Generator, made: Arrangement) -> None:
     for number, box in enumerate(ndimage.find_objects(cells), 1):
         if box is not None:
             _put_single(rng, made, "organ", cells[box] == number, box, len(made.parts) + 1)
+
+
+def _add_patches(rng: np.random.Generator, made: Arrangement) -> None:
+    """A second tissue here and there, of no shape at all; some of its larger patches are structures."""
+    edge = made.labels.shape[0]
+    patches = octaves(rng, made.labels.shape, edge * rng.uniform(0.08, 0.3)) > rng.uniform(0.2, 1.2)
+    patches &= (made.zones != OUTSIDE) & (made.labels == 0)
+    made.zones[patches] = PATCH
+    pieces, _ = ndimage.label(patches)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    family, boxes = len(made.parts) + 1, ndimage.find_objects(pieces)
+    for number in np.argsort(-sizes)[: int(rng.integers(0, 6))]:
+        if sizes[number] > 200:
+            box = boxes[number - 1]
+            _put_single(rng, made, "patch", pieces[box] == number, box, family)
 
 
 def _place(rng: np.random.Generator, made: Arrangement, stamp: shapes.Stamp) -> NDArray[np.int64] | None:

@@ -73,7 +73,7 @@ def _padding_constant(rng: np.random.Generator, image: NDArray[np.float32], regi
 
 
 def _grid(rng: np.random.Generator, shape: tuple[int, ...], thickness: NDArray[np.float64]) -> Grid:
-    """Half of the grids along the body's axes, in any order and direction; a quarter a little turned, a quarter anyhow."""
+    """Half of the grids lie along the body's axes, in any order and direction, a quarter nearly, a quarter anyhow."""
     spacing = np.exp(rng.uniform(np.log(0.5), np.log(3.0))) * thickness
     directions = np.eye(3)[:, rng.permutation(3)] * rng.choice([-1.0, 1.0], 3)
     how = rng.random()
