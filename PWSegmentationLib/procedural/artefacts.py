@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,15 +60,35 @@ def with_metal(rng: np.random.Generator, image: Image, labels: Labels, noise: fl
 
 
 def clipped(rng: np.random.Generator, image: Image) -> Image:
-    """The brightest and darkest values cut off: so few that no more than the smallest structure is lost in them."""
-    low, high = np.percentile(image[::2, ::2, ::2], [rng.choice([0.0, 0.05, 0.2]), rng.choice([99.95, 99.8, 99.5])])
+    """The brightest and darkest values cut off: so few that no more than the smallest structure is lost in them.
+
+    Fewer of the darkest, or they would be taken for padding.
+    """
+    low, high = np.percentile(image[::2, ::2, ::2], [rng.choice([0.0, 0.05]), rng.choice([99.95, 99.8, 99.5])])
     return np.clip(image, np.float32(low), np.float32(high))
 
 
-def padded(rng: np.random.Generator, image: Image, labels: Labels, constant: float) -> tuple[Image, Labels]:
-    """A constant outside of a cylinder, or of a turned frame, as reconstruction and resampling leave."""
-    half = [(n - 1) / 2 for n in image.shape]
-    x, y, z = (((np.arange(n) - h) / max(h, 1)).astype(np.float32) for n, h in zip(image.shape, half, strict=True))
+def padded(rng: np.random.Generator, image: Image, labels: Labels, constants: Sequence[float]) -> tuple[Image, Labels]:
+    """A constant outside of a cylinder, or of a turned frame, as reconstruction and resampling leave.
+
+    The first of ``constants`` that does not make real values look like padding, or, if all do, one far below.
+    """
+    outside = _outside(rng, image.shape)
+    measured = image[~outside]
+    low, high = np.percentile(measured[::7], [1, 99])
+    lowest = float(measured.min())
+    for constant in constants:
+        # What `Volume.padding_below` goes by.
+        if constant >= low - 0.25 * (high - low) or lowest > 0.5 * (constant + low):
+            break
+    else:
+        constant = lowest - 1.2 * float(np.ptp(measured))
+    return np.where(outside, np.float32(constant), image), np.where(outside, 0, labels).astype(np.uint8)
+
+
+def _outside(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    half = [(n - 1) / 2 for n in shape]
+    x, y, z = (((np.arange(n) - h) / max(h, 1)).astype(np.float32) for n, h in zip(shape, half, strict=True))
     away = np.meshgrid(x, y, z, indexing="ij", sparse=True)
     if rng.random() < 0.5:
         axis = int(rng.integers(3))
@@ -76,8 +98,7 @@ def padded(rng: np.random.Generator, image: Image, labels: Labels, constant: flo
         turn /= np.linalg.norm(turn, axis=1, keepdims=True)
         turned = (sum(np.float32(t) * a for t, a in zip(row, away, strict=True)) for row in turn)
         outside = np.maximum.reduce([np.abs(t) for t in turned]) > rng.uniform(0.85, 0.98)
-    outside = np.broadcast_to(np.asarray(outside), image.shape)
-    return np.where(outside, np.float32(constant), image), np.where(outside, 0, labels).astype(np.uint8)
+    return np.broadcast_to(np.asarray(outside), shape)
 
 
 def _majority(labels: Labels) -> Labels:

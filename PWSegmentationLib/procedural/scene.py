@@ -60,16 +60,17 @@ def _spoilt(
     if rng.random() < _CLIP:
         image = artefacts.clipped(rng, image)
     if rng.random() < _PADDING:
-        image, labels = artefacts.padded(rng, image, labels, _padding_constant(rng, image, regime))
+        image, labels = artefacts.padded(rng, image, labels, _padding(rng, image, regime))
     return np.ascontiguousarray(image, dtype=np.float32), labels
 
 
-def _padding_constant(rng: np.random.Generator, image: NDArray[np.float32], regime: Regime) -> float:
+def _padding(rng: np.random.Generator, image: NDArray[np.float32], regime: Regime) -> list[float]:
+    """Constants to pad with, the first choice first."""
     if regime.name == "CT":
-        return float(rng.choice([-2000.0, -2048.0, -3024.0, -1024.0]))
+        return [float(c) for c in rng.permutation([-1024.0, -2000.0, -2048.0, -3024.0])]
     if regime.name == "MR":
-        return 0.0
-    return float(image.min() - rng.uniform(0.0, 1.0) * np.ptp(image))
+        return [0.0]
+    return [float(image.min() - rng.uniform(0.0, 1.0) * np.ptp(image))]
 
 
 def _grid(rng: np.random.Generator, shape: tuple[int, ...], thickness: NDArray[np.float64]) -> Grid:

@@ -141,7 +141,7 @@ def test_padding_far_below_the_data_is_recognised(seed):
     rng = np.random.default_rng(seed)
     image = rng.normal(0, 100, (30, 40, 20)).astype(np.float32)
     labels = np.ones(image.shape, np.uint8)
-    padded, kept = artefacts.padded(rng, image, labels, -2000.0)
+    padded, kept = artefacts.padded(rng, image, labels, [-2000.0])
     assert find_padding(image) is None
     limit = find_padding(padded)
     assert limit is not None and -2000 < limit < -300
