@@ -188,7 +188,9 @@ def _means(rng: np.random.Generator, regime: Regime, parts: list[Part], contacts
     for part in parts:
         near = [n for n in contacts.neighbours(part.value) if not np.isnan(means[n])]
         alike = families.get(part.family)
-        unlike = [n for n in near if n not in members.get(part.family, ())]
+        # Sturdy siblings may be alike even where they touch: a septum parts them. What is thin has no room for one.
+        siblings = [m for m in members.get(part.family, ()) if contacts.sturdy[[m, part.value]].all()]
+        unlike = [n for n in near if n not in siblings]
         if alike is not None and all(abs(means[n] - alike) > 2 * regime.noise for n in unlike):
             means[part.value] = alike + 0.2 * regime.noise * rng.normal()
             members[part.family].append(part.value)

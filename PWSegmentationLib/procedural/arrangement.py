@@ -83,12 +83,13 @@ def settled(
     What a structure lost its hold of is background. One that fell to pieces is no longer one thing to point at:
     it is left out, as are those too small to see.
     """
-    labels, kept = labels.copy(), {}
+    labels, boxes = labels.copy(), ndimage.find_objects(labels)
+    kept: dict[str, tuple[int, ...]] = {}
     # The whole before what it holds, so that a lesion is judged within what is left of its organ.
     for name, values in sorted(structures.items(), key=lambda item: -len(item[1])):
         lut = np.zeros(256, bool)
         lut[list(values)] = True
-        box = _bounds(ndimage.find_objects(labels), values)
+        box = _bounds(boxes, values)
         mask = lut[labels[box]] if box is not None else np.zeros((1, 1, 1), bool)
         body = shapes.largest(mask, corners=True)
         count = int(np.count_nonzero(body))

@@ -92,11 +92,9 @@ def tree(rng: np.random.Generator, size: float, *, limit: float) -> Stamp:
         radii.append(np.linspace(radius, 0.85 * radius, len(branch)))
         if depth == 0:
             return
-        aside = np.cross(branch[-1] - branch[-2], _unit(rng))
-        aside /= max(float(np.linalg.norm(aside)), 1e-6)
-        ahead = (branch[-1] - branch[-3 if len(branch) > 2 else -2]) / max(
-            float(np.linalg.norm(branch[-1] - branch[-3 if len(branch) > 2 else -2])), 1e-6
-        )
+        ahead = (branch[-1] - branch[-3]) / np.linalg.norm(branch[-1] - branch[-3])
+        aside = np.cross(ahead, _unit(rng))
+        aside /= np.linalg.norm(aside)
         for side in (1.0, -1.0):
             turned = ahead + side * rng.uniform(0.3, 0.9) * aside
             thinner = max(1.1, radius * rng.uniform(0.6, 0.85))
