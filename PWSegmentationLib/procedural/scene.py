@@ -16,7 +16,7 @@ from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.volume import Volume
 
 # How often each artefact occurs.
-_THICK, _GHOST, _METAL, _CLIP, _PADDING = 0.3, 0.07, 0.06, 0.12, 0.15
+_THICK, _GHOST, _METAL, _CLIP, _PADDING = 0.3, 0.07, 0.06, 0.12, 0.18
 
 
 @dataclass(frozen=True, eq=False)
