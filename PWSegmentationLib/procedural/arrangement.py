@@ -54,7 +54,7 @@ def arrange(rng: np.random.Generator, edge: int) -> Arrangement:
     _enclose(rng, made)
     # Each scene has its own mixture: some are full of tubes, others of things in a row.
     mixture = rng.dirichlet([2.5, 1.0, 2.0, 1.0, 1.0, 1.2, 1.4, 1.2])
-    wanted, full = int(rng.integers(10, 19)), rng.uniform(0.1, 0.8)
+    wanted, full = int(rng.integers(9, 17)), rng.uniform(0.1, 0.8)
     for _ in range(3 * wanted):
         if len(made.structures) >= wanted:
             break
@@ -163,7 +163,7 @@ def _crowd(rng: np.random.Generator, made: Arrangement) -> None:
     places = np.flatnonzero(room)
     if len(places) < 1000:
         return
-    seeds = np.stack(np.unravel_index(rng.choice(places, int(rng.integers(5, 16))), room.shape), axis=1)
+    seeds = np.stack(np.unravel_index(rng.choice(places, int(rng.integers(4, 12))), room.shape), axis=1)
     cells = shapes.cells(
         rng, room.shape, seeds, float(rng.choice([0.0, 1.0, 1.6])), rng.uniform(0.04, 0.1) * max(room.shape)
     )
