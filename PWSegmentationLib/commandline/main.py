@@ -13,12 +13,23 @@ from types import FrameType
 from typing import NoReturn
 
 from PWSegmentationLib import __version__
-from PWSegmentationLib.commandline import benchmark, convert, demo, evaluate, experiment, info, predict, segment, train
+from PWSegmentationLib.commandline import (
+    benchmark,
+    convert,
+    demo,
+    evaluate,
+    experiment,
+    info,
+    predict,
+    pretrain,
+    segment,
+    train,
+)
 from PWSegmentationLib.errors import InputError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
-_SUBCOMMANDS = (segment, info, train, evaluate, predict, convert, demo, benchmark, experiment)
+_SUBCOMMANDS = (segment, info, train, evaluate, predict, convert, demo, benchmark, experiment, pretrain)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

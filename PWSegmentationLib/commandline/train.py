@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from PWSegmentationLib.commandline.config_changes import add_changes_to, changes
 from PWSegmentationLib.errors import InputError
 
 _EPILOG = """\
@@ -33,8 +34,7 @@ def add_to(subparsers: Any) -> None:
     text = "a training config (JSON with the key data), a datalist JSON, or a folder of cases"
     parser.add_argument("data", metavar="CONFIG_OR_FOLDER", type=Path, help=text)
     parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, required=True, help="where the run is kept")
-    text = "set a key of the config; may be repeated"
-    parser.add_argument("--set", metavar="KEY=VALUE", dest="changes", action="append", default=[], help=text)
+    add_changes_to(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
 
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from PWSegmentationLib.training.config import config_from_dict
     from PWSegmentationLib.training.dataset_training import train
 
-    config = config_from_dict({**_document(args.data), **dict(_change(c) for c in args.changes)}, Path())
+    config = config_from_dict({**_document(args.data), **changes(args)}, Path())
     cases = read_cases(config.data, config.layout).only(config.structures)
     report = train(config, cases, args.output, quiet=args.quiet)
     if not args.quiet and _is_first():
@@ -83,19 +83,6 @@ def _document(path: Path) -> dict[str, Any]:
     if isinstance(document.get("data"), str):
         document["data"] = str((path.parent / document["data"]).resolve())
     return document
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """``KEY=VALUE``, the value as JSON, or else as a text."""
-    import json
-
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set takes KEY=VALUE, not '{text}'.")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
 
 
 def _is_first() -> bool:

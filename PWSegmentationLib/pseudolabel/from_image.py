@@ -14,8 +14,8 @@ gaps between seeds and so make distances worth more. Nothing is tuned per organ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,11 @@ _WALL = 10.0
 _BOX_CORE = 0.35
 #: Fall-off (mm, one standard deviation) of the confidence with the distance to the nearest prompt.
 _KNOWN_MM = 30.0
+
+#: What `PseudoLabel.evidence` holds, in this order.
+EVIDENCE = ("contrast", "span", "window", "surface", "seed likelihood", "likelihood")
+#: Log-odds that count as certain: the evidence is given in units of them.
+_CERTAIN = 6.0
 
 #: Log-odds per unit of each witness (see the module's docstring), where the seeds are clicks.
 CLICK_WEIGHTS: dict[str, float] = {
@@ -152,10 +157,12 @@ def image_aware(
     step(0.0)
     with torch.inference_mode(), one_thread():
         scene = _scene(image, spacing, positive, negative, limit, usable, torch.device(device), claimed)
-        logit, reach = _judgement(scene, step)
+        maps = witnesses(scene, step)
+        logit, reach = _judgement(scene, maps)
         probability = torch.sigmoid(logit)
         confidence = (2.0 * probability - 1.0).abs() * reach
         result = _settled(probability.cpu().numpy(), confidence.cpu().numpy(), positive, negative, limit & usable)
+        result = replace(result, evidence=_evidence(scene, maps))
     step(1.0)
     return result
 
@@ -377,11 +384,18 @@ def _texture_likelihood(scene: _Scene, flat: torch.Tensor, inside: torch.Tensor,
     return torch.stack([likelihood_ratio(pair, inside, outside, bins=32, width=1.0) for pair in pairs]).mean(0)
 
 
-def _judgement(scene: _Scene, step: Callable[[float], None]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-odds of the label, and how far the witnesses agree (0 to 1)."""
+def _evidence(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> np.ndarray:
+    """`PseudoLabel.evidence`: the image around the object's intensity and the witnesses, as `EVIDENCE` has them."""
     import torch
 
-    maps = witnesses(scene, step)
+    contrast = window(scene.image, scene.valid, scene.positive)
+    said = torch.stack([maps[name] for name in EVIDENCE[1:]]).clamp(-_CERTAIN, _CERTAIN) / _CERTAIN
+    return np.asarray(torch.cat([contrast[None], said]).cpu().numpy(), dtype=np.float32)
+
+
+def _judgement(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-odds of the label, and how far the witnesses agree (0 to 1)."""
+    import torch
 
     def weight(name: str) -> float:
         share = scene.strokes

@@ -37,7 +37,7 @@ _SOURCES = {
 def development_cases(cache: Path | None = None, progress: Progress | None = None) -> list[CaseFiles]:
     """The development images, fetched once (80 MB); one that cannot be had here has a `CaseFiles.problem`."""
     cases = []
-    for done, (name, by_use) in enumerate(_split().items()):
+    for done, (name, by_use) in enumerate(split().items()):
         uses = {structure: use for use, structures in by_use.items() for structure in structures}
         values = {s: (v,) for structures in by_use.values() for s, v in structures.items()}
         source = _SOURCES[name]
@@ -51,6 +51,7 @@ def development_cases(cache: Path | None = None, progress: Progress | None = Non
     return cases
 
 
-def _split() -> dict[str, dict[str, dict[str, int]]]:
+def split() -> dict[str, dict[str, dict[str, int]]]:
+    """By image and use ("tuning", "reported"): the structures and their values."""
     document: dict[str, dict[str, dict[str, int]]] = json.loads(SPLIT.read_text(encoding="utf-8"))
     return {name: uses for name, uses in document.items() if name != "about"}

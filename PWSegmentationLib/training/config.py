@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import types
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from PWSegmentationLib.cases.sources import Layout
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.files import read_json
-from PWSegmentationLib.training.schedule import Schedule
+from PWSegmentationLib.training.schedule import Schedule, checked_config
 
 Supervision = Literal["given", "dense", "points", "box", "scribbles"]
 Intensity = Literal["auto", "robust", "ct"]
@@ -100,34 +98,7 @@ def read_config(path: str | Path) -> TrainingConfig:
 
 def config_from_dict(document: Any, folder: Path | None = None) -> TrainingConfig:
     """Check keys and types and build the config."""
-    if not isinstance(document, Mapping):
-        raise InputError("A training config is a JSON object of keys and values.")
-    hints = get_type_hints(TrainingConfig)
-    known = [f.name for f in fields(TrainingConfig)]
-    for key in document:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, 1, cutoff=0.0)[0]
-            raise InputError(f'"{key}" is not a key of a training config; the closest one is "{close}".')
-    if "data" not in document:
+    if isinstance(document, Mapping) and "data" not in document:
         raise InputError('A training config needs "data": a datalist JSON or a folder of cases.')
-    values = {key: _checked(key, value, hints[key]) for key, value in document.items()}
-    if folder is not None:
-        values["data"] = str((folder / values["data"]).resolve())
-    return TrainingConfig(**values)
-
-
-def _checked(key: str, value: Any, kind: Any) -> Any:
-    """``value`` as the field's type; an `InputError` that says what it takes."""
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise InputError(f'"{key}" must be one of {", ".join(map(repr, get_args(kind)))}, not {value!r}.')
-        return value
-    if isinstance(kind, types.GenericAlias):
-        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-            raise InputError(f'"{key}" must be a list of names, not {value!r}.')
-        return tuple(value)
-    accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
-    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-        raise InputError(f'"{key}" must be {names[kind]}, not {value!r}.')
-    return kind(value)
+    config = checked_config(TrainingConfig, document)
+    return config if folder is None else replace(config, data=str((folder / config.data).resolve()))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from PWSegmentationLib.errors import InputError
 
@@ -81,3 +84,42 @@ class Schedule:
     def document(self) -> dict[str, Any]:
         """The inverse of `config_from_dict`."""
         return asdict(self)
+
+
+Config = TypeVar("Config", bound=Schedule)
+
+
+def checked_config(kind: type[Config], document: Any) -> Config:
+    """Build a config from a JSON document, keys and types checked.
+
+    Raises
+    ------
+    InputError
+        With one sentence that names the key and what it takes.
+    """
+    if not isinstance(document, Mapping):
+        raise InputError("A training config is a JSON object of keys and values.")
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    for key in document:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, 1, cutoff=0.0)[0]
+            raise InputError(f'"{key}" is not a key of a training config; the closest one is "{close}".')
+    return kind(**{key: _checked(key, value, hints[key]) for key, value in document.items()})
+
+
+def _checked(key: str, value: Any, kind: Any) -> Any:
+    """``value`` as the field's type; an `InputError` that says what it takes."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise InputError(f'"{key}" must be one of {", ".join(map(repr, get_args(kind)))}, not {value!r}.')
+        return value
+    if isinstance(kind, types.GenericAlias):
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            raise InputError(f'"{key}" must be a list of names, not {value!r}.')
+        return tuple(value)
+    accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
+    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise InputError(f'"{key}" must be {names[kind]}, not {value!r}.')
+    return kind(value)

@@ -1,0 +1,46 @@
+"""One JSON document that says everything about a run of pretraining."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from PWSegmentationLib.training.schedule import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingConfig(Schedule):
+    """What tasks are made of; `Schedule` has how the run goes.
+
+    Parameters
+    ----------
+    groups
+        Groups of tasks in the bank, each from one scene or one visit to a real image.
+    real_share, structures, corrections, edge
+        Of `Material`.
+    preset, attention
+        Size of the network, and the mean of its attention scores; ``"preset"``: the preset's own.
+    window
+        Edge of the training windows, voxels.
+    """
+
+    groups: int = 800
+    real_share: float = 0.4
+    structures: int = 4
+    corrections: int = 2
+    edge: int = 112
+    preset: str = "compact"
+    attention: Literal["preset", "residual", "paper", "off"] = "preset"
+    window: int = 48
+    batch: int = 4
+    steps: int = 10000
+    ema: float = 0.995
+    select_every: int = 500
+    patience: int = 0
+    save_every: int = 250
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.need_above_zero("groups", "structures", "edge", "window")
+        self.need_no_less_than_zero("corrections")
+        self.need_a_share("real_share")

@@ -1,0 +1,95 @@
+"""What tasks are made of: procedural scenes, and the real images that may be learnt from.
+
+Real images are the development images' structures that are for neither tuning nor reporting: what is measured is
+never learnt from. A group of tasks is a function of its number and the seed alone, so that groups can be made in any
+order, in several processes, and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from PWSegmentationLib.annotator.protocols import protocol
+from PWSegmentationLib.annotator.reference import Reference
+from PWSegmentationLib.cases.labels import Case, load_case
+from PWSegmentationLib.pretraining.tasks import Task, protocol_tasks, varied_tasks
+from PWSegmentationLib.procedural import scene
+from PWSegmentationLib.samples.development import development_cases, split
+from PWSegmentationLib.volume.volume import Volume
+
+# The images with more structures than are measured.
+_LEARNT_FROM = ("chest CT", "brain MR")
+# Smaller structures are not learnt from, voxels.
+_LEAST_VOXELS = 30
+# How the structures for tuning are prompted where a network is selected.
+_SELECTION_PROTOCOLS = ("one click", "points 5+10", "points 20+20", "scribbles", "box")
+
+
+@dataclass(frozen=True)
+class Material:
+    """How groups of tasks are made.
+
+    Parameters
+    ----------
+    real_share
+        Share of the groups from real images.
+    structures, corrections
+        Structures per group, and rounds of corrective clicks for each.
+    edge
+        Of the scenes, voxels.
+    """
+
+    real_share: float = 0.4
+    structures: int = 4
+    corrections: int = 2
+    edge: int = 112
+    seed: int = 0
+    cache: Path | None = None
+
+    def group(self, number: int) -> Iterator[Task]:
+        """The tasks of group ``number``."""
+        rng = np.random.default_rng((self.seed, number, 5))
+        volume, references = self._real(rng) if rng.random() < self.real_share else self._scene(number)
+        names = sorted(references)
+        for name in rng.permutation(names)[: self.structures]:
+            yield from varied_tasks(volume, references[name], rng, self.corrections)
+
+    def _scene(self, number: int) -> tuple[Volume, dict[str, Reference]]:
+        made = scene(int(np.random.default_rng((self.seed, number, 6)).integers(2**31)), edge=self.edge)
+        found = {n: Reference.of(made.labels, values, made.volume.grid) for n, values in made.structures.items()}
+        return made.volume, {n: r for n, r in found.items() if r.voxels >= _LEAST_VOXELS}
+
+    def _real(self, rng: np.random.Generator) -> tuple[Volume, Mapping[str, Reference]]:
+        return _learnt_from(_LEARNT_FROM[int(rng.integers(len(_LEARNT_FROM)))], self.cache)
+
+
+def selection_names() -> list[tuple[str, str, str]]:
+    """``(PROTOCOL, IMAGE, STRUCTURE)`` of what a network is selected by: the structures for tuning."""
+    images = [(image, structure) for image, uses in split().items() for structure in uses.get("tuning", {})]
+    return [(way, *names) for names in images for way in _SELECTION_PROTOCOLS]
+
+
+def selection_group(way: str, image: str, structure: str, cache: Path | None = None) -> Iterator[Task]:
+    """The tasks of one of `selection_names`, prompted as in the benchmark."""
+    case = _case(image, cache)
+    reference = Reference.of(case.labels, case.structures[structure], case.volume.grid)
+    yield from protocol_tasks(case.volume, reference, protocol(way))
+
+
+@lru_cache(maxsize=len(_LEARNT_FROM))
+def _learnt_from(name: str, cache: Path | None) -> tuple[Volume, Mapping[str, Reference]]:
+    case = _case(name, cache)
+    measured = {v for values in case.structures.values() for v in values}
+    counts = np.bincount(case.labels.ravel())
+    values = [v for v in range(1, len(counts)) if v not in measured and counts[v] >= _LEAST_VOXELS]
+    return case.volume, {f"{v:03d}": Reference.of(case.labels, (v,), case.volume.grid) for v in values}
+
+
+@lru_cache(maxsize=2)
+def _case(name: str, cache: Path | None) -> Case:
+    return load_case(next(files for files in development_cases(cache) if files.name == name))

@@ -1,0 +1,181 @@
+"""Tasks, their bank, and the training of the promptable network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from PWSegmentationLib.annotator.reference import Reference
+from PWSegmentationLib.annotator.variety import varied_prompts
+from PWSegmentationLib.commandline.main import BAD_INPUT, OK, main
+from PWSegmentationLib.networks.model_files import load_model
+from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_inputs, refined
+from PWSegmentationLib.prediction.predict import pseudo_label
+from PWSegmentationLib.prediction.view import look
+from PWSegmentationLib.pretraining.bank import TaskBank, write_tasks
+from PWSegmentationLib.pretraining.config import PretrainingConfig
+from PWSegmentationLib.pretraining.material import Material, selection_names
+from PWSegmentationLib.pretraining.pretrain import dice_of, make_tasks, pretrain
+from PWSegmentationLib.pretraining.tasks import Task
+from PWSegmentationLib.pretraining.windows import TaskWindows
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.volume.volume import Volume
+from Testing.Library.training_data import scene
+
+LABEL = CHANNELS.index("label")
+LITTLE = {"groups": 1, "real_share": 0.0, "structures": 2, "corrections": 1, "edge": 40, "window": 16, "batch": 2}
+SHORT = {"steps": 4, "warm_up": 2, "select_every": 2, "save_every": 1, "device": "cpu"}
+
+
+def ball(seed: int = 0) -> tuple[Volume, Reference]:
+    image, labels, grid = scene(seed)
+    return Volume(image, grid), Reference.of(labels, (1,), grid)
+
+
+def tiny_tasks(seed: int) -> Iterator[Task]:
+    """A task of 16³ voxels: a bright cube, and a label that has half of it."""
+    truth = np.zeros((16, 16, 16), np.float32)
+    truth[4:12, 4:12, 4:12] = 1
+    inputs = 0.05 * np.random.default_rng(seed).normal(size=(len(CHANNELS), 16, 16, 16)).astype(np.float32)
+    inputs[CHANNELS.index("image")] += truth - 0.5
+    inputs[LABEL] = -0.3
+    inputs[LABEL, 4:8, 4:12, 4:12] = 0.3
+    yield Task(inputs.clip(-1, 1), truth)
+
+
+@pytest.fixture(scope="module")
+def banks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tasks to learn from and to select by, none of which takes long to make."""
+    folder = tmp_path_factory.mktemp("pretraining")
+    for number in range(4):
+        write_tasks(folder / "tasks" / f"{number:06d}", tiny_tasks(number))
+    for names in selection_names():
+        slug = "-".join(names).replace(" ", "-")
+        write_tasks(folder / "selection" / slug, tiny_tasks(9))
+    return folder
+
+
+def test_varied_prompts_are_right_and_vary() -> None:
+    volume, reference = ball()
+    mask = reference.over(reference.region)
+    kinds = set()
+    for seed in range(40):
+        prompts = varied_prompts(reference, np.random.default_rng(seed))
+        assert prompts == varied_prompts(reference, np.random.default_rng(seed))
+        kinds.add((bool(prompts.boxes), bool(prompts.strokes), min(len(prompts.points), 3)))
+        for point in prompts.points:
+            voxel = np.array(volume.grid.to_voxel(point.position)) - reference.region.start
+            inside = bool((voxel >= 0).all() and (voxel < mask.shape).all() and mask[tuple(voxel)])
+            assert inside == point.positive
+        for box in prompts.boxes:
+            corners = volume.grid.to_world(np.array([reference.region.start, np.array(reference.region.stop) - 1]))
+            assert all(box.contains(c) for c in corners)
+    assert {(True, False, 0), (False, True, 0), (False, False, 1), (False, False, 3)} <= kinds
+
+
+def test_the_network_sees_the_same_numbers_in_any_unit() -> None:
+    volume, reference = ball()
+    prompts = varied_prompts(reference, np.random.default_rng(3))
+    seen = []
+    for array in (volume.array, 7.0 * volume.array.astype(np.float64) - 300.0):
+        view = look(Volume(array, volume.grid), prompts)
+        seen.append(network_inputs(view, pseudo_label(view, prompts)))
+    assert seen[0].shape[0] == len(CHANNELS) and np.isfinite(seen[0]).all() and np.abs(seen[0]).max() <= 1
+    assert np.abs(seen[0] - seen[1]).max() < 0.02
+
+
+def test_a_label_without_evidence_is_refused() -> None:
+    volume, reference = ball()
+    prompts = SegmentPrompts("ball").with_prompt(
+        varied_prompts(reference, np.random.default_rng(0)).points[0]  # one of the seeds with clicks
+    )
+    view = look(volume, prompts)
+    with pytest.raises(ValueError, match="evidence"):
+        network_inputs(view, pseudo_label(view, prompts, method="gaussian"))
+
+
+def test_a_group_of_tasks_is_a_function_of_its_number() -> None:
+    material = Material(real_share=0.0, structures=2, corrections=1, edge=40)
+    first, again, other = (list(material.group(n)) for n in (3, 3, 4))
+    assert first and len(first) == len(again)
+    for a, b in zip(first, again, strict=True):
+        assert np.array_equal(a.inputs, b.inputs) and np.array_equal(a.truth, b.truth)
+    assert len(other) != len(first) or other[0].truth.shape != first[0].truth.shape
+    assert all(0 < task.truth.max() <= 1 for task in first)
+
+
+def test_a_bank_gives_back_what_was_put_in(tmp_path: Path) -> None:
+    (made,) = tiny_tasks(0)
+    write_tasks(tmp_path / "tasks" / "0", [made])
+    back = TaskBank(tmp_path / "tasks").task(0)
+    assert np.abs(back.inputs - made.inputs).max() < 0.005 and np.array_equal(back.truth, made.truth)
+
+
+def test_windows_depend_on_their_number_and_leave_the_label_alone(banks: Path) -> None:
+    windows = TaskWindows(TaskBank(banks / "tasks"), 16, 0)
+    together, apart = windows.batch(0, 6), [windows.batch(n, 1) for n in range(6)]
+    assert torch.equal(together.inputs, torch.cat([b.inputs for b in apart]))
+    for n in range(6):
+        truth, label = together.truth[n, 0] > 0.5, together.inputs[n, LABEL] > 0
+        # However they were turned: the label is half of the truth.
+        assert int(truth.sum()) == 512 and int(label.sum()) == 256 and bool((truth | ~label).all())
+    assert len({b.inputs[0, 0].sum().item() for b in apart}) == 6
+
+
+def test_small_views_are_padded_with_what_is_not_known(banks: Path) -> None:
+    batch = TaskWindows(TaskBank(banks / "tasks"), 24, 0).batch(0, 1)
+    assert batch.known.sum() == 16**3 and not batch.inputs[:, :, ~batch.known[0, 0].bool()].any()
+
+
+def test_the_untrained_network_answers_the_label(banks: Path) -> None:
+    config = PretrainingConfig(**LITTLE)
+    from PWSegmentationLib.pretraining.pretrain import _network
+
+    network, bank = _network(config), TaskBank(banks / "selection")
+    assert dice_of(network, bank, 0, torch.device("cpu")) == pytest.approx(2 * 256 / (256 + 512))
+    inputs = torch.from_numpy(bank.task(0).inputs)[None]
+    logits = refined(network(inputs, sample=False).logits, inputs)
+    assert torch.equal(logits > 0, inputs[:, LABEL : LABEL + 1] > 0)
+
+
+def test_it_learns_what_the_label_lacks(banks: Path, tmp_path: Path) -> None:
+    for name in ("tasks", "selection"):
+        (tmp_path / name).symlink_to(banks / name)
+    config = PretrainingConfig(
+        **{**LITTLE, **SHORT, "steps": 60, "select_every": 30, "learning_rate": 3e-3, "ema": 0.9}
+    )
+    report = pretrain(config, tmp_path, quiet=True)
+    assert report.selection > 0.9
+    network, card = load_model(tmp_path)
+    assert card["channels"] == list(CHANNELS) and card["metrics"]["selection_dice"] == report.selection
+    assert dice_of(network, TaskBank(banks / "selection"), 0, torch.device("cpu")) > 0.9
+
+
+def test_the_command_goes_on_where_it_was(banks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = []
+    for name, runs in (("once", [4]), ("twice", [4, 4])):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "selection").symlink_to(banks / "selection")
+        (folder / "config.json").write_text(json.dumps({**LITTLE, **SHORT}))
+        for _ in runs:
+            assert main(["pretrain", str(folder / "config.json"), "-o", str(folder), "--quiet"]) == OK
+        weights.append(load_model(folder)[0].state_dict())
+    assert all(torch.equal(a, weights[1][k]) for k, a in weights[0].items())
+    assert main(["pretrain", "-o", str(tmp_path / "x"), "--set", "grups=3"]) == BAD_INPUT
+    assert 'the closest one is "groups"' in capsys.readouterr().err
+
+
+def test_making_tasks_is_gone_on_with(banks: Path, tmp_path: Path) -> None:
+    (tmp_path / "selection").symlink_to(banks / "selection")
+    said: list[str] = []
+    config = PretrainingConfig(**LITTLE)
+    make_tasks(config, tmp_path, say=said.append)
+    assert len(said) == 1 and len(TaskBank(tmp_path / "tasks")) > 0
+    make_tasks(config, tmp_path, say=said.append)
+    assert len(said) == 1
