@@ -2,7 +2,7 @@
 # make test   set everything up and run every test
 # make lint   ruff and mypy
 # make bench  accuracy and speed beside other methods: about an hour on 2 cores; interrupted, it goes on where it stopped
-# make experiment   what each part of the method is worth: two to three hours on 2 cores; interrupted, it goes on
+# make experiment   what each part of the method is worth: about an hour on 2 cores; interrupted, it goes on
 # make clean  take away everything that make made
 PYTHON ?= python3
 BIN := .venv/bin
