@@ -14,7 +14,7 @@ from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds, draw
 from PWSegmentationLib.pseudolabel.extent import likely_object
 from PWSegmentationLib.pseudolabel.intensity import noise_level
-from PWSegmentationLib.pseudolabel.region import region_of_interest, working_spacing
+from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET, region_of_interest, working_spacing
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
@@ -68,7 +68,7 @@ def look(
     image allows.
     """
     others = tuple(others)
-    view = _look_at(volume, segment, others, region_for(segment, volume.grid))
+    view = look_at(volume, segment, others, region_for(segment, volume.grid))
     if segment.boxes or max(view.grid.spacing) <= 1.2 * min(view.fine.spacing):
         return view
     seeds = view.seeds
@@ -79,13 +79,20 @@ def look(
     ends = np.array([around.start, np.subtract(around.stop, 1)])
     margin = max(_SURROUNDINGS_MM, _SURROUNDINGS * float((np.array(around.shape) * view.grid.spacing).max()))
     closer = volume.grid.region_of(view.grid.to_world(ends), margin)
-    return _look_at(volume, segment, others, closer)
+    return look_at(volume, segment, others, closer)
 
 
-def _look_at(volume: Volume, segment: SegmentPrompts, others: Iterable[SegmentPrompts], region: Region) -> View:
+def look_at(
+    volume: Volume,
+    segment: SegmentPrompts,
+    others: Iterable[SegmentPrompts],
+    region: Region,
+    budget: int = VOXEL_BUDGET,
+) -> View:
+    """The view of ``region``, on a working grid of at most about ``budget`` voxels."""
     part = volume.crop(region)
     extent = np.array(part.grid.shape) * part.grid.spacing
-    grid = part.grid.resampled(working_spacing(extent, part.grid.spacing))
+    grid = part.grid.resampled(working_spacing(extent, part.grid.spacing, budget))
     values, known = part.measured()
     valid = resample(known, part.grid, grid) > 0.5 if not known.all() else np.ones(grid.shape, bool)
     seeds = draw(segment, grid, others=competing(others, part.grid))

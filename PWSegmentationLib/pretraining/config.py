@@ -20,20 +20,26 @@ class PretrainingConfig(Schedule):
         Of `Material`.
     preset, attention
         Size of the network, and the mean of its attention scores; ``"preset"``: the preset's own.
-    window
-        Edge of the training windows, voxels.
+    answers
+        A model whose answers the clicks of further rounds correct (its .safetensors file); "": they correct the label.
+    start
+        A model whose weights the run starts from; "": from random ones, and the answer is the label.
     """
 
-    groups: int = 800
-    real_share: float = 0.4
+    groups: int = 400
+    real_share: float = 0.5
     structures: int = 4
     corrections: int = 2
     edge: int = 112
     preset: str = "compact"
     attention: Literal["preset", "residual", "paper", "off"] = "preset"
-    window: int = 48
-    batch: int = 4
+    answers: str = ""
+    start: str = ""
+    batch: int = 1
+    accumulate: int = 4
     steps: int = 10000
+    amp: Literal["auto", "off", "bf16", "fp16"] = "bf16"
+    warm_up: int = 100
     ema: float = 0.995
     select_every: int = 500
     patience: int = 0
@@ -41,6 +47,6 @@ class PretrainingConfig(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.need_above_zero("groups", "structures", "edge", "window")
+        self.need_above_zero("groups", "structures", "edge")
         self.need_no_less_than_zero("corrections")
         self.need_a_share("real_share")

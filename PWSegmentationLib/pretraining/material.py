@@ -17,7 +17,8 @@ import numpy as np
 from PWSegmentationLib.annotator.protocols import protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.cases.labels import Case, load_case
-from PWSegmentationLib.pretraining.tasks import Task, protocol_tasks, varied_tasks
+from PWSegmentationLib.pretraining.distortion import distorted
+from PWSegmentationLib.pretraining.tasks import Answer, Task, protocol_tasks, varied_tasks
 from PWSegmentationLib.procedural import scene
 from PWSegmentationLib.samples.development import development_cases, split
 from PWSegmentationLib.volume.volume import Volume
@@ -26,6 +27,8 @@ from PWSegmentationLib.volume.volume import Volume
 _LEARNT_FROM = ("chest CT", "brain MR")
 # Smaller structures are not learnt from, voxels.
 _LEAST_VOXELS = 30
+# Share of the real structures that are distorted.
+_DISTORTED = 0.85
 # How the structures for tuning are prompted where a network is selected.
 _SELECTION_PROTOCOLS = ("one click", "points 5+10", "points 20+20", "scribbles", "box")
 
@@ -42,22 +45,30 @@ class Material:
         Structures per group, and rounds of corrective clicks for each.
     edge
         Of the scenes, voxels.
+    answer
+        What the clicks correct, see `varied_tasks`.
     """
 
-    real_share: float = 0.4
+    real_share: float = 0.5
     structures: int = 4
     corrections: int = 2
     edge: int = 112
     seed: int = 0
     cache: Path | None = None
+    answer: Answer | None = None
 
     def group(self, number: int) -> Iterator[Task]:
         """The tasks of group ``number``."""
         rng = np.random.default_rng((self.seed, number, 5))
-        volume, references = self._real(rng) if rng.random() < self.real_share else self._scene(number)
+        real = rng.random() < self.real_share
+        volume, references = self._real(rng) if real else self._scene(number)
         names = sorted(references)
         for name in rng.permutation(names)[: self.structures]:
-            yield from varied_tasks(volume, references[name], rng, self.corrections)
+            found: tuple[Volume, Reference] | None = (volume, references[name])
+            if real and rng.random() < _DISTORTED:
+                found = distorted(volume, references[name], rng)
+            if found is not None and found[1].voxels >= _LEAST_VOXELS:
+                yield from varied_tasks(*found, rng, self.corrections, self.answer)
 
     def _scene(self, number: int) -> tuple[Volume, dict[str, Reference]]:
         made = scene(int(np.random.default_rng((self.seed, number, 6)).integers(2**31)), edge=self.edge)

@@ -7,26 +7,26 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.networks.model_files import save_model
+from PWSegmentationLib.networks.model_files import load_model, save_model
 from PWSegmentationLib.networks.presets import PRESETS
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
-from PWSegmentationLib.prediction.network_inputs import CHANNELS, refined
+from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_answer, refined
+from PWSegmentationLib.prediction.sliding_window import half_precision
 from PWSegmentationLib.pretraining.bank import TaskBank, write_tasks
 from PWSegmentationLib.pretraining.config import PretrainingConfig
 from PWSegmentationLib.pretraining.material import Material, selection_group, selection_names
-from PWSegmentationLib.pretraining.tasks import Task
-from PWSegmentationLib.pretraining.windows import TaskWindows
+from PWSegmentationLib.pretraining.tasks import Answer, Task
+from PWSegmentationLib.pretraining.views import TaughtViews
 from PWSegmentationLib.training.losses import LossWeights, segmentation_loss
 from PWSegmentationLib.training.processes import Processes, joined
 from PWSegmentationLib.training.run import Run, TrainingReport
@@ -37,16 +37,16 @@ Say = Callable[[str], None]
 def make_tasks(config: PretrainingConfig, folder: Path, *, jobs: int = 1, say: Say = lambda words: None) -> None:
     """The tasks to learn from (``folder/tasks``) and those to select by (``folder/selection``), as far as missing."""
     material = Material(config.real_share, config.structures, config.corrections, config.edge, config.seed)
-    groups: dict[Path, partial[Iterator[Task]]] = {}
+    groups: dict[Path, Callable[[Answer | None], Iterator[Task]]] = {}
     for names in selection_names():
-        groups[folder / "selection" / re.sub(r"[^\w+]+", "-", " ".join(names))] = partial(selection_group, *names)
+        groups[folder / "selection" / re.sub(r"[^\w+]+", "-", " ".join(names))] = partial(_selection, names)
     for number in range(config.groups):
-        groups[folder / "tasks" / f"{number:06d}"] = partial(material.group, number)
+        groups[folder / "tasks" / f"{number:06d}"] = partial(_group, material, number)
     missing = {path: group for path, group in groups.items() if not path.is_dir()}
     if not missing:
         return
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        waiting = [pool.submit(_make, path, group) for path, group in missing.items()]
+        waiting = [pool.submit(_make, path, group, config.answers) for path, group in missing.items()]
         try:
             for done, future in enumerate(as_completed(waiting), start=len(groups) - len(missing) + 1):
                 say(f"{future.result()}: group {done} of {len(groups)}")
@@ -75,23 +75,26 @@ class _Objective:
 
     def begin(self) -> None:
         """Open the banks."""
-        self.windows = TaskWindows(TaskBank(self.folder / "tasks"), self.config.window, self.config.seed)
+        self.views = TaughtViews(TaskBank(self.folder / "tasks"), self.network.config.patch, self.config.seed)
         self.selection = TaskBank(self.folder / "selection")
 
     def loss(self, learner: nn.Module, number: int) -> Tensor:
-        """Of micro-batch ``number`` of the run."""
-        batch = self.windows.batch(number * self.config.batch, self.config.batch)
-        inputs, truth, known = (t.to(self.device) for t in (batch.inputs, batch.truth, batch.known))
+        """Of micro-batch ``number`` of the run: the mean over its views, which differ in shape."""
+        views = range(number * self.config.batch, (number + 1) * self.config.batch)
+        return torch.stack([self._loss(learner, n) for n in views]).mean()
+
+    def _loss(self, learner: nn.Module, number: int) -> Tensor:
+        view = self.views[number]
+        inputs, truth, known = (t.to(self.device) for t in (view.inputs, view.truth, view.known))
         seed = int(np.random.default_rng((self.config.seed, number, 3)).integers(2**63))
         out = learner(inputs, generator=torch.Generator(device=self.device).manual_seed(seed))
-        # Every window is a channel: a small structure counts as much as a large one in the same batch.
-        logits, truth, known = (t.transpose(0, 1) for t in (refined(out.logits.float(), inputs), truth, known))
-        return segmentation_loss(logits, truth, known, out.kl, self.weights)
+        return segmentation_loss(refined(out.logits.float(), inputs), truth, known, out.kl, self.weights)
 
     def score(self, network: ProbabilisticUNETR) -> float:
         """Mean Dice on the selection tasks."""
         mine = range(self.processes.rank, len(self.selection), self.processes.count)
-        own = [dice_of(network, self.selection, n, self.device) for n in mine]
+        with half_precision(self.device, self.config.amp):
+            own = [dice_of(network, self.selection, n, self.device) for n in mine]
         return float(np.mean([d for part in self.processes.gather(own) for d in part]))
 
     def keep(self, network: ProbabilisticUNETR, metrics: Mapping[str, Any]) -> None:
@@ -108,23 +111,20 @@ class _Objective:
 def dice_of(network: ProbabilisticUNETR, bank: TaskBank, index: int, device: torch.device) -> float:
     """Dice of a deterministic pass over the whole view of a task."""
     task = bank.task(index)
-    inputs = torch.from_numpy(task.inputs)[None].to(device)
-    shape = inputs.shape[2:]
-    padding = [p for n in reversed(shape) for p in (0, -n % network.config.patch)]
-    inputs = functional.pad(inputs, padding)
-    network.eval()
-    with torch.no_grad():
-        logits = refined(network(inputs, sample=False).logits.float(), inputs)
-    found = (logits[0, 0, : shape[0], : shape[1], : shape[2]] > 0).cpu().numpy()
-    truth = task.truth >= 0.5
+    found, truth = network_answer(network, task.inputs, device) >= 0.5, task.truth >= 0.5
     return float(2.0 * np.count_nonzero(found & truth) / max(1, np.count_nonzero(found) + np.count_nonzero(truth)))
 
 
 def _network(config: PretrainingConfig) -> ProbabilisticUNETR:
     """Its first weights are decided by the seed; before the first step the answer is the label."""
+    if config.start:
+        network, _ = load_model(config.start)
+        if network.in_channels != len(CHANNELS):
+            raise InputError(f"{config.start} is no promptable model: start from one that `pwseg pretrain` made.")
+        return network
     if config.preset not in PRESETS:
         raise InputError(f'There is no preset "{config.preset}"; there are: {", ".join(PRESETS)}.')
-    sizes = replace(PRESETS[config.preset], window=config.window)
+    sizes = PRESETS[config.preset]
     if config.attention != "preset":
         sizes = replace(sizes, mean=config.attention)
     with torch.random.fork_rng(devices=[]):
@@ -135,6 +135,23 @@ def _network(config: PretrainingConfig) -> ProbabilisticUNETR:
     return network
 
 
-def _make(path: Path, group: Callable[[], Iterator[Task]]) -> str:
-    write_tasks(path, group())
+def _make(path: Path, groups: Callable[[Answer | None], Iterator[Task]], model: str) -> str:
+    """In a process of its own."""
+    answer: Answer | None = None
+    if model:
+        answer = partial(network_answer, _loaded(model), device=torch.device("cpu"))
+    write_tasks(path, groups(answer))
     return path.name
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str) -> ProbabilisticUNETR:
+    return load_model(model)[0]
+
+
+def _group(material: Material, number: int, answer: Answer | None) -> Iterator[Task]:
+    return replace(material, answer=answer).group(number)
+
+
+def _selection(names: tuple[str, str, str], _answer: Answer | None) -> Iterator[Task]:
+    return selection_group(*names)

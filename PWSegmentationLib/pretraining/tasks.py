@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from PWSegmentationLib.annotator import placement
 from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_prompts
 from PWSegmentationLib.prediction.network_inputs import network_inputs
 from PWSegmentationLib.prediction.predict import pseudo_label
-from PWSegmentationLib.prediction.view import View, look
-from PWSegmentationLib.prompts.prompts import SegmentPrompts
-from PWSegmentationLib.pseudolabel import PseudoLabel
+from PWSegmentationLib.prediction.view import View, look, look_at, region_for
+from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
+from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET
+from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
 
 # Views thinner than this, voxels, say nothing in three dimensions.
 _LEAST_EDGE = 4
+# Of which the structure must fill as many.
+_LEAST_VOXELS = 12
+# The working grid has between so many voxels, evenly over the logarithm, and as many as the user's at most.
+_FEWEST_VOXELS = 50_000
+# How far around lone positive prompts is looked, mm.
+_REACH_MM = (25.0, 130.0)
+# Close views: on each side this share of the structure's size, and at least so many mm.
+_MARGIN, _MARGIN_MM = (0.1, 0.6), (5.0, 15.0)
+
+# The answer that a user would see of a view: probability on its working grid, from the inputs of the network.
+Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,56 +45,108 @@ class Task:
     truth: NDArray[np.float32]
 
 
-def varied_tasks(volume: Volume, reference: Reference, rng: np.random.Generator, corrections: int) -> Iterator[Task]:
+def varied_tasks(
+    volume: Volume, reference: Reference, rng: np.random.Generator, corrections: int, answer: Answer | None = None
+) -> Iterator[Task]:
     """First prompts of a random kind, and up to ``corrections`` more rounds, each with one to three clicks.
 
-    Every click goes into the largest error of the label: it is what the user sees before there is a network.
+    Clicks go into the largest errors of what the user sees: ``answer``, or the label where there is none. Each round
+    is looked at from near or far, on a finer or coarser grid.
     """
-    annotator = SimulatedAnnotator(reference, Protocol("corrections"), int(rng.integers(2**31)))
     prompts: SegmentPrompts | None = varied_prompts(reference, rng)
-    for turn in range(corrections + 1):
-        for _ in range(int(rng.integers(1, 4)) if turn else 0):
-            assert prompts is not None
-            prompts = corrected(volume, prompts, annotator)
-            if prompts is None:
-                return
+    for _ in range(corrections + 1):
         assert prompts is not None
-        made = task(volume, prompts, reference)
+        view = _varied_view(volume, prompts, reference, rng)
+        made = task(view, prompts, reference)
         if made is None:
             return
         yield made
+        said = made.inputs[1] > 0 if answer is None else answer(made.inputs) >= 0.5
+        prompts = _corrected(prompts, view.grid, said, made.truth >= 0.5, rng)
+        if prompts is None:
+            return
 
 
 def protocol_tasks(volume: Volume, reference: Reference, protocol: Protocol, seed: int = 0) -> Iterator[Task]:
     """The first prompts of a protocol, and where it has corrections the prompts after three of them."""
     annotator = SimulatedAnnotator(reference, protocol, seed)
     prompts: SegmentPrompts | None = annotator.start()
-    first = task(volume, annotator.start(), reference)
-    if first is not None:
-        yield first
-    for _ in range(min(3, protocol.corrections)):
-        prompts = corrected(volume, prompts, annotator) if prompts is not None else None
-    if protocol.corrections and prompts is not None:
-        last = task(volume, prompts, reference)
-        if last is not None:
-            yield last
+    for turn in range(min(3, protocol.corrections) + 1):
+        assert prompts is not None
+        view = look(volume, prompts)
+        made = task(view, prompts, reference)
+        if made is None:
+            return
+        if turn in (0, 3):
+            yield made
+        if turn < 3:
+            prompts = annotator.correct(prompts, view.region, view.to_fine(made.inputs[1]) >= 0)
+        if prompts is None:
+            return
 
 
-def task(volume: Volume, prompts: SegmentPrompts, reference: Reference) -> Task | None:
-    """The task of these prompts; None where the view is too thin."""
-    view, label = _labelled(volume, prompts)
+def task(view: View, prompts: SegmentPrompts, reference: Reference) -> Task | None:
+    """The task of these prompts; None where the view is too thin, or holds too little of the structure."""
     if min(view.grid.shape) < _LEAST_EDGE:
         return None
     truth = resample(reference.over(view.region).astype(np.float32), view.fine, view.grid)
-    return Task(network_inputs(view, label), truth)
+    if np.count_nonzero(truth >= 0.5) < _LEAST_VOXELS:
+        return None
+    return Task(network_inputs(view, pseudo_label(view, prompts)), truth)
 
 
-def corrected(volume: Volume, prompts: SegmentPrompts, annotator: SimulatedAnnotator) -> SegmentPrompts | None:
-    """With a click into the largest error of the label; None where there is nothing to correct."""
-    view, label = _labelled(volume, prompts)
-    return annotator.correct(prompts, view.region, view.to_fine(label.probability) >= 0.5)
+def _varied_view(volume: Volume, prompts: SegmentPrompts, reference: Reference, rng: np.random.Generator) -> View:
+    """From far, as when nothing is known of the object's extent, or from near, as once it was seen."""
+    region = region_for(prompts, volume.grid)
+    if not prompts.boxes:
+        if rng.random() < 0.5:
+            region = _around(reference, prompts, volume.grid, rng)
+        elif not len(prompts.positions(positive=False)):
+            reach = np.exp(rng.uniform(*np.log(_REACH_MM)))
+            region = volume.grid.region_of(prompts.positions(positive=True), float(reach))
+    budget = int(np.exp(rng.uniform(np.log(_FEWEST_VOXELS), np.log(VOXEL_BUDGET))))
+    return look_at(volume, prompts, (), region, budget)
 
 
-def _labelled(volume: Volume, prompts: SegmentPrompts) -> tuple[View, PseudoLabel]:
-    view = look(volume, prompts)
-    return view, pseudo_label(view, prompts)
+def _around(reference: Reference, prompts: SegmentPrompts, grid: Grid, rng: np.random.Generator) -> Region:
+    """The structure and its positive prompts with a margin that differs from side to side."""
+    size = np.array(reference.region.shape) * grid.spacing
+    least = rng.uniform(*_MARGIN_MM)
+    margins = np.maximum(least, rng.uniform(*_MARGIN) * size.max() * rng.uniform(0.5, 1.2, (2, 3))) / grid.spacing
+    inside = grid.to_index(prompts.positions(positive=True))
+    low = np.minimum(np.array(reference.region.start), inside.min(axis=0)) - margins[0]
+    high = np.maximum(np.array(reference.region.stop), inside.max(axis=0) + 1) + margins[1]
+    start = np.clip(np.floor(low).astype(int), 0, np.array(grid.shape) - 1)
+    stop = np.clip(np.ceil(high).astype(int), start + 1, grid.shape)
+    return Region(tuple(int(v) for v in start), tuple(int(v) for v in stop))  # type: ignore[arg-type]
+
+
+def _corrected(
+    prompts: SegmentPrompts,
+    grid: Grid,
+    said: NDArray[np.bool_],
+    truth: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> SegmentPrompts | None:
+    """With one to three clicks into the largest errors, mostly into their middle; None where there is nothing wrong."""
+    errors, count = ndimage.label(said != truth)
+    if count == 0:
+        return None
+    sizes = np.bincount(errors.ravel())[1:]
+    taken = {tuple(grid.to_voxel(p.position)) for p in prompts.points}
+    boxes = ndimage.find_objects(errors)
+    added = 0
+    for number in 1 + np.argsort(-sizes, kind="stable")[: int(rng.integers(1, 4))]:
+        box = boxes[number - 1]
+        component = errors[box] == number
+        within = placement.centre(component, grid.spacing)[0]
+        if rng.random() < 0.3:
+            within = np.argwhere(component)[rng.integers(np.count_nonzero(component))]
+        voxel = within + [s.start for s in box]
+        position = grid.to_world(voxel)
+        outside_box = prompts.boxes and not any(b.contains(position) for b in prompts.boxes)
+        if tuple(voxel) in taken or outside_box:
+            continue
+        prompts = prompts.with_prompt(Point(tuple(position), bool(truth[tuple(voxel)])))
+        added += 1
+    return prompts if added else None
