@@ -6,22 +6,15 @@ and MR, near and far, whatever the unit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional
 
 from PWSegmentationLib.prediction.view import View
 from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.pseudolabel.from_image import EVIDENCE
 from PWSegmentationLib.volume.intensity import normalise
-
-if TYPE_CHECKING:
-    from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 
 # What `network_inputs` stacks, in this order.
 CHANNELS = ("image", "label", "confidence", *EVIDENCE, "near positive", "near negative", "allowed")
@@ -56,20 +49,6 @@ def network_inputs(view: View, label: PseudoLabel) -> NDArray[np.float32]:
 def refined(logits: Tensor, inputs: Tensor) -> Tensor:
     """Log-odds of the answer ``(n, 1, ...)``: the label's, and what the network adds to them."""
     return logits + _CERTAIN * inputs[:, _LABEL : _LABEL + 1]
-
-
-def network_answer(
-    network: ProbabilisticUNETR, inputs: NDArray[np.float32], device: torch.device
-) -> NDArray[np.float32]:
-    """Probability ``(i, j, k)`` of one deterministic pass over a whole view; ``inputs`` as `network_inputs` gives."""
-    values = torch.from_numpy(inputs)[None].to(device)
-    shape = values.shape[2:]
-    values = functional.pad(values, [p for n in reversed(shape) for p in (0, -n % network.config.patch)])
-    network.eval()
-    with torch.inference_mode():
-        logits = refined(network(values, sample=False).logits.float(), values)
-    found = torch.sigmoid(logits[0, 0, : shape[0], : shape[1], : shape[2]])
-    return np.asarray(found.cpu().numpy())
 
 
 def _nearness(marks: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.prediction.network_inputs import network_inputs
 from PWSegmentationLib.prediction.prediction import Prediction
-from PWSegmentationLib.prediction.view import View, look
+from PWSegmentationLib.prediction.view import View, look, region_for
+from PWSegmentationLib.prediction.zoom import Looked, zoomed
 from PWSegmentationLib.progress import Cancel, Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds, draw
@@ -18,6 +21,9 @@ from PWSegmentationLib.pseudolabel import PseudoLabel, gaussian_label, image_awa
 from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.prediction.promptable import PromptableModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +48,8 @@ def predict(
     method: str = "auto",
     sigma_mm: float = 10.0,
     network: CaseNetwork | None = None,
+    model: PromptableModel | None = None,
+    samples: int = 0,
     device: str = "cpu",
     seed: int = 0,
     progress: Progress | None = None,
@@ -50,21 +58,37 @@ def predict(
     """Predict ``segment`` from its prompts, the prompts of ``others`` that compete with it, and the image.
 
     The cost follows the region the prompts are about, not the volume. Voxels under a prompt always follow it.
+    With ``model`` the network refines the label, averaged over ``samples`` draws; 0: one pass with the mean attention.
     """
     started = time.perf_counter()
-    view = look(volume, segment, others, device=device)
-    label = pseudo_label(
-        view,
-        segment,
-        method=method,
-        sigma_mm=sigma_mm,
-        device=device,
-        seed=seed,
-        progress=progress,
-        cancel=cancel,
-    )
-    probability, uncertainty = label.probability, _entropy(label.probability)
-    name = "Gaussian label" if method == "gaussian" else "image-aware label"
+    others = tuple(others)
+
+    def label_of(view: View) -> PseudoLabel:
+        return pseudo_label(
+            view,
+            segment,
+            method=method,
+            sigma_mm=sigma_mm,
+            device=device,
+            seed=seed,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    if model is not None:
+        looked = zoomed(
+            volume,
+            segment,
+            others,
+            lambda view: model.probability(network_inputs(view, label_of(view)), samples=samples, seed=seed),
+        )
+        name = model.name
+    else:
+        view = look(volume, segment, others, device=device)
+        looked = Looked(view, label_of(view).probability, region_for(segment, volume.grid).union(view.region))
+        name = "Gaussian label" if method == "gaussian" else "image-aware label"
+    view, probability = looked.view, looked.probability
+    uncertainty = _entropy(probability)
     if network is not None:
         probability, uncertainty = _combined(view, probability, uncertainty, network)
         name += " + fine-tuned network"
@@ -78,6 +102,7 @@ def predict(
         region_mask=fine >= 0.5,
         region_probability=_halved(fine),
         region_uncertainty=_halved(doubt),
+        sight=looked.sight,
         method=name,
         seconds=time.perf_counter() - started,
     )

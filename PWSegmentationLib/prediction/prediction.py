@@ -35,6 +35,10 @@ class Prediction:
     changed
         Bounding box of every voxel whose membership in any segment differs from what the session's last `predict`
         said; None if none does. It is about masks: probabilities may have changed elsewhere in ``region``, too.
+    sight
+        All that was looked at on the way to ``region``; what lies outside made no difference. None: ``region``.
+    note
+        A sentence for the user where something was not as it should be; mostly empty.
     method
         What produced it, for people: "image-aware label", "image-aware label + fine-tuned network", ...
     seconds
@@ -48,6 +52,8 @@ class Prediction:
     region_probability: NDArray[np.float16]
     region_uncertainty: NDArray[np.float16]
     changed: Region | None = None
+    sight: Region | None = None
+    note: str = ""
     method: str = ""
     seconds: float = 0.0
 

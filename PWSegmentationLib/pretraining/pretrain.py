@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.networks.model_files import load_model, save_model
+from PWSegmentationLib.networks.model_files import save_model
 from PWSegmentationLib.networks.presets import PRESETS
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
-from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_answer, refined
+from PWSegmentationLib.prediction.network_inputs import CHANNELS, refined
+from PWSegmentationLib.prediction.promptable import PromptableModel
 from PWSegmentationLib.prediction.sliding_window import half_precision
 from PWSegmentationLib.pretraining.bank import TaskBank, write_tasks
 from PWSegmentationLib.pretraining.config import PretrainingConfig
@@ -94,7 +95,7 @@ class _Objective:
         """Mean Dice on the selection tasks."""
         mine = range(self.processes.rank, len(self.selection), self.processes.count)
         with half_precision(self.device, self.config.amp):
-            own = [dice_of(network, self.selection, n, self.device) for n in mine]
+            own = [dice_of(network, self.selection, n) for n in mine]
         return float(np.mean([d for part in self.processes.gather(own) for d in part]))
 
     def keep(self, network: ProbabilisticUNETR, metrics: Mapping[str, Any]) -> None:
@@ -108,20 +109,17 @@ class _Objective:
         save_model(network, self.folder / "model.safetensors", card)
 
 
-def dice_of(network: ProbabilisticUNETR, bank: TaskBank, index: int, device: torch.device) -> float:
+def dice_of(network: ProbabilisticUNETR, bank: TaskBank, index: int) -> float:
     """Dice of a deterministic pass over the whole view of a task."""
     task = bank.task(index)
-    found, truth = network_answer(network, task.inputs, device) >= 0.5, task.truth >= 0.5
+    found, truth = PromptableModel(network.eval()).probability(task.inputs) >= 0.5, task.truth >= 0.5
     return float(2.0 * np.count_nonzero(found & truth) / max(1, np.count_nonzero(found) + np.count_nonzero(truth)))
 
 
 def _network(config: PretrainingConfig) -> ProbabilisticUNETR:
     """Its first weights are decided by the seed; before the first step the answer is the label."""
     if config.start:
-        network, _ = load_model(config.start)
-        if network.in_channels != len(CHANNELS):
-            raise InputError(f"{config.start} is no promptable model: start from one that `pwseg pretrain` made.")
-        return network
+        return PromptableModel.load(config.start).network
     if config.preset not in PRESETS:
         raise InputError(f'There is no preset "{config.preset}"; there are: {", ".join(PRESETS)}.')
     sizes = PRESETS[config.preset]
@@ -139,14 +137,14 @@ def _make(path: Path, groups: Callable[[Answer | None], Iterator[Task]], model: 
     """In a process of its own."""
     answer: Answer | None = None
     if model:
-        answer = partial(network_answer, _loaded(model), device=torch.device("cpu"))
+        answer = _loaded(model).probability
     write_tasks(path, groups(answer))
     return path.name
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str) -> ProbabilisticUNETR:
-    return load_model(model)[0]
+def _loaded(model: str) -> PromptableModel:
+    return PromptableModel.load(model)
 
 
 def _group(material: Material, number: int, answer: Answer | None) -> Iterator[Task]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
 
 Method: TypeAlias = Literal["auto", "image-aware", "gaussian"]
@@ -21,11 +22,12 @@ class Options:
     Parameters
     ----------
     method
-        The pseudo-label: "image-aware" (geodesic and likelihood; "auto" picks it) or "gaussian" (the paper's).
+        "auto": the network that ships with the program refines the image-aware label. The label alone: "image-aware"
+        (geodesic and likelihood), or "gaussian" (the paper's).
     sigma_mm
         Width of the paper's Gaussian, mm.
     samples
-        Stochastic passes of the network whose probabilities are averaged.
+        Draws of a fine-tuned network's attention whose probabilities are averaged.
     seed
         The same seed gives the same answer on the same device.
     """
@@ -86,5 +88,8 @@ class Engine(Protocol):
     ) -> dict[str, tuple[Any, FinetuneReport]]:
         """Fit a network to this case; for each segment a model handle for `predict` and a report."""
 
-    def relevant(self, task: Task) -> tuple[SegmentPrompts, ...]:
-        """The other segments whose prompts can influence the task's prediction."""
+    def relevant(self, task: Task, sight: Region | None = None) -> tuple[SegmentPrompts, ...]:
+        """The claims of other segments that can influence the task's prediction.
+
+        Before there is one, all that may come into view; afterwards what lies in its ``sight``.
+        """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from PWSegmentationLib.errors import InputError
@@ -10,6 +11,7 @@ from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Progress, part_of, stop_if
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
+from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
 
 
@@ -38,12 +40,13 @@ class LocalEngine:
         """Make ``volume`` the one that later calls are about."""
         self._volume = volume
 
-    def relevant(self, task: Task) -> tuple[SegmentPrompts, ...]:
-        """The other segments' claims in the region that the task's prompts are about."""
-        from PWSegmentationLib.prediction.view import competing, region_for
+    def relevant(self, task: Task, sight: Region | None = None) -> tuple[SegmentPrompts, ...]:
+        """The other segments' claims in ``sight``, or in all that a look at the task's prompts may come to see."""
+        from PWSegmentationLib.prediction.view import competing
+        from PWSegmentationLib.prediction.zoom import furthest
 
-        volume = self._image()
-        return competing(task.others, volume.grid.crop(region_for(task.segment, volume.grid)))
+        grid = self._image().grid
+        return competing(task.others, grid.crop(sight or furthest(task.segment, grid)))
 
     def predict(
         self,
@@ -58,18 +61,25 @@ class LocalEngine:
         from PWSegmentationLib.prediction.predict import predict
 
         stop_if(cancel)
-        return predict(
+        promptable, note = None, ""
+        if options.method == "auto":
+            from PWSegmentationLib.prediction.promptable import shipped_model
+
+            promptable, note = shipped_model(self.device)
+        found = predict(
             self._image(),
             task.segment,
             task.others,
             method=options.method,
             sigma_mm=options.sigma_mm,
             network=model,
+            model=promptable,
             device=self.device,
             seed=options.seed,
             progress=progress,
             cancel=cancel,
         )
+        return replace(found, note=note)
 
     def finetune(
         self,

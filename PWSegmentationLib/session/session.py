@@ -36,9 +36,11 @@ _HISTORY_STEPS = 200
 
 @dataclass(frozen=True)
 class _Answer:
-    """A prediction before segments compete, with the question it answers."""
+    """A prediction before segments compete, with the question it answers: others' claims as far as they were seen."""
 
-    question: tuple[Task, Options, int]
+    task: Task
+    options: Options
+    model: Any
     prediction: Prediction
 
 
@@ -381,14 +383,13 @@ class Session:
         names = ([name] if name not in self.locked else []) + due
         answers = {n: a for n, a in self._state.answers.items() if n in self.prompts and len(self.prompts[n])}
         for index, each in enumerate(names):
-            question = self._question(each)
-            if each in answers and answers[each].question == question:
+            if each in answers and self._holds(each, answers[each]):
                 continue
-            task, options, _ = question
+            task, model = self._task(each), self._state.models.get(each)
             share = part_of(progress, index / len(names), (index + 1) / len(names))
-            model = self._state.models.get(each)
-            found = self._engine.predict(task, options, model=model, progress=share, cancel=cancel)
-            answers[each] = _Answer(question, found)
+            found = self._engine.predict(task, self.options, model=model, progress=share, cancel=cancel)
+            seen = replace(task, others=self._engine.relevant(task, found.sight or found.region))
+            answers[each] = _Answer(seen, self.options, model, found)
         # Only now, so that Cancel leaves everything as it was.
         self._state.answers.clear()
         self._state.answers.update(answers)
@@ -397,9 +398,16 @@ class Session:
         """Unlocked segments that have prompts."""
         return [s.name for s in self.prompts if len(s) and s.name not in self.locked]
 
-    def _question(self, name: str) -> tuple[Task, Options, int]:
+    def _task(self, name: str) -> Task:
         task = Task(self.prompts[name], self._others(name))
-        return Task(task.segment, self._engine.relevant(task)), self.options, id(self._state.models.get(name))
+        return replace(task, others=self._engine.relevant(task))
+
+    def _holds(self, name: str, answer: _Answer) -> bool:
+        """Whether an answer still stands: what was asked, and all that was looked at, is as it was."""
+        sight = answer.prediction.sight or answer.prediction.region
+        task = Task(self.prompts[name], self._others(name))
+        seen = replace(task, others=self._engine.relevant(task, sight)) if task.segment == answer.task.segment else task
+        return seen == answer.task and answer.options == self.options and answer.model is self._state.models.get(name)
 
     def _others(self, name: str) -> tuple[SegmentPrompts, ...]:
         return () if self.allow_overlap else tuple(s for s in self.prompts if s.name != name and len(s))
@@ -443,7 +451,7 @@ class Session:
             check_complete(self.prompts[name])
         if not names:
             raise InputError("There is nothing to fine-tune: place prompts on an unlocked segment first.")
-        tasks = [self._question(n)[0] for n in names]
+        tasks = [self._task(n) for n in names]
         fitted = self._engine.finetune(tasks, self.options, budget_s, progress=progress, cancel=cancel)
         models = dict(self._state.models) | {n: model for n, (model, _) in fitted.items()}
         self._do(models=models)

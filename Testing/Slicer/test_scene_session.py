@@ -56,7 +56,7 @@ class GrowingEngine:
     def set_image(self, volume: Any) -> None:
         self.grid = volume.grid
 
-    def relevant(self, task: Any) -> tuple[Any, ...]:
+    def relevant(self, task: Any, sight: Any = None) -> tuple[Any, ...]:
         return ()
 
     def predict(self, task: Any, options: Any, *, model: Any = None, progress: Any = None, cancel: Any = None) -> Any:

@@ -1,0 +1,90 @@
+"""The network that ships with the program: it refines the label of whatever a user points at.
+
+The file is looked for once, on first use. Where it is missing or not what its card says, the label answers alone, and
+the answer says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.networks.model_files import load_model
+from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
+from PWSegmentationLib.prediction.network_inputs import CHANNELS, refined
+
+_log = logging.getLogger(__name__)
+_SHIPPED = "promptable.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class PromptableModel:
+    """A promptable network in evaluation mode, and what it is called in reports.
+
+    ``temperature`` divides the log-odds, so that a probability is the share of such voxels that are inside.
+    """
+
+    network: ProbabilisticUNETR
+    name: str = "network"
+    temperature: float = 1.0
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> PromptableModel:
+        """From a .safetensors file with its card. Raises `InputError` if it is no promptable model."""
+        network, card = load_model(path, device)
+        if card.get("channels") != list(CHANNELS):
+            raise InputError(f"{path} is no promptable model of this version: use one that `pwseg pretrain` made.")
+        return cls(network, _name(card), float(card.get("temperature", 1.0)))
+
+    def probability(self, inputs: NDArray[np.float32], *, samples: int = 0, seed: int = 0) -> NDArray[np.float32]:
+        """Probability ``(i, j, k)`` of a whole view; ``inputs`` ``(channels, i, j, k)`` as `network_inputs` gives.
+
+        The mean over ``samples`` draws of the attention; 0: one pass with the attention's mean.
+        """
+        device = next(self.network.parameters()).device
+        shape = inputs.shape[1:]
+        padding = [p for n in reversed(shape) for p in (0, -n % self.network.config.patch)]
+        values = functional.pad(torch.from_numpy(inputs)[None].to(device), padding)
+        with torch.inference_mode():
+            found = self._mean(values, samples, seed)[0, 0, : shape[0], : shape[1], : shape[2]]
+        return np.asarray(found.cpu().numpy())
+
+    def _mean(self, values: Tensor, samples: int, seed: int) -> Tensor:
+        if samples == 0:
+            return self._judged(self.network(values, sample=False).logits, values)
+        generator = torch.Generator(device=values.device).manual_seed(seed)
+        draws = self.network.draws(values, samples, generator)
+        return torch.stack([self._judged(logits, values) for logits in draws]).mean(dim=0)
+
+    def _judged(self, logits: Tensor, values: Tensor) -> Tensor:
+        return torch.sigmoid(refined(logits.float(), values) / self.temperature)
+
+
+def shipped_file() -> Path:
+    """Where the weights lie: in the installed package, else in the repository."""
+    packaged = Path(__file__).parents[1] / "Resources" / "Models" / _SHIPPED
+    return packaged if packaged.is_file() else Path(__file__).parents[2] / "Resources" / "Models" / _SHIPPED
+
+
+@lru_cache(maxsize=4)
+def shipped_model(device: str = "cpu", file: Path | None = None) -> tuple[PromptableModel | None, str]:
+    """The model in ``file`` (None: the one that ships), read and checked once; or None, and why in one sentence."""
+    try:
+        return PromptableModel.load(file or shipped_file(), device), ""
+    except InputError as error:
+        _log.warning("The label answers without the network: %s", error)
+        return None, f"Answered without the network. {error}"
+
+
+def _name(card: dict[str, Any]) -> str:
+    return f"network {str(card.get('sha256', ''))[:8]}".strip()

@@ -1,0 +1,112 @@
+"""Where to look and how closely: from far first, on few voxels, then as near as the object that was found allows.
+
+A lone click says nothing about the size of what was clicked; a few clicks around an object leave room. The network
+answers on a coarse grid. Where its answer runs out of the view, the view grows on that side; then the object is looked
+at again from near. A box says where the object is, so one look is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from PWSegmentationLib.prediction.view import View, look_at, region_for
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET
+from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.volume import Volume
+
+# Voxels of the working grid while the object is looked for.
+SEARCH_BUDGET = 80_000
+# A face through which the object leaves the view: this share of it is the object's.
+_LEAVES = 0.002
+# The view grows by this share of its extent on such a side; so often at most.
+_GROWTH, _LOOKS = 0.6, 4
+# Around the object: this share of its size, and at least so many mm.
+_MARGIN, _MARGIN_MM = 0.3, 8.0
+
+# What is said of a view: probability on its working grid.
+Judge = Callable[[View], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """The last view with its probability, and ``sight``: all that any of the looks has seen."""
+
+    view: View
+    probability: NDArray[np.float32]
+    sight: Region
+
+
+def zoomed(volume: Volume, segment: SegmentPrompts, others: Iterable[SegmentPrompts], judge: Judge) -> Looked:
+    """Look at what the prompts are about, from as near as it can be seen whole."""
+    others = tuple(others)
+    region = region_for(segment, volume.grid)
+    if segment.boxes:
+        view = look_at(volume, segment, others, region)
+        return Looked(view, judge(view), region)
+    sight = region
+    for _ in range(_LOOKS):
+        view = look_at(volume, segment, others, region, SEARCH_BUDGET)
+        probability = judge(view)
+        larger = _grown(view, probability, volume.grid)
+        if larger == region:
+            break
+        region, sight = larger, sight.union(larger)
+    near = _around(view, probability, volume.grid)
+    if near == view.region and max(view.grid.spacing) <= 1.01 * max(view.fine.spacing):
+        return Looked(view, probability, sight)
+    view = look_at(volume, segment, others, near, VOXEL_BUDGET)
+    return Looked(view, judge(view), sight.union(near))
+
+
+def furthest(segment: SegmentPrompts, grid: Grid) -> Region:
+    """All that `zoomed` can come to see: what lies outside cannot make a difference."""
+    region = region_for(segment, grid)
+    reach = np.ceil(np.array(region.shape) * ((1 + 2 * _GROWTH) ** (_LOOKS + 1))).astype(int)
+    return region.grown(reach).intersection(Region.whole(grid.shape))
+
+
+def _object(view: View, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The parts of the answer that hold a positive prompt; all of it if none does."""
+    mask = probability >= 0.5
+    parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    prompted = np.unique(parts[view.seeds.positive & mask])
+    return np.isin(parts, prompted) if len(prompted) else mask
+
+
+def _grown(view: View, probability: NDArray[np.float32], grid: Grid) -> Region:
+    """The view's region, larger on every side on which the object leaves it."""
+    found = _object(view, probability)
+    start, stop = list(view.region.start), list(view.region.stop)
+    for axis in range(3):
+        by = int(np.ceil(_GROWTH * view.region.shape[axis]))
+        for face, at in ((0, 0), (1, -1)):
+            if found.take(at, axis=axis).mean() <= _LEAVES:
+                continue
+            if face == 0:
+                start[axis] = max(0, start[axis] - by)
+            else:
+                stop[axis] = min(grid.shape[axis], stop[axis] + by)
+    return Region((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def _around(view: View, probability: NDArray[np.float32], grid: Grid) -> Region:
+    """The object and every positive prompt with a margin; the view's region where there is neither."""
+    box = Region.around(_object(view, probability) | view.seeds.positive)
+    if box is None:
+        return view.region
+    size = np.array(box.shape) * view.grid.spacing
+    margin = max(_MARGIN_MM, _MARGIN * float(size.max()))
+    corners = view.fine.to_index(view.grid.to_world(np.array([box.start, np.subtract(box.stop, 1)])))
+    reach = margin / np.array(view.fine.spacing)
+    low = np.floor(corners[0] - reach).astype(int) + view.region.start
+    high = np.ceil(corners[1] + reach).astype(int) + 1 + view.region.start
+    return Region(
+        tuple(int(v) for v in np.maximum(low, 0)),  # type: ignore[arg-type]
+        tuple(int(v) for v in np.minimum(high, grid.shape)),  # type: ignore[arg-type]
+    )
