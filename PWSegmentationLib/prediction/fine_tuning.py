@@ -1,16 +1,19 @@
-"""Fit a network to one segment of this case, and keep it only if it is better than its own teacher."""
+"""Fit a network to one segment of this case, and keep it only if it is better than what was there before."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.prediction.network_inputs import network_inputs
 from PWSegmentationLib.prediction.predict import CaseNetwork, pseudo_label
-from PWSegmentationLib.prediction.view import look
+from PWSegmentationLib.prediction.view import View, look, look_at
+from PWSegmentationLib.prediction.zoom import zoomed
 from PWSegmentationLib.progress import Cancel, Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds
@@ -18,7 +21,72 @@ from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.volume.volume import Volume
 
 if TYPE_CHECKING:
+    from PWSegmentationLib.prediction.promptable import PromptableModel
     from PWSegmentationLib.training import FitReport
+
+# Voxels of the view that is learnt from: a step takes about a second, most of it for the label.
+_LESSON_VOXELS = 80_000
+
+
+@dataclass(frozen=True)
+class AdaptReport:
+    """What adapting did, and in one sentence whether the adapted network is used."""
+
+    steps: int
+    seconds: float
+    reason: str
+
+
+def adapt_segment(
+    volume: Volume,
+    segment: SegmentPrompts,
+    others: Iterable[SegmentPrompts] = (),
+    *,
+    model: PromptableModel,
+    budget_s: float,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[PromptableModel | None, AdaptReport]:
+    """Adapt the promptable network to ``segment`` for ``budget_s`` seconds.
+
+    Returned only if it finds prompts that it was not shown better than before, else None.
+    """
+    from PWSegmentationLib.training.adaptation import adapt
+    from PWSegmentationLib.training.holdout import mark_groups
+
+    started = time.perf_counter()
+    others = tuple(others)
+
+    def judged(view: View) -> NDArray[np.float32]:
+        return model.probability(network_inputs(view, pseudo_label(view, segment, device=device)))
+
+    looked = zoomed(volume, segment, others, judged)
+    view = look_at(volume, segment, others, looked.view.region, _LESSON_VOXELS)
+
+    def shown(positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> NDArray[np.float32]:
+        part = replace(view, seeds=Seeds(positive, negative, view.seeds.inside, view.seeds.claimed))
+        return network_inputs(part, pseudo_label(part, segment, device=device))
+
+    found = adapt(
+        model.network,
+        shown,
+        mark_groups(view.seeds.positive, view.grid.spacing),
+        mark_groups(view.seeds.negative, view.grid.spacing),
+        budget_s=budget_s - (time.perf_counter() - started),
+        seed=seed,
+        progress=progress,
+        cancel=cancel,
+    )
+    seconds = time.perf_counter() - started
+    if np.isnan(found.before):
+        return None, AdaptReport(found.steps, seconds, "Too few prompts to tell whether adapting helps: place more.")
+    reason = f"At hidden prompts the adapted network scores {found.after:.3f} and scored {found.before:.3f} before: "
+    if found.network is None:
+        return None, AdaptReport(found.steps, seconds, reason + "it is not used.")
+    adapted = replace(model, network=found.network, name=f"{model.name}, adapted")
+    return adapted, AdaptReport(found.steps, seconds, reason + "it is used.")
 
 
 def fit_segment(

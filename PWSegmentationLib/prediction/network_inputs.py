@@ -18,6 +18,8 @@ from PWSegmentationLib.volume.intensity import normalise
 
 # What `network_inputs` stacks, in this order.
 CHANNELS = ("image", "label", "confidence", *EVIDENCE, "near positive", "near negative", "allowed")
+# Those that show the image itself, as a whole first.
+IMAGE_CHANNELS = (CHANNELS.index("image"), CHANNELS.index("contrast"))
 _LABEL = CHANNELS.index("label")
 # Log-odds of a label that is certain; the channel is in units of it.
 _CERTAIN = 6.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.prediction.prediction import Prediction
@@ -13,6 +13,9 @@ from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
 from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.prediction.promptable import PromptableModel
 
 
 class LocalEngine:
@@ -61,18 +64,19 @@ class LocalEngine:
         from PWSegmentationLib.prediction.predict import predict
 
         stop_if(cancel)
-        promptable, note = None, ""
-        if options.method == "auto":
-            from PWSegmentationLib.prediction.promptable import shipped_model
-
-            promptable, note = shipped_model(self.device)
+        promptable, note = self._promptable(options)
+        fitted = None
+        if promptable is None:
+            fitted = model
+        elif model is not None:
+            promptable = model
         found = predict(
             self._image(),
             task.segment,
             task.others,
             method=options.method,
             sigma_mm=options.sigma_mm,
-            network=model,
+            network=fitted,
             model=promptable,
             device=self.device,
             seed=options.seed,
@@ -80,6 +84,14 @@ class LocalEngine:
             cancel=cancel,
         )
         return replace(found, note=note)
+
+    def _promptable(self, options: Options) -> tuple[PromptableModel | None, str]:
+        """The network that ships; None where it is not asked for, or with a sentence where it cannot be used."""
+        if options.method != "auto":
+            return None, ""
+        from PWSegmentationLib.prediction.promptable import shipped_model
+
+        return shipped_model(self.device)
 
     def finetune(
         self,
@@ -90,30 +102,50 @@ class LocalEngine:
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> dict[str, tuple[Any, FinetuneReport]]:
-        """Fit one small network per segment, each with an equal share of the budget."""
-        from PWSegmentationLib.prediction.fine_tuning import fit_segment
-
+        """Fit one network per segment, each with an equal share of the budget."""
+        promptable, _ = self._promptable(options)
         fitted: dict[str, tuple[Any, FinetuneReport]] = {}
         for index, task in enumerate(tasks):
             stop_if(cancel if not fitted else None)
-            network, report = fit_segment(
+            share = part_of(progress, index / len(tasks), (index + 1) / len(tasks))
+            fitted[task.segment.name] = self._fit(task, options, promptable, budget_s / len(tasks), share, cancel)
+        return fitted
+
+    def _fit(
+        self,
+        task: Task,
+        options: Options,
+        promptable: PromptableModel | None,
+        budget_s: float,
+        progress: Progress | None,
+        cancel: Cancel | None,
+    ) -> tuple[Any, FinetuneReport]:
+        """The network that ships, adapted; where there is none, one from scratch."""
+        from PWSegmentationLib.prediction.fine_tuning import adapt_segment, fit_segment
+
+        common: dict[str, Any] = {
+            "budget_s": budget_s,
+            "device": self.device,
+            "seed": options.seed,
+            "progress": progress,
+            "cancel": cancel,
+        }
+        model: Any
+        report: Any
+        if promptable is not None:
+            model, report = adapt_segment(self._image(), task.segment, task.others, model=promptable, **common)
+        else:
+            model, report = fit_segment(
                 self._image(),
                 task.segment,
                 task.others,
-                budget_s=budget_s / len(tasks),
                 method=options.method,
                 sigma_mm=options.sigma_mm,
                 samples=options.samples,
-                device=self.device,
-                seed=options.seed,
-                progress=part_of(progress, index / len(tasks), (index + 1) / len(tasks)),
-                cancel=cancel,
+                **common,
             )
-            finished = FinetuneReport(
-                task.segment.name, network is not None, report.reason, report.steps, report.seconds
-            )
-            fitted[task.segment.name] = (network, finished)
-        return fitted
+        finished = FinetuneReport(task.segment.name, model is not None, report.reason, report.steps, report.seconds)
+        return model, finished
 
     def _image(self) -> Volume:
         if self._volume is None:
