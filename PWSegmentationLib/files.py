@@ -13,6 +13,13 @@ from typing import Any
 from PWSegmentationLib.errors import InputError
 
 
+def resource(name: str) -> Path:
+    """A file of ``Resources``: beside the code once the program is installed, else in the checkout."""
+    package = Path(__file__).resolve().parent
+    installed, checkout = (root / "Resources" / name for root in (package, package.parent))
+    return installed if installed.is_file() else checkout
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``, with its file type; move it over ``path`` when the block succeeds.

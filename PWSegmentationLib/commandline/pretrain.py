@@ -14,6 +14,7 @@ _EPILOG = """\
 examples:
   pwseg pretrain -o runs/promptable --jobs 2
   pwseg pretrain config.json -o runs/promptable --set steps=20000
+  pwseg pretrain -o runs/promptable --ship Resources/Models/promptable.safetensors
 
 First the tasks are made, the longer part on a CPU: FOLDER/tasks to learn from and FOLDER/selection to select by. What
 is there is not made again, and a run that was stopped goes on with the same command.
@@ -38,6 +39,8 @@ def add_to(subparsers: Any) -> None:
     parser.add_argument("--jobs", metavar="N", type=int, default=1, help=text)
     add_changes_to(parser)
     parser.add_argument("--tasks-only", action="store_true", help="make the tasks and stop")
+    text = "when trained, calibrate the model and write it here in half precision, with its card"
+    parser.add_argument("--ship", metavar="FILE", type=Path, help=text)
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
@@ -65,3 +68,9 @@ def run(args: argparse.Namespace) -> None:
     report = pretrain(config, args.output, quiet=args.quiet)
     if not args.quiet:
         print(f"trained {report.steps} steps; kept those of step {report.best_step}: {report.model}")
+    if args.ship:
+        from PWSegmentationLib.pretraining.shipping import ship
+
+        temperature = ship(args.output, args.ship, " ".join(["pwseg", *sys.argv[1:]]))
+        if not args.quiet:
+            print(f"wrote {args.ship}, temperature {temperature:.2f}")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.files import resource
 from PWSegmentationLib.prompts.json_format import read_prompts
 from PWSegmentationLib.prompts.prompts import PromptSet
 from PWSegmentationLib.volume.reading import read_volume
@@ -59,10 +60,8 @@ def chest_ct(folder: Path) -> DemoCase:
 
 
 def prompt_file() -> Path:
-    """The prompts that come with the program: beside the code once it is installed, else in the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for root in (package, package.parent):
-        path = root / "Resources" / "Prompts" / "chest-ct.json"
-        if path.is_file():
-            return path
-    raise InputError("The demo's prompts, Resources/Prompts/chest-ct.json, are missing: install the program again.")
+    """The prompts that come with the program."""
+    path = resource("Prompts/chest-ct.json")
+    if not path.is_file():
+        raise InputError("The demo's prompts, Resources/Prompts/chest-ct.json, are missing: install the program again.")
+    return path

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from PWSegmentationLib.prediction.network_inputs import network_inputs
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.view import View, look, region_for
 from PWSegmentationLib.prediction.zoom import Looked, zoomed
@@ -80,7 +79,7 @@ def predict(
             volume,
             segment,
             others,
-            lambda view: model.probability(network_inputs(view, label_of(view)), samples=samples, seed=seed),
+            lambda view: model.answer(view, label_of(view), samples=samples, seed=seed),
         )
         name = model.name
     else:

@@ -19,12 +19,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.files import resource
 from PWSegmentationLib.networks.model_files import load_model
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
-from PWSegmentationLib.prediction.network_inputs import CHANNELS, refined
+from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_inputs, refined
+from PWSegmentationLib.prediction.view import View
+from PWSegmentationLib.pseudolabel import PseudoLabel
+from PWSegmentationLib.volume.canonical import Canonical
 
 _log = logging.getLogger(__name__)
-_SHIPPED = "promptable.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,15 @@ class PromptableModel:
         if card.get("channels") != list(CHANNELS):
             raise InputError(f"{path} is no promptable model of this version: use one that `pwseg pretrain` made.")
         return cls(network, _name(card), float(card.get("temperature", 1.0)))
+
+    def answer(self, view: View, label: PseudoLabel, *, samples: int = 0, seed: int = 0) -> NDArray[np.float32]:
+        """Probability ``(i, j, k)`` on the view's working grid.
+
+        The network sees right, anterior and superior in the same order, however the scanner wrote the voxels.
+        """
+        turn = Canonical.of(view.grid)
+        inputs = np.moveaxis(turn.forth(np.moveaxis(network_inputs(view, label), 0, -1)), -1, 0)
+        return turn.back(self.probability(np.ascontiguousarray(inputs), samples=samples, seed=seed))
 
     def probability(self, inputs: NDArray[np.float32], *, samples: int = 0, seed: int = 0) -> NDArray[np.float32]:
         """Probability ``(i, j, k)`` of a whole view; ``inputs`` ``(channels, i, j, k)`` as `network_inputs` gives.
@@ -71,9 +83,8 @@ class PromptableModel:
 
 
 def shipped_file() -> Path:
-    """Where the weights lie: in the installed package, else in the repository."""
-    packaged = Path(__file__).parents[1] / "Resources" / "Models" / _SHIPPED
-    return packaged if packaged.is_file() else Path(__file__).parents[2] / "Resources" / "Models" / _SHIPPED
+    """Where the weights that ship lie."""
+    return resource("Models/promptable.safetensors")
 
 
 @lru_cache(maxsize=4)

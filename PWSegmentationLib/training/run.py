@@ -36,6 +36,9 @@ from PWSegmentationLib.training.training_state import (
     save_state,
 )
 
+# Steps in a row whose gradient is not a number, after which the run gives up.
+_MOST_LOST = 10
+
 
 @dataclass(frozen=True)
 class TrainingReport:
@@ -102,6 +105,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=schedule.amp == "fp16" and on_gpu)
         self.progress = RunState()
         self.saved_step = -1
+        self.lost = 0
         self._resume()
         self.learner: nn.Module = self.network
         if processes.count > 1:
@@ -157,12 +161,17 @@ class Run:
                 self.scaler.scale(loss / len(mine)).backward()
             total += float(loss.detach()) / len(mine)
         self.scaler.unscale_(self.optimiser)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.average.update_parameters(self.network)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip)
         mean = self.processes.mean(total)
-        if not math.isfinite(mean):
+        # Half precision loses a gradient now and then, which must not reach the weights; the scaler sees to its own.
+        if self.scaler.is_enabled() or (math.isfinite(mean) and math.isfinite(float(norm))):
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            self.average.update_parameters(self.network)
+            self.lost = 0
+        else:
+            self.lost += 1
+        if not math.isfinite(mean) or self.lost > _MOST_LOST:
             raise InputError(
                 f'The loss of step {step + 1} is not a number: lower "learning_rate", or set "amp" to "off", and run '
                 "the same command with another output folder."

@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from PWSegmentationLib.files import resource
+
 ROOT = Path(__file__).parents[2]
 PACKAGED = ("PWSegmentation", "PWSegmentationLib")
 NOT_PACKAGED = ("__pycache__", "CMakeLists.txt", ".pyc")
@@ -60,6 +62,15 @@ def test_nothing_is_packaged_that_is_not_there(folder: str) -> None:
 @pytest.mark.parametrize("folder", PACKAGED)
 def test_nothing_is_packaged_twice(folder: str) -> None:
     assert [name for name, count in Counter(listed(folder)).items() if count > 1] == []
+
+
+def test_what_is_needed_at_run_time_is_packaged() -> None:
+    found = re.search(r"set\(LIBRARY_SHARED_RESOURCES\s(.*?)\)", cmake("PWSegmentationLib"), flags=re.DOTALL)
+    assert found is not None
+    needed = [p for folder in ("Models", "Prompts") for p in (ROOT / "Resources" / folder).iterdir()]
+
+    assert sorted(found[1].split()) == sorted(f"{p.parent.name}/{p.name}" for p in needed if p.suffix != ".md")
+    assert all(resource(name).is_file() for name in found[1].split())
 
 
 def test_every_folder_is_part_of_the_build() -> None:

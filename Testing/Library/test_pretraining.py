@@ -22,13 +22,13 @@ from PWSegmentationLib.pretraining.config import PretrainingConfig
 from PWSegmentationLib.pretraining.material import Material, selection_names
 from PWSegmentationLib.pretraining.pretrain import dice_of, make_tasks, pretrain
 from PWSegmentationLib.pretraining.tasks import Task
-from PWSegmentationLib.pretraining.windows import TaskWindows
+from PWSegmentationLib.pretraining.views import TaughtViews
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Library.training_data import scene
 
 LABEL = CHANNELS.index("label")
-LITTLE = {"groups": 1, "real_share": 0.0, "structures": 2, "corrections": 1, "edge": 40, "window": 16, "batch": 2}
+LITTLE = {"groups": 1, "real_share": 0.0, "structures": 2, "corrections": 1, "edge": 40, "accumulate": 2, "amp": "off"}
 SHORT = {"steps": 4, "warm_up": 2, "select_every": 2, "save_every": 1, "device": "cpu"}
 
 
@@ -116,20 +116,21 @@ def test_a_bank_gives_back_what_was_put_in(tmp_path: Path) -> None:
     assert np.abs(back.inputs - made.inputs).max() < 0.005 and np.array_equal(back.truth, made.truth)
 
 
-def test_windows_depend_on_their_number_and_leave_the_label_alone(banks: Path) -> None:
-    windows = TaskWindows(TaskBank(banks / "tasks"), 16, 0)
-    together, apart = windows.batch(0, 6), [windows.batch(n, 1) for n in range(6)]
-    assert torch.equal(together.inputs, torch.cat([b.inputs for b in apart]))
+def test_views_depend_on_their_number_and_leave_the_label_alone(banks: Path) -> None:
+    views, again = (TaughtViews(TaskBank(banks / "tasks"), 8, 0) for _ in range(2))
     for n in range(6):
-        truth, label = together.truth[n, 0] > 0.5, together.inputs[n, LABEL] > 0
+        view = views[n]
+        assert torch.equal(view.inputs, again[n].inputs)
+        truth, label = view.truth[0, 0] > 0.5, view.inputs[0, LABEL] > 0
         # However they were turned: the label is half of the truth.
         assert int(truth.sum()) == 512 and int(label.sum()) == 256 and bool((truth | ~label).all())
-    assert len({b.inputs[0, 0].sum().item() for b in apart}) == 6
+    assert len({views[n].inputs[0, 0].sum().item() for n in range(6)}) == 6
 
 
-def test_small_views_are_padded_with_what_is_not_known(banks: Path) -> None:
-    batch = TaskWindows(TaskBank(banks / "tasks"), 24, 0).batch(0, 1)
-    assert batch.known.sum() == 16**3 and not batch.inputs[:, :, ~batch.known[0, 0].bool()].any()
+def test_views_are_padded_to_whole_patches_with_what_is_not_known(banks: Path) -> None:
+    view = TaughtViews(TaskBank(banks / "tasks"), 24, 0)[0]
+    assert view.inputs.shape[2:] == (24, 24, 24) and view.known.sum() == 16**3
+    assert not view.inputs[0, :, ~view.known[0, 0].bool()].any()
 
 
 def test_the_untrained_network_answers_the_label(banks: Path) -> None:
@@ -137,7 +138,7 @@ def test_the_untrained_network_answers_the_label(banks: Path) -> None:
     from PWSegmentationLib.pretraining.pretrain import _network
 
     network, bank = _network(config), TaskBank(banks / "selection")
-    assert dice_of(network, bank, 0, torch.device("cpu")) == pytest.approx(2 * 256 / (256 + 512))
+    assert dice_of(network, bank, 0) == pytest.approx(2 * 256 / (256 + 512))
     inputs = torch.from_numpy(bank.task(0).inputs)[None]
     logits = refined(network(inputs, sample=False).logits, inputs)
     assert torch.equal(logits > 0, inputs[:, LABEL : LABEL + 1] > 0)
@@ -153,7 +154,7 @@ def test_it_learns_what_the_label_lacks(banks: Path, tmp_path: Path) -> None:
     assert report.selection > 0.9
     network, card = load_model(tmp_path)
     assert card["channels"] == list(CHANNELS) and card["metrics"]["selection_dice"] == report.selection
-    assert dice_of(network, TaskBank(banks / "selection"), 0, torch.device("cpu")) > 0.9
+    assert dice_of(network, TaskBank(banks / "selection"), 0) > 0.9
 
 
 def test_the_command_goes_on_where_it_was(banks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

