@@ -105,8 +105,10 @@ def _add_method_options(group: Any) -> None:
     group.add_argument("--finetune", metavar="SECONDS", type=_positive(float), help="fit a network to this case first")
     text = "stochastic passes of the network, averaged (default: 6)"
     group.add_argument("--samples", metavar="K", type=_positive(int), default=6, help=text)
-    text = "pseudo-label: auto, image-aware or gaussian (default: auto)"
+    text = "auto: the network on the image-aware label; image-aware or gaussian: that label alone (default: auto)"
     group.add_argument("--method", choices=("auto", "image-aware", "gaussian"), default="auto", help=text)
+    text = "a promptable network (.safetensors with its card) in place of the one that ships"
+    group.add_argument("--model", metavar="FILE", type=Path, help=text)
     group.add_argument("--allow-overlap", action="store_true", help="a voxel may belong to several segments")
     text = "auto, cpu, cuda, cuda:1, ... (default: auto, a GPU when there is one)"
     group.add_argument("--device", default="auto", help=text)
@@ -196,7 +198,12 @@ def _session(args: argparse.Namespace, volume: Volume, prompts: PromptSet) -> tu
 
     device = choose_device(args.device)
     session = Session(
-        device, args.seed, method=args.method, samples=int(args.samples), allow_overlap=args.allow_overlap
+        device,
+        args.seed,
+        method=args.method,
+        samples=int(args.samples),
+        model=args.model or "",
+        allow_overlap=args.allow_overlap,
     )
     session.set_volume(volume)
     session.prompts = prompts
@@ -240,6 +247,8 @@ def _row(name: str, label: int, prediction: Prediction, reports: Mapping[str, An
         "method": prediction.method,
         "seconds": round(prediction.seconds, 3),
     }
+    if prediction.note:
+        row["note"] = prediction.note
     if name in reports:
         row["finetune"] = asdict(reports[name])
     return row
@@ -253,6 +262,7 @@ def _table(outcome: _Outcome) -> str:
         lines.append(f"{row['label']:>3}  {row['name']:<{width}}  {volume:>10}  {seconds:>6}  {row['method']}")
         if "finetune" in row:
             lines.append(f"{'':>5}{row['finetune']['reason']}")
+    lines += sorted({row["note"] for row in outcome.segments if "note" in row})
     for files in outcome.outputs.values():
         lines += [f"wrote {f}" for f in (files.values() if isinstance(files, dict) else [files])]
     return "\n".join(lines)

@@ -87,14 +87,28 @@ def shipped_file() -> Path:
     return resource("Models/promptable.safetensors")
 
 
-@lru_cache(maxsize=4)
-def shipped_model(device: str = "cpu", file: Path | None = None) -> tuple[PromptableModel | None, str]:
-    """The model in ``file`` (None: the one that ships), read and checked once; or None, and why in one sentence."""
+def promptable_model(device: str = "cpu", file: str = "") -> tuple[PromptableModel | None, str]:
+    """The model that ships, read and checked once; or None, and in one sentence why the label answers alone.
+
+    Whoever asks for another ``file`` gets that one, or an `InputError`.
+    """
+    if file:
+        return _loaded(Path(file), _written(Path(file)), device), ""
     try:
-        return PromptableModel.load(file or shipped_file(), device), ""
+        return _loaded(shipped_file(), _written(shipped_file()), device), ""
     except InputError as error:
         _log.warning("The label answers without the network: %s", error)
         return None, f"Answered without the network. {error}"
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, _written: float, device: str) -> PromptableModel:
+    return PromptableModel.load(path, device)
+
+
+def _written(path: Path) -> float:
+    """When the file was last written; what was read before then does not count."""
+    return path.stat().st_mtime if path.is_file() else 0.0
 
 
 def _name(card: dict[str, Any]) -> str:

@@ -26,8 +26,8 @@ SEARCH_BUDGET = 80_000
 _LEAVES = 0.002
 # The view grows by this share of its extent on such a side; so often at most.
 _GROWTH, _LOOKS = 0.6, 4
-# Around the object: this share of its size, and at least so many mm.
-_MARGIN, _MARGIN_MM = 0.3, 8.0
+# Around the object: these shares of its size along the axis and of its largest size, and at least so many mm.
+_MARGIN, _MARGIN_ACROSS, _MARGIN_MM = 0.3, 0.1, 8.0
 
 # What is said of a view: probability on its working grid.
 Judge = Callable[[View], NDArray[np.float32]]
@@ -101,7 +101,7 @@ def _around(view: View, probability: NDArray[np.float32], grid: Grid) -> Region:
     if box is None:
         return view.region
     size = np.array(box.shape) * view.grid.spacing
-    margin = max(_MARGIN_MM, _MARGIN * float(size.max()))
+    margin = np.maximum(np.maximum(_MARGIN * size, _MARGIN_ACROSS * size.max()), _MARGIN_MM)
     corners = view.fine.to_index(view.grid.to_world(np.array([box.start, np.subtract(box.stop, 1)])))
     reach = margin / np.array(view.fine.spacing)
     low = np.floor(corners[0] - reach).astype(int) + view.region.start

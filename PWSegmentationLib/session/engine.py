@@ -30,12 +30,15 @@ class Options:
         Draws of a fine-tuned network's attention whose probabilities are averaged.
     seed
         The same seed gives the same answer on the same device.
+    model
+        File of the promptable network that "auto" uses (.safetensors); "": the one that ships with the program.
     """
 
     method: Method = "auto"
     sigma_mm: float = 10.0
     samples: int = 6
     seed: int = 0
+    model: str = ""
 
 
 @dataclass(frozen=True)

@@ -86,12 +86,12 @@ class LocalEngine:
         return replace(found, note=note)
 
     def _promptable(self, options: Options) -> tuple[PromptableModel | None, str]:
-        """The network that ships; None where it is not asked for, or with a sentence where it cannot be used."""
+        """The promptable network; None where it is not asked for, or with a sentence where it cannot be used."""
         if options.method != "auto":
             return None, ""
-        from PWSegmentationLib.prediction.promptable import shipped_model
+        from PWSegmentationLib.prediction.promptable import promptable_model
 
-        return shipped_model(self.device)
+        return promptable_model(self.device, options.model)
 
     def finetune(
         self,
@@ -120,7 +120,7 @@ class LocalEngine:
         progress: Progress | None,
         cancel: Cancel | None,
     ) -> tuple[Any, FinetuneReport]:
-        """The network that ships, adapted; where there is none, one from scratch."""
+        """The promptable network, adapted; where there is none, one from scratch."""
         from PWSegmentationLib.prediction.fine_tuning import adapt_segment, fit_segment
 
         common: dict[str, Any] = {

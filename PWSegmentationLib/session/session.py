@@ -67,9 +67,11 @@ class Session:
     seed
         The same seed and prompts give the same segments on the same device.
     method
-        The pseudo-label: "auto", "image-aware" or "gaussian".
+        "auto": the promptable network on the image-aware label; "image-aware" or "gaussian": that label alone.
     samples
         Stochastic passes of the network, where one is used.
+    model
+        File of a promptable network to use in place of the one that ships.
     allow_overlap
         Whether a voxel may belong to several segments.
     engine
@@ -91,6 +93,7 @@ class Session:
         *,
         method: Method = "auto",
         samples: int = 6,
+        model: str | Path = "",
         allow_overlap: bool = False,
         engine: Engine | None = None,
     ) -> None:
@@ -99,7 +102,7 @@ class Session:
 
             engine = LocalEngine(device)
         self._engine = engine
-        self.options = Options(method=method, samples=samples, seed=seed)
+        self.options = Options(method=method, samples=samples, seed=seed, model=str(model))
         self.allow_overlap = allow_overlap
         self._volume: Volume | None = None
         self._forget()
