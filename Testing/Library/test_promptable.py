@@ -74,7 +74,7 @@ def test_the_view_grows_with_an_object_that_is_larger_than_the_first_look() -> N
 
 def test_a_view_grows_only_where_the_object_goes_on() -> None:
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    image = np.zeros((160, 40, 40), np.float32)
+    image = np.random.default_rng(0).normal(0, 5, (160, 40, 40)).astype(np.float32)
     image[60:, 17:24, 17:24] = 100.0
     volume = Volume.from_array(image, affine)
     looked = zoomed(volume, click(np.array([140.0, 40.0, 40.0])), (), bright)
