@@ -63,7 +63,12 @@ class Material:
         real = rng.random() < self.real_share
         volume, references = self._real(rng) if real else self._scene(number)
         names = sorted(references)
-        for name in rng.permutation(names)[: self.structures]:
+        if not names:
+            return
+        # Small structures are many, large ones few: each size has its turn.
+        size = np.array([references[n].voxels for n in names], dtype=float) ** (1 / 3)
+        chosen = rng.choice(names, min(self.structures, len(names)), replace=False, p=size / size.sum())
+        for name in chosen:
             found: tuple[Volume, Reference] | None = (volume, references[name])
             if real and rng.random() < _DISTORTED:
                 found = distorted(volume, references[name], rng)

@@ -28,8 +28,9 @@ _LEAST_EDGE = 4
 _LEAST_VOXELS = 12
 # The working grid has between so many voxels, evenly over the logarithm, and as many as the user's at most.
 _FEWEST_VOXELS = 50_000
-# How far around lone positive prompts is looked, mm.
-_REACH_MM = (25.0, 130.0)
+# How far around lone positive prompts is looked: mm, or as a share of half the structure's size. Where that is small,
+# the view lies in the middle of the structure, and the network must say so.
+_REACH_MM, _REACH = (25.0, 130.0), (0.25, 1.6)
 # Close views: on each side this share of the structure's size, and at least so many mm.
 _MARGIN, _MARGIN_MM = (0.1, 0.6), (5.0, 15.0)
 
@@ -102,8 +103,11 @@ def _varied_view(volume: Volume, prompts: SegmentPrompts, reference: Reference, 
         if rng.random() < 0.5:
             region = _around(reference, prompts, volume.grid, rng)
         elif not len(prompts.positions(positive=False)):
-            reach = np.exp(rng.uniform(*np.log(_REACH_MM)))
-            region = volume.grid.region_of(prompts.positions(positive=True), float(reach))
+            reach = float(np.exp(rng.uniform(*np.log(_REACH_MM))))
+            if rng.random() < 0.6:
+                half = 0.5 * float((np.array(reference.region.shape) * volume.grid.spacing).max())
+                reach = max(10.0, half * float(np.exp(rng.uniform(*np.log(_REACH)))))
+            region = volume.grid.region_of(prompts.positions(positive=True), reach)
     budget = int(np.exp(rng.uniform(np.log(_FEWEST_VOXELS), np.log(VOXEL_BUDGET))))
     return look_at(volume, prompts, (), region, budget)
 

@@ -54,9 +54,10 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pretraining")
     for number in range(4):
         write_tasks(folder / "tasks" / f"{number:06d}", tiny_tasks(number))
-    for names in selection_names():
+    for number, names in enumerate(selection_names()):
         slug = "-".join(names).replace(" ", "-")
-        write_tasks(folder / "selection" / slug, tiny_tasks(9))
+        # Two are enough to select by; a folder that is there is complete.
+        write_tasks(folder / "selection" / slug, tiny_tasks(9) if number < 2 else ())
     return folder
 
 
@@ -131,6 +132,29 @@ def test_views_are_padded_to_whole_patches_with_what_is_not_known(banks: Path) -
     view = TaughtViews(TaskBank(banks / "tasks"), 24, 0)[0]
     assert view.inputs.shape[2:] == (24, 24, 24) and view.known.sum() == 16**3
     assert not view.inputs[0, :, ~view.known[0, 0].bool()].any()
+
+
+def test_what_cannot_be_solved_is_taught_less_often(tmp_path: Path) -> None:
+    """Two tasks: the label of one has half of the truth, that of the other nothing of it."""
+    (good,) = tiny_tasks(0)
+    hopeless = Task(good.inputs.copy(), good.truth)
+    hopeless.inputs[LABEL] = -0.3
+    write_tasks(tmp_path / "tasks" / "0", [good, hopeless])
+    views = TaughtViews(TaskBank(tmp_path / "tasks"), 8, 0)
+    solvable = [bool((views[n].inputs[0, LABEL] > 0).any()) for n in range(200)]
+    assert 150 < sum(solvable) < 200
+
+
+def test_views_are_often_nearer_than_they_were_banked_and_hold_the_whole_structure(tmp_path: Path) -> None:
+    (small,) = tiny_tasks(0)
+    around = [(0, 0), *[(30, 30)] * 3]
+    far = Task(np.pad(small.inputs, around), np.pad(small.truth, around[1:]))
+    write_tasks(tmp_path / "tasks" / "0", [far])
+    views = TaughtViews(TaskBank(tmp_path / "tasks"), 8, 0)
+    edges = [min(views[n].truth.shape[2:]) for n in range(20)]
+    assert min(edges) < 40 and max(edges) > 50
+    shrunk = [float(views[n].truth.sum()) for n in range(20) if min(views[n].truth.shape[2:]) < 40]
+    assert shrunk == pytest.approx([512.0] * len(shrunk), rel=0.05)
 
 
 def test_the_untrained_network_answers_the_label(banks: Path) -> None:
