@@ -48,6 +48,7 @@ class ChildJob(Generic[Result]):
     ) -> None:
         self.number, self.ask, self.take = number, ask, take
         self.progress, self.text = 0.0, "starting"
+        self.has_begun = self.was_asked_before = False
         self.stop_asked_at: float | None = None
         self._engine = engine
         self._pace = Pace()
@@ -297,6 +298,8 @@ class ChildEngine:
             raise InputError(f"{said['text']}: install it for '{self._python[0]}', or choose another Python.")
         elif kind == "progress" and (shown := job or next(iter(self._waiting), None)) is not None:
             shown.tell(said["done"], said["text"])
+        elif kind == "begun" and job is not None:
+            job.has_begun = True
         elif job is not None and said.get("job") == job.number:
             self._busy = None
             if kind == "refused":
@@ -371,17 +374,23 @@ class ChildEngine:
         child, job, was_ready = self._child, self._busy, self._is_ready
         if child is None:
             return
-        how = child.how_it_ended()
-        last = next((line.strip() for line in reversed(child.log().splitlines()) if line.strip()), "")
+        code, how = child.how_it_ended()
+        last = next((line.strip() for line in reversed(child.log().splitlines()) if line.strip()), how)
         self._drop_child(f"The process is gone: {how}.")
-        self._busy = None
-        if job is not None:
-            if job.stop_asked_at is not None:
-                job.end(Cancelled())
+        if job is None and not was_ready and self._waiting:
+            job = self._waiting.popleft()
+        if job is None:
+            return
+        if job.stop_asked_at is not None:
+            job.end(Cancelled())
+        elif was_ready and not job.has_begun and not job.was_asked_before:
+            # It died before it knew of the job, which is not to blame.
+            job.was_asked_before = True
+            self._waiting.appendleft(job)
+        elif was_ready or code <= 0:
             job.end(EngineLost(f"The process that segments is gone ({how}); nothing was lost: try again."))
-        elif not was_ready and self._waiting:
-            sentence = f"'{self._python[0]}' cannot do the work ({last or how}): install what is missing there."
-            self._waiting.popleft().end(EngineLost(sentence))
+        else:
+            job.end(InputError(f"'{self._python[0]}' cannot do the work ({last}): install what is missing there."))
 
     def _drop_child(self, note: str) -> None:
         if self._child is not None:
