@@ -492,7 +492,7 @@ def test_a_python_that_lacks_the_program_s_packages(tmp_path):
     script.write_text(f'#!/bin/sh\nexec "{sys.base_prefix}/bin/python3" -S "$@"\n')
     script.chmod(0o755)
     session = prompted(ChildEngine("cpu", python=[str(script)]))
-    with pytest.raises(InputError, match="cannot do the work .*No module named 'numpy'.*install what is missing"):
+    with pytest.raises(InputError, match=r"cannot do the work .*No module named 'numpy'.*install what is missing"):
         drive(session.start_predict())
     assert "numpy" in session._engine.log  # type: ignore[attr-defined]
     session.close()
