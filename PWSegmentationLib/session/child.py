@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 # The longest that one `Job.poll` works, about, s.
 _SLICE_S = 0.012
 _LOG_LINES = 200
+# What goes by the clock is never quite done before it is.
+_BEFORE_THE_END = 0.97
 
 LOST_MODEL = " (the fine-tuned network was lost with its process: fine-tune again)"
 
@@ -41,14 +43,24 @@ class ChildModel:
 
 
 class ChildJob(Generic[Result]):
-    """See `Job`. ``ask`` makes the message that asks for it, when it is its turn; ``take`` reads the answer."""
+    """See `Job`.
+
+    ``ask`` makes the message that asks for it, when it is its turn; ``take`` reads the answer. A job that takes
+    ``budget_s`` is as far as its time is, also while the child says nothing.
+    """
 
     def __init__(
-        self, engine: ChildEngine, number: int, ask: Callable[[], dict[str, Any]], take: Callable[[Message], Result]
+        self,
+        engine: ChildEngine,
+        number: int,
+        ask: Callable[[], dict[str, Any]],
+        take: Callable[[Message], Result],
+        budget_s: float | None = None,
     ) -> None:
-        self.number, self.ask, self.take = number, ask, take
+        self.number, self.ask, self.take, self.budget_s = number, ask, take, budget_s
         self.progress, self.text = 0.0, "starting"
-        self.has_begun = self.was_asked_before = False
+        self.begun_at: float | None = None
+        self.was_asked_before = False
         self.stop_asked_at: float | None = None
         self._engine = engine
         self._pace = Pace()
@@ -60,6 +72,8 @@ class ChildJob(Generic[Result]):
         """See `Job`."""
         if not self._ended:
             self._engine._advance()
+            if self.budget_s is not None and self.begun_at is not None:
+                self.tell(min(_BEFORE_THE_END, (time.monotonic() - self.begun_at) / self.budget_s), self.text)
         return self._ended
 
     @property
@@ -213,11 +227,13 @@ class ChildEngine:
                 for name, fitted in message.document["reports"].items()
             }
 
-        return self._enqueue(ask, take)
+        return self._enqueue(ask, take, budget_s)
 
-    def _enqueue(self, ask: Callable[[], dict[str, Any]], take: Callable[[Message], Result]) -> ChildJob[Result]:
+    def _enqueue(
+        self, ask: Callable[[], dict[str, Any]], take: Callable[[Message], Result], budget_s: float | None = None
+    ) -> ChildJob[Result]:
         self._jobs += 1
-        job = ChildJob(self, self._jobs, ask, take)
+        job = ChildJob(self, self._jobs, ask, take, budget_s)
         self._waiting.append(job)
         return job
 
@@ -299,7 +315,7 @@ class ChildEngine:
         elif kind == "progress" and (shown := job or next(iter(self._waiting), None)) is not None:
             shown.tell(said["done"], said["text"])
         elif kind == "begun" and job is not None:
-            job.has_begun = True
+            job.begun_at = time.monotonic()
         elif job is not None and said.get("job") == job.number:
             self._busy = None
             if kind == "refused":
@@ -383,7 +399,7 @@ class ChildEngine:
             return
         if job.stop_asked_at is not None:
             job.end(Cancelled())
-        elif was_ready and not job.has_begun and not job.was_asked_before:
+        elif was_ready and job.begun_at is None and not job.was_asked_before:
             # It died before it knew of the job, which is not to blame.
             job.was_asked_before = True
             self._waiting.appendleft(job)

@@ -266,7 +266,7 @@ def test_the_image_is_switched_while_a_job_runs(shared_engine):
 
 def test_fine_tuning_tells_how_far_it_is_and_one_undo_takes_it_back(shared_engine):
     session = prompted(shared_engine)
-    job = session.start_finetune(8.0)
+    job = session.start_finetune(4.0)
     seen, remaining = [], []
     while not job.poll():
         seen.append(job.progress)
