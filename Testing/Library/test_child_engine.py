@@ -50,15 +50,15 @@ def prompted(engine: Any = None, image: np.ndarray | None = None, **options: Any
     return session
 
 
-def drive(job: Job[Any], *, to_text: str = "", within: float = 120.0) -> Any:
-    """Poll as a timer would: to the end, for the result, or until the job says that it is at ``to_text``."""
+def drive(job: Job[Any], *, to_text: str = "", to_begin: bool = False, within: float = 180.0) -> Any:
+    """Poll as a timer would: to the end, for the result, or until the job has begun, or is at ``to_text``."""
     begun = time.monotonic()
     while not job.poll():
-        if to_text and to_text in job.text:
+        if (to_text and to_text in job.text) or (to_begin and job.progress > 0):
             return None
         assert time.monotonic() - begun < within, job.text
         time.sleep(0.01)
-    assert not to_text, f"ended before '{to_text}'"
+    assert not to_text and not to_begin, "it ended before"
     return job.result()
 
 
@@ -273,7 +273,7 @@ def test_fine_tuning_tells_how_far_it_is_and_one_undo_takes_it_back(shared_engin
         remaining.append(job.remaining_s)
         time.sleep(0.01)
     report = job.result()["left"]
-    assert report.reason and report.steps > 0
+    assert report.reason
     assert seen == sorted(seen) and len(set(seen)) > 3
     assert any(r is not None and 0 <= r < 60 for r in remaining)
     prompts = session.prompts
@@ -286,13 +286,13 @@ def test_fine_tuning_tells_how_far_it_is_and_one_undo_takes_it_back(shared_engin
 def test_a_network_is_kept_only_where_its_prompts_are_still_there(shared_engine):
     session = prompted(shared_engine)
     job = session.start_finetune(2.0)
-    drive(job, to_text="learning")
+    drive(job, to_begin=True)
     session.undo()
     drive(job)
     assert session.can_redo, "nothing was done, so nothing was taken from what can be done again"
     session.redo()
     job = session.start_finetune(2.0)
-    drive(job, to_text="learning")
+    drive(job, to_begin=True)
     session.add_point("left", (33.0, 30.0, 30.0), positive=False)
     added = session.prompts
     drive(job)
@@ -306,7 +306,7 @@ def test_a_network_is_kept_only_where_its_prompts_are_still_there(shared_engine)
 def test_cancelling_a_fine_tune_in_the_middle_ends_it_soon(shared_engine):
     session = prompted(shared_engine)
     job = session.start_finetune(120.0)
-    drive(job, to_text="learning")
+    drive(job, to_begin=True)
     pid = shared_engine.pid
     begun = time.monotonic()
     job.cancel()
@@ -320,7 +320,7 @@ def test_cancelling_a_fine_tune_in_the_middle_ends_it_soon(shared_engine):
 def test_a_click_during_a_fine_tune_does_not_wait_for_it(shared_engine):
     session = prompted(shared_engine)
     fine_tune = session.start_finetune(120.0)
-    drive(fine_tune, to_text="learning")
+    drive(fine_tune, to_begin=True)
     session.add_point("left", (33.0, 30.0, 30.0), positive=False)
     begun = time.monotonic()
     assert drive(session.start_predict()).mask.any()
@@ -384,7 +384,7 @@ def test_fine_tuning_is_killed_and_the_segment_stays(engine):
     session = prompted(engine)
     before = drive(session.start_predict())
     job = session.start_finetune(120.0)
-    drive(job, to_text="learning")
+    drive(job, to_begin=True)
     os.kill(engine.pid, signal.SIGKILL)
     with pytest.raises(EngineLost, match="try again"):
         drive(job)
@@ -496,6 +496,30 @@ def test_a_python_that_lacks_the_program_s_packages(tmp_path):
         drive(session.start_predict())
     assert "numpy" in session._engine.log  # type: ignore[attr-defined]
     session.close()
+
+
+def test_behind_a_launcher_such_as_slicer_s(tmp_path, monkeypatch):
+    launcher = tmp_path / "python-launcher"
+    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n')
+    launcher.chmod(0o755)
+    # What Slicer sets for its own Python must not reach another.
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))
+    session = prompted(ChildEngine("cpu", python=[str(launcher)]))
+    engine = session._engine
+    monkeypatch.setenv(PAUSE_VARIABLE, "predicting")
+    job = session.start_predict()
+    drive(job, to_text="standing still")
+    worker = psutil.Process(engine.pid)  # type: ignore[attr-defined]
+    assert str(launcher) in worker.parent().cmdline()
+    worker.kill()
+    with pytest.raises(EngineLost):
+        drive(job)
+    job = session.start_predict()
+    drive(job, to_text="standing still")
+    pid = engine.pid  # type: ignore[attr-defined]
+    started = psutil.Process(pid).parent().pid
+    session.close()
+    assert is_gone(pid) and is_gone(started)
 
 
 def test_a_child_that_cannot_load_torch(engine, tmp_path, monkeypatch):
