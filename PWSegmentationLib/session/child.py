@@ -146,7 +146,7 @@ class ChildEngine:
         self._volume: Volume | None = None
         self._shared: SharedImage | None = None
         self._child: ChildProcess | None = None
-        self._is_ready = self._has_image = False
+        self._is_ready = self._has_image = self._has_been_started = False
         self._life = 0
         self._jobs = 0
         self._waiting: deque[ChildJob[Any]] = deque()
@@ -250,6 +250,25 @@ class ChildEngine:
             raise InputError("There is no image yet: set one before placing prompts.")
         return self._volume
 
+    def warm_up(self) -> bool:
+        """Start the child and hand it the image before there is a job, so that the first one need not wait for it.
+
+        Call it from a timer like `Job.poll` until it is true. What goes wrong is left for the first job to tell.
+        """
+        is_over = self._has_been_started and self._child is None
+        if self._volume is None or self._waiting or self._busy is not None or is_over:
+            return True
+        until = time.monotonic() + _SLICE_S
+        try:
+            if self._child is not None:
+                self._take_in(self._child, until)
+            return self._prepared_child(until, None) is not None
+        except Disconnected:
+            self._lose_child()
+        except InputError:
+            pass
+        return True
+
     # ---- for people -------------------------------------------------------------------------------------------
 
     @property
@@ -336,18 +355,29 @@ class ChildEngine:
     def _ask_next(self, until: float) -> None:
         """Bring the next job one step closer to the child, or there."""
         job = self._waiting[0]
+        child = self._prepared_child(until, job)
+        if child is None:
+            return
+        self._forget_models(child)
+        self._busy = self._waiting.popleft()
+        child.send({**job.ask(), "job": job.number})
+
+    def _prepared_child(self, until: float, job: ChildJob[Any] | None) -> ChildProcess | None:
+        """The child, once it is there and has the image; until then, one step towards it, and None."""
         if self._child is None:
-            job.text = "starting the engine"
+            self._say(job, "starting the engine")
+            self._has_been_started = True
             self._child = ChildProcess(self._python)
             self._life += 1
-            return
+            return None
         if self._shared is None:
             self._shared = SharedImage(self._image().array)
         if not self._shared.copy(until):
-            job.text = "passing the image on"
-            return
+            # Meanwhile the child loads what it needs, which takes longer.
+            self._say(job, "passing the image on" if self._is_ready else "starting the engine")
+            return None
         if not self._is_ready:
-            return
+            return None
         if not self._has_image:
             self._has_image = True
             image = {
@@ -357,9 +387,12 @@ class ChildEngine:
                 "affine": self._image().grid.affine.tolist(),
             }
             self._child.send(image, self._shared.descriptor)
-        self._forget_models(self._child)
-        self._busy = self._waiting.popleft()
-        self._child.send({**job.ask(), "job": job.number})
+        return self._child
+
+    @staticmethod
+    def _say(job: ChildJob[Any] | None, text: str) -> None:
+        if job is not None:
+            job.text = text
 
     def _forget_models(self, child: ChildProcess) -> None:
         numbers = [m.number for m in self._forgotten if m.life == self._life]

@@ -182,6 +182,35 @@ def test_with_an_engine_of_this_process_the_first_poll_does_it_all():
     assert not isinstance(session._engine, BackgroundEngine)
 
 
+def test_warmed_up_the_first_job_finds_everything_ready(engine):
+    assert engine.warm_up(), "nothing can be done without an image"
+    session = prompted(engine)
+    begun = time.monotonic()
+    while not engine.warm_up():
+        assert time.monotonic() - begun < 180
+        time.sleep(0.01)
+    assert engine.pid is not None
+    job, texts = session.start_predict(), set()
+    while not job.poll():
+        texts.add(job.text)
+        time.sleep(0.002)
+    assert_same(job.result(), prompted().predict())
+    assert not texts & {"starting the engine", "passing the image on"}
+    os.kill(engine.pid, signal.SIGKILL)
+    assert is_gone(engine.pid)
+    while not engine.warm_up():
+        time.sleep(0.01)
+
+
+def test_warming_up_leaves_what_goes_wrong_to_the_first_job(tmp_path):
+    engine = ChildEngine("cpu", python=[str(tmp_path / "no-python")])
+    session = prompted(engine)
+    while not engine.warm_up():
+        pass
+    with pytest.raises(InputError, match="cannot be started"):
+        drive(session.start_predict())
+
+
 # ---- what happens meanwhile -------------------------------------------------------------------------------------
 
 
