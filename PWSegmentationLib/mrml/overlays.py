@@ -61,6 +61,11 @@ def clear_overlay(node: Node) -> None:
     _update(node, Region((0, 0, 0), (0, 0, 0)), np.zeros((0, 0, 0), np.float32))
 
 
+def is_overlay(node: Node) -> bool:
+    """Whether a volume node is a probability or uncertainty written here."""
+    return node.GetAttribute(_REGION_ATTRIBUTE) is not None
+
+
 def overlay_name(volume_node: Node, segment: str, kind: OverlayKind) -> str:
     """What an overlay is called in the scene."""
     return f"{name_of(volume_node)} {segment} {kind}"
