@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from PWSegmentationLib.errors import InputError
+    from PWSegmentationLib.errors import EngineLost, InputError
     from PWSegmentationLib.prediction.prediction import Prediction
     from PWSegmentationLib.progress import Cancelled
     from PWSegmentationLib.prompts.json_format import read_prompts, write_prompts
     from PWSegmentationLib.prompts.prompts import Box, Point, PromptSet, Scribble, SegmentPrompts, Strokes
+    from PWSegmentationLib.session.child import ChildEngine
     from PWSegmentationLib.session.session import Session
     from PWSegmentationLib.volume.grid import Grid, Region
     from PWSegmentationLib.volume.reading import read_volume
@@ -25,6 +26,8 @@ __version__ = "0.1.0"
 _HOME = {
     "Box": "prompts.prompts",
     "Cancelled": "progress",
+    "ChildEngine": "session.child",
+    "EngineLost": "errors",
     "Grid": "volume.grid",
     "InputError": "errors",
     "Point": "prompts.prompts",

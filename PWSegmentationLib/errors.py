@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person in front of the screen."""
+"""The exceptions that are meant for the person in front of the screen."""
 
 from __future__ import annotations
 
@@ -7,4 +7,11 @@ class InputError(ValueError):
     """Something the user gave cannot be used.
 
     The message is one sentence that names the problem and says what to do; front ends show it as it is.
+    """
+
+
+class EngineLost(InputError):  # noqa: N818 - the name says what happened
+    """The process that does the work has ended on its own: a crash, a kill, or no memory left.
+
+    Prompts and segments are where they were, and the next job starts a new process.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,9 +29,22 @@ from PWSegmentationLib.segments.competition import changed_region, settle
 from PWSegmentationLib.session.engine import Engine, FinetuneReport, Method, Options, Task
 from PWSegmentationLib.volume.volume import Volume
 
+if TYPE_CHECKING:
+    from PWSegmentationLib.session.jobs import Job
+    from PWSegmentationLib.session.session_jobs import FinetuneJob, PredictJob
+
 # Predictions kept for undo; older ones are computed again when asked for.
 _HISTORY_BYTES = 512 * 1024**2
 _HISTORY_STEPS = 200
+
+
+@dataclass(frozen=True)
+class _Question:
+    """All that an answer depends on."""
+
+    task: Task
+    options: Options
+    model: Any
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,7 @@ class Session:
         self.options = Options(method=method, samples=samples, seed=seed)
         self.allow_overlap = allow_overlap
         self._volume: Volume | None = None
+        self._job: PredictJob | FinetuneJob | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -119,6 +133,7 @@ class Session:
 
     def set_volume(self, volume: Volume) -> None:
         """Start on a `Volume`, as `set_image`."""
+        self._abandon_job()
         self._engine.set_image(volume)
         self._volume = volume
         self._forget()
@@ -340,17 +355,27 @@ class Session:
         Cancelled
             If ``cancel`` returned true; everything is as before.
         """
+        name = self._answerable(segment)
+        self._answer_all(name, progress, cancel)
+        settled = self._settled()
+        prediction = replace(settled[name], changed=changed_region(self._said, settled))
+        self._said = settled
+        return prediction
+
+    def _answerable(self, segment: str | None) -> str:
+        """The name of the segment that is meant; an `InputError` if it cannot be predicted."""
         self.volume  # noqa: B018 - raises the sentence about a missing image first
         name = segment if segment is not None else self.active
         if name is None:
             raise InputError("There are no prompts: place a point, a box or a scribble on the structure first.")
         if name not in self.locked:
             check_complete(self.prompts[name])
-        self._answer_all(name, progress, cancel)
-        settled = self._settled()
-        prediction = replace(settled[name], changed=changed_region(self._said, settled))
-        self._said = settled
-        return prediction
+        return name
+
+    @property
+    def said(self) -> dict[str, Prediction]:
+        """Every segment as the last `predict`, or the last job that ended, left it; nothing is computed."""
+        return {name: prediction for name, prediction in self._said.items() if name in self.prompts}
 
     def predictions(self, *, progress: Progress | None = None, cancel: Cancel | None = None) -> dict[str, Prediction]:
         """The prediction of every segment that has prompts, computed where needed.
@@ -382,25 +407,51 @@ class Session:
         write_segments(self.predictions(), self.volume.grid, path, names=self.segments, **options)
 
     def _answer_all(self, name: str, progress: Progress | None, cancel: Cancel | None) -> None:
+        asked = self._open_questions(name)
+        found: dict[str, _Answer] = {}
+        for index, (each, question) in enumerate(asked.items()):
+            share = part_of(progress, index / len(asked), (index + 1) / len(asked))
+            prediction = self._engine.predict(
+                question.task, question.options, model=question.model, progress=share, cancel=cancel
+            )
+            found[each] = self._answer(question, prediction)
+        # Only now, so that Cancel leaves everything as it was.
+        self._keep(found)
+
+    def _open_questions(self, name: str) -> dict[str, _Question]:
+        """What must be asked before `name` and all others can be told."""
         due = [n for n in self._due() if n != name and self.prompts[n].has_positive]
         names = ([name] if name not in self.locked else []) + due
+        return {
+            n: _Question(self._task(n), self.options, self._state.models.get(n)) for n in names if not self._stands(n)
+        }
+
+    def _keep(self, found: Mapping[str, _Answer]) -> None:
+        """Take those answers in that still answer the session's prompts."""
         answers = {n: a for n, a in self._state.answers.items() if n in self.prompts and len(self.prompts[n])}
-        for index, each in enumerate(names):
-            question = self._question(each)
-            if each in answers and answers[each].question == question:
-                continue
-            task, options, _ = question
-            share = part_of(progress, index / len(names), (index + 1) / len(names))
-            model = self._state.models.get(each)
-            found = self._engine.predict(task, options, model=model, progress=share, cancel=cancel)
-            answers[each] = _Answer(question, found)
-        # Only now, so that Cancel leaves everything as it was.
+        due = self._due()
+        answers.update({n: a for n, a in found.items() if n in due and self._holds(n, a)})
         self._state.answers.clear()
         self._state.answers.update(answers)
+
+    def _stands(self, name: str) -> bool:
+        """Whether nothing must be computed to tell this segment."""
+        answer = self._state.answers.get(name)
+        return name in self.locked or (answer is not None and name in self._due() and self._holds(name, answer))
 
     def _due(self) -> list[str]:
         """Unlocked segments that have prompts."""
         return [s.name for s in self.prompts if len(s) and s.name not in self.locked]
+
+    def _task(self, name: str) -> Task:
+        return self._question(name)[0]
+
+    def _answer(self, question: _Question, prediction: Prediction) -> _Answer:
+        return _Answer((question.task, question.options, id(question.model)), prediction)
+
+    def _holds(self, name: str, answer: _Answer) -> bool:
+        """Whether an answer still stands: what was asked is as it was."""
+        return answer.question == self._question(name)
 
     def _question(self, name: str) -> tuple[Task, Options, int]:
         task = Task(self.prompts[name], self._others(name))
@@ -441,6 +492,15 @@ class Session:
         InputError
             If no segment has prompts, or the budget is not positive.
         """
+        names = self._tunable(budget_s, segments)
+        tasks = [self._task(n) for n in names]
+        fitted = self._engine.finetune(tasks, self.options, budget_s, progress=progress, cancel=cancel)
+        models = dict(self._state.models) | {n: model for n, (model, _) in fitted.items()}
+        self._do(models=models)
+        return {n: report for n, (_, report) in fitted.items()}
+
+    def _tunable(self, budget_s: float, segments: Sequence[str] | None) -> list[str]:
+        """The names of the segments that are meant; an `InputError` if they cannot be fine-tuned."""
         if not budget_s > 0:
             raise InputError(f"The fine-tuning budget must be positive seconds; got {budget_s}.")
         names = [n for n in (segments or self._due()) if n not in self.locked]
@@ -448,11 +508,49 @@ class Session:
             check_complete(self.prompts[name])
         if not names:
             raise InputError("There is nothing to fine-tune: place prompts on an unlocked segment first.")
-        tasks = [self._question(n)[0] for n in names]
-        fitted = self._engine.finetune(tasks, self.options, budget_s, progress=progress, cancel=cancel)
-        models = dict(self._state.models) | {n: model for n, (model, _) in fitted.items()}
-        self._do(models=models)
-        return {n: report for n, (_, report) in fitted.items()}
+        return names
+
+    # ---- jobs -------------------------------------------------------------------------------------------------
+
+    def start_predict(self, segment: str | None = None) -> Job[Prediction]:
+        """Begin what `predict` does, and return at once; `poll` the job to its end.
+
+        The prompts of now are answered, whatever is added or undone meanwhile. When it ends, each answer is kept that
+        still answers the session's prompts, and what the result and `said` tell is as after `predict`; where the
+        answer is out of date, the result tells it all the same, with ``changed`` None, and nothing else happens.
+        A job that was started before is given up. Raises what `predict` raises for prompts that cannot be answered.
+        """
+        from PWSegmentationLib.session.session_jobs import PredictJob
+
+        name = self._answerable(segment)
+        self._abandon_job()
+        self._job = job = PredictJob(self, name)
+        return job
+
+    def start_finetune(self, budget_s: float, segments: Sequence[str] | None = None) -> Job[dict[str, FinetuneReport]]:
+        """Begin what `finetune` does, and return at once; `poll` the job to its end.
+
+        A network is kept where all the prompts it learnt from are still there; more may have come. Cancelled, the best
+        networks so far are kept. A job that was started before is given up. Raises what `finetune` raises.
+        """
+        from PWSegmentationLib.session.session_jobs import FinetuneJob
+
+        names = self._tunable(budget_s, segments)
+        self._abandon_job()
+        self._job = job = FinetuneJob(self, names, budget_s)
+        return job
+
+    def close(self) -> None:
+        """Give up the job that is running, and end the engine's process if it has one; a later call starts anew."""
+        self._abandon_job()
+        close = getattr(self._engine, "close", None)
+        if close is not None:
+            close()
+
+    def _abandon_job(self) -> None:
+        if self._job is not None:
+            self._job.abandon()
+        self._job = None
 
 
 def _without(models: Mapping[str, Any], name: str) -> dict[str, Any]:

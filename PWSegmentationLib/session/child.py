@@ -1,0 +1,408 @@
+"""The engine that works in a child process, so that a front end never waits and never dies of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from PWSegmentationLib.errors import EngineLost, InputError
+from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.progress import Cancel, Cancelled, Progress
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.session.child_process import ChildProcess
+from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
+from PWSegmentationLib.session.jobs import Pace, finish
+from PWSegmentationLib.session.local import LocalEngine
+from PWSegmentationLib.session.messages import Disconnected, Message
+from PWSegmentationLib.session.shared_image import SharedImage
+from PWSegmentationLib.session.transcripts import prediction_from_parts, report_from_document, task_document
+from PWSegmentationLib.volume.volume import Volume
+
+Result = TypeVar("Result")
+
+# The longest that one `Job.poll` works, about, s.
+_SLICE_S = 0.012
+_LOG_LINES = 200
+
+LOST_MODEL = " (the fine-tuned network was lost with its process: fine-tune again)"
+
+
+@dataclass(frozen=True, eq=False)
+class ChildModel:
+    """A fine-tuned network that lives in the child: its number there, and in which life of the child it was made."""
+
+    number: int
+    life: int
+
+
+class ChildJob(Generic[Result]):
+    """See `Job`. ``ask`` makes the message that asks for it, when it is its turn; ``take`` reads the answer."""
+
+    def __init__(
+        self, engine: ChildEngine, number: int, ask: Callable[[], dict[str, Any]], take: Callable[[Message], Result]
+    ) -> None:
+        self.number, self.ask, self.take = number, ask, take
+        self.progress, self.text = 0.0, "starting"
+        self.stop_asked_at: float | None = None
+        self._engine = engine
+        self._pace = Pace()
+        self._ended = False
+        self._result: Result | None = None
+        self._error: Exception | None = None
+
+    def poll(self) -> bool:
+        """See `Job`."""
+        if not self._ended:
+            self._engine._advance()
+        return self._ended
+
+    @property
+    def remaining_s(self) -> float | None:
+        """See `Job`."""
+        return 0.0 if self._ended else self._pace.remaining_s
+
+    def cancel(self) -> None:
+        """See `Job`."""
+        if not self._ended:
+            self._engine._stop(self, "cancel")
+
+    def abandon(self) -> None:
+        """See `EngineJob`."""
+        if not self._ended:
+            self._engine._stop(self, "abandon")
+            self.end(Cancelled())
+
+    def result(self) -> Result:
+        """See `Job`."""
+        if self._error is not None:
+            raise self._error
+        if not self._ended:
+            raise RuntimeError("A job has no result before poll() was true.")
+        return self._result  # type: ignore[return-value]
+
+    # ---- said by the engine -----------------------------------------------------------------------------------
+
+    def tell(self, progress: float, text: str) -> None:
+        """How far it is."""
+        self.progress = max(self.progress, min(1.0, progress))
+        self._pace.saw(self.progress)
+        self.text = text
+
+    def complete(self, message: Message) -> None:
+        """It is done; an abandoned job stays as it ended."""
+        if not self._ended:
+            self._result = self.take(message)
+            self.progress, self._ended = 1.0, True
+
+    def end(self, error: Exception) -> None:
+        """It has ended without a result."""
+        if not self._ended:
+            self._error, self._ended = error, True
+
+
+class ChildEngine:
+    """Predicts and fine-tunes in a process of its own, which is started by the first job.
+
+    The image is copied once into memory that both processes see; prompts go there as JSON, and predictions come back.
+    Everything is done within `Job.poll` of the jobs, no threads. If the child dies, the job it was at ends as
+    `EngineLost`, and the next one starts a new child; only fine-tuned networks are gone, and predictions do without.
+
+    Parameters
+    ----------
+    device
+        As for `LocalEngine`.
+    python
+        The command that starts a Python with the library's dependencies; by default the one that runs this.
+    patience_s
+        A child that goes on for so long after it was asked to stop is killed.
+    """
+
+    def __init__(self, device: str = "auto", python: Sequence[str] | None = None, *, patience_s: float = 10.0) -> None:
+        self._wanted = device
+        self._python = tuple(python or (sys.executable,))
+        self._patience_s = patience_s
+        # Knows which prompts matter, for which neither torch nor the image is needed.
+        self._here = LocalEngine(device)
+        self._volume: Volume | None = None
+        self._shared: SharedImage | None = None
+        self._child: ChildProcess | None = None
+        self._is_ready = self._has_image = False
+        self._life = 0
+        self._jobs = 0
+        self._waiting: deque[ChildJob[Any]] = deque()
+        self._busy: ChildJob[Any] | None = None
+        self._forgotten: list[ChildModel] = []
+        self._earlier_log = ""
+        self._memory: int | None = None
+
+    # ---- what every engine does -------------------------------------------------------------------------------
+
+    def set_image(self, volume: Volume) -> None:
+        """Make ``volume`` the one that later calls are about; jobs about another end as `Cancelled`."""
+        self._abandon_all()
+        self._here.set_image(volume)
+        self._drop_image()
+        self._volume = volume
+
+    def relevant(self, task: Task, *further: Any) -> tuple[SegmentPrompts, ...]:
+        """The other segments whose prompts can influence the task's prediction."""
+        return self._here.relevant(task, *further)
+
+    def predict(
+        self,
+        task: Task,
+        options: Options,
+        *,
+        model: Any = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Prediction:
+        """Answer the task's prompts, and wait for it."""
+        return finish(self.start_predict(task, options, model=model), progress, cancel)
+
+    def finetune(
+        self,
+        tasks: Sequence[Task],
+        options: Options,
+        budget_s: float,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> dict[str, tuple[Any, FinetuneReport]]:
+        """Fit a network per segment, and wait for it."""
+        return finish(self.start_finetune(tasks, options, budget_s), progress, cancel)
+
+    # ---- jobs -------------------------------------------------------------------------------------------------
+
+    def start_predict(self, task: Task, options: Options, *, model: Any = None) -> ChildJob[Prediction]:
+        """Begin to answer the task's prompts."""
+        grid = self._image().grid
+        lost = False
+
+        def ask() -> dict[str, Any]:
+            nonlocal lost
+            lost = model is not None and model.life != self._life
+            number = 0 if model is None or lost else model.number
+            return {"type": "predict", "task": task_document(task), "options": asdict(options), "model": number}
+
+        def take(message: Message) -> Prediction:
+            found = prediction_from_parts(message.document["prediction"], message.body, grid)
+            return replace(found, method=found.method + LOST_MODEL) if lost else found
+
+        return self._enqueue(ask, take)
+
+    def start_finetune(
+        self, tasks: Sequence[Task], options: Options, budget_s: float
+    ) -> ChildJob[dict[str, tuple[Any, FinetuneReport]]]:
+        """Begin to fit a network per segment."""
+        self._image()
+
+        def ask() -> dict[str, Any]:
+            documents = [task_document(task) for task in tasks]
+            return {"type": "finetune", "tasks": documents, "options": asdict(options), "budget_s": budget_s}
+
+        def take(message: Message) -> dict[str, tuple[Any, FinetuneReport]]:
+            return {
+                name: (self._model(fitted["model"]), report_from_document(fitted["report"]))
+                for name, fitted in message.document["reports"].items()
+            }
+
+        return self._enqueue(ask, take)
+
+    def _enqueue(self, ask: Callable[[], dict[str, Any]], take: Callable[[Message], Result]) -> ChildJob[Result]:
+        self._jobs += 1
+        job = ChildJob(self, self._jobs, ask, take)
+        self._waiting.append(job)
+        return job
+
+    def _model(self, number: int) -> ChildModel | None:
+        if number == 0:
+            return None
+        model = ChildModel(number, self._life)
+        # The child need not keep what nobody can ask for any more.
+        weakref.finalize(model, self._forgotten.append, replace(model)).atexit = False
+        return model
+
+    def _image(self) -> Volume:
+        if self._volume is None:
+            raise InputError("There is no image yet: set one before placing prompts.")
+        return self._volume
+
+    # ---- for people -------------------------------------------------------------------------------------------
+
+    @property
+    def log(self) -> str:
+        """The last lines of what the child processes wrote to their output."""
+        text = self._earlier_log + ("" if self._child is None else self._child.log())
+        return "\n".join(text.splitlines()[-_LOG_LINES:])
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory that the child held when it last said something; None without one, or where that is not known."""
+        return self._memory
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process number, None while there is none."""
+        return None if self._child is None else self._child.pid
+
+    def close(self) -> None:
+        """End the child, and give the memory back; unfinished jobs end as `Cancelled`. A later job starts anew."""
+        self._abandon_all()
+        self._drop_child("")
+        self._drop_image()
+
+    # ---- one step ---------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """All that can be done at once: take in what has arrived, copy a piece of the image, ask the next job."""
+        until = time.monotonic() + _SLICE_S
+        try:
+            if self._child is not None:
+                self._take_in(self._child, until)
+            self._end_a_deaf_child()
+            if self._waiting and self._busy is None:
+                self._ask_next(until)
+        except Disconnected:
+            self._lose_child()
+        except InputError as error:
+            # The child or the memory for the image cannot be had: a job says so, and the next one tries again.
+            if self._waiting:
+                self._waiting.popleft().end(error)
+
+    def _take_in(self, child: ChildProcess, until: float) -> None:
+        while self._child is child:
+            message = child.receive(until)
+            if message is None:
+                return
+            self._hear(child, message)
+            if time.monotonic() > until:
+                return
+
+    def _hear(self, child: ChildProcess, message: Message) -> None:
+        said = message.document
+        kind, job = said["type"], self._busy
+        self._memory = said.get("memory", self._memory)
+        if kind == "hello":
+            child.pid = said["pid"]
+        elif kind == "ready":
+            self._is_ready = True
+        elif kind == "unusable":
+            self._drop_child("")
+            raise InputError(f"{said['text']}: install it for '{self._python[0]}', or choose another Python.")
+        elif kind == "progress" and (shown := job or next(iter(self._waiting), None)) is not None:
+            shown.tell(said["done"], said["text"])
+        elif job is not None and said.get("job") == job.number:
+            self._busy = None
+            if kind == "refused":
+                job.end(_refusal(said["why"], said["text"]))
+            else:
+                job.complete(message)
+
+    def _end_a_deaf_child(self) -> None:
+        """A child that does not stop when asked to is killed."""
+        job, child = self._busy, self._child
+        if job is None or child is None or job.stop_asked_at is None:
+            return
+        if time.monotonic() - max(job.stop_asked_at, child.heard_at) > self._patience_s:
+            self._drop_child("It did not stop when it was asked to, and was ended.")
+            self._busy = None
+            job.end(Cancelled())
+
+    def _ask_next(self, until: float) -> None:
+        """Bring the next job one step closer to the child, or there."""
+        job = self._waiting[0]
+        if self._child is None:
+            job.text = "starting the engine"
+            self._child = ChildProcess(self._python)
+            self._life += 1
+            return
+        if self._shared is None:
+            self._shared = SharedImage(self._image().array)
+        if not self._shared.copy(until):
+            job.text = "passing the image on"
+            return
+        if not self._is_ready:
+            return
+        if not self._has_image:
+            self._has_image = True
+            image = {
+                "type": "image",
+                "device": self._wanted,
+                "memory": self._shared.description(),
+                "affine": self._image().grid.affine.tolist(),
+            }
+            self._child.send(image, self._shared.descriptor)
+        self._forget_models(self._child)
+        self._busy = self._waiting.popleft()
+        self._child.send({**job.ask(), "job": job.number})
+
+    def _forget_models(self, child: ChildProcess) -> None:
+        numbers = [m.number for m in self._forgotten if m.life == self._life]
+        self._forgotten.clear()
+        if numbers:
+            child.send({"type": "forget", "models": numbers})
+
+    # ---- ends -------------------------------------------------------------------------------------------------
+
+    def _stop(self, job: ChildJob[Any], how: str) -> None:
+        """Ask the child to stop; a job that is not there yet has ended."""
+        if job in self._waiting:
+            self._waiting.remove(job)
+            job.end(Cancelled())
+        elif job is self._busy and self._child is not None:
+            job.stop_asked_at = job.stop_asked_at or time.monotonic()
+            try:
+                self._child.send({"type": how, "job": job.number})
+            except Disconnected:
+                self._lose_child()
+
+    def _abandon_all(self) -> None:
+        for job in (*self._waiting, *((self._busy,) if self._busy is not None else ())):
+            job.abandon()
+
+    def _lose_child(self) -> None:
+        """The child is gone on its own: who waited for it is told, and the next job starts a new one."""
+        child, job, was_ready = self._child, self._busy, self._is_ready
+        if child is None:
+            return
+        how = child.how_it_ended()
+        last = next((line.strip() for line in reversed(child.log().splitlines()) if line.strip()), "")
+        self._drop_child(f"The process is gone: {how}.")
+        self._busy = None
+        if job is not None:
+            if job.stop_asked_at is not None:
+                job.end(Cancelled())
+            job.end(EngineLost(f"The process that segments is gone ({how}); nothing was lost: try again."))
+        elif not was_ready and self._waiting:
+            sentence = f"'{self._python[0]}' cannot do the work ({last or how}): install what is missing there."
+            self._waiting.popleft().end(EngineLost(sentence))
+
+    def _drop_child(self, note: str) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._earlier_log = "\n".join((self._earlier_log + self._child.log() + note).splitlines()[-_LOG_LINES:])
+            self._earlier_log += "\n" if self._earlier_log else ""
+        self._child = self._memory = self._busy = None
+        self._is_ready = self._has_image = False
+
+    def _drop_image(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
+        self._shared = None
+        self._has_image = False
+        # What was learnt on it is of no use on another.
+        self._life += 1
+
+
+def _refusal(why: str, text: str) -> Exception:
+    if why == "cancelled":
+        return Cancelled()
+    if why == "input":
+        return InputError(text)
+    return InputError(f"This failed ({text}); nothing was lost: the log has the details.")

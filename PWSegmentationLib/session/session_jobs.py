@@ -1,0 +1,158 @@
+"""What `Session.start_predict` and `Session.start_finetune` hand out.
+
+A job changes nothing of its session but in the `poll` that ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.progress import Cancelled
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.segments.competition import changed_region
+from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
+from PWSegmentationLib.session.jobs import BackgroundEngine, EngineJob, InlineJob, SteppedJob
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.session.session import Session, _Answer
+
+Result = TypeVar("Result")
+Part = TypeVar("Part")
+
+
+class SessionJob(SteppedJob[Result], Generic[Result]):
+    """A job made of an engine's jobs, one after the other."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._running: EngineJob[Any] | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """See `Job`."""
+        self._cancelled = True
+        if self._running is not None:
+            self._running.cancel()
+
+    def abandon(self) -> None:
+        """Stop at once, as `Cancelled`; nothing of the session changes."""
+        if self._running is not None:
+            self._running.abandon()
+        self._end(Cancelled())
+
+    def _run(self, job: EngineJob[Part], start: float, stop: float) -> Iterator[None]:
+        """Bring an engine's job to its end; it is the part from ``start`` to ``stop`` of this one."""
+        self._running = job
+        while not job.poll():
+            self._tell(start + (stop - start) * job.progress, job.text)
+            yield
+        self._running = None
+        self._tell(stop, job.text)
+
+
+class PredictJob(SessionJob[Prediction]):
+    """Answers of all segments whose questions are open; the result is the one of ``name``."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        super().__init__(session)
+        self._name = name
+        self._asked = session._open_questions(name)
+        # What there is already, should nothing be open.
+        self._known = session._settled().get(name) if name not in self._asked else None
+        self._found: dict[str, _Answer] = {}
+
+    def _work(self) -> Iterator[None]:
+        for index, (name, question) in enumerate(self._asked.items()):
+            if self._cancelled:
+                raise Cancelled
+            job = _predict(self._session, question.task, question.options, question.model)
+            yield from self._run(job, index / len(self._asked), (index + 1) / len(self._asked))
+            self._found[name] = self._session._answer(question, job.result())
+        if self._cancelled:
+            raise Cancelled
+        yield from self._conclude()
+
+    def _conclude(self) -> Iterator[None]:
+        """Keep what still holds, and say what it changes, in steps that are short even where masks are large."""
+        session, name = self._session, self._name
+        if name in self._found:
+            self._known = self._found[name].prediction
+        session._keep(self._found)
+        while session._stands(name):
+            state, answers, said = session._state, dict(session._state.answers), session._said
+            settled = session._settled()
+            yield from self._breath()
+            changed = changed_region(said, settled)
+            yield from self._breath()
+            if session._state is state and session._said is said and dict(state.answers) == answers:
+                self._result = replace(settled[name], changed=changed)
+                session._said = settled
+                return
+            # Something happened in between: once more.
+        self._result = self._known
+
+    def _breath(self) -> Iterator[None]:
+        """Let the front end do something else; pointless where the work itself was done in its own process."""
+        if isinstance(self._session._engine, BackgroundEngine):
+            yield
+
+
+class FinetuneJob(SessionJob["dict[str, FinetuneReport]"]):
+    """Networks for the segments of these names."""
+
+    def __init__(self, session: Session, names: Sequence[str], budget_s: float) -> None:
+        super().__init__(session)
+        self._tasks = [session._task(name) for name in names]
+        self._options, self._budget_s = session.options, budget_s
+
+    def _work(self) -> Iterator[None]:
+        if self._cancelled:
+            raise Cancelled
+        job = _finetune(self._session, self._tasks, self._options, self._budget_s)
+        yield from self._run(job, 0.0, 1.0)
+        fitted = job.result()
+        learnt_from = {task.segment.name: task.segment for task in self._tasks}
+        session = self._session
+        models = {
+            name: model
+            for name, (model, _) in fitted.items()
+            if name in session.prompts
+            and name not in session.locked
+            and _holds_all(session.prompts[name], learnt_from[name])
+        }
+        if models:
+            session._do(models={**session._state.models, **models})
+        self._result = {name: report for name, (_, report) in fitted.items()}
+
+
+def _holds_all(prompts: SegmentPrompts, earlier: SegmentPrompts) -> bool:
+    """Whether no prompt of ``earlier`` has been taken back."""
+    left = list(prompts)
+    for prompt in earlier:
+        if prompt not in left:
+            return False
+        left.remove(prompt)
+    return True
+
+
+def _predict(session: Session, task: Task, options: Options, model: Any) -> EngineJob[Prediction]:
+    engine = session._engine
+    if isinstance(engine, BackgroundEngine):
+        return engine.start_predict(task, options, model=model)
+    call = partial(engine.predict, task, options, model=model)
+    return InlineJob(lambda progress, cancel: call(progress=progress, cancel=cancel))
+
+
+def _finetune(
+    session: Session, tasks: Sequence[Task], options: Options, budget_s: float
+) -> EngineJob[dict[str, tuple[Any, FinetuneReport]]]:
+    engine = session._engine
+    if isinstance(engine, BackgroundEngine):
+        return engine.start_finetune(tasks, options, budget_s)
+    call = partial(engine.finetune, tasks, options, budget_s)
+    return InlineJob(lambda progress, cancel: call(progress=progress, cancel=cancel))
