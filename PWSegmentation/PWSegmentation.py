@@ -284,11 +284,16 @@ class PWSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def memoryNeed(self, volumeNode):
         """A sentence on what predicting on this image takes."""
+        from PWSegmentationLib.errors import InputError
         from PWSegmentationLib.mrml import memory_need
 
-        if volumeNode is None or volumeNode.GetImageData() is None:
+        if volumeNode is None:
             return ""
-        needed, free = memory_need(volumeNode)
+        try:
+            needed, free = memory_need(volumeNode)
+        except InputError:
+            # Still being loaded.
+            return ""
         text = _("Needs about {needed:.1f} GB of memory").format(needed=needed / 1e9)
         if free is None:
             return text + "."

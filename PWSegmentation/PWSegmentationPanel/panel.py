@@ -33,6 +33,7 @@ class Panel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.ui, self.logic, self._requirementsPath = ui, logic, requirementsPath
         self.parameters = None
+        self._volume = None
         self._touched = None
         self._pending = None
         self._retried = False
@@ -68,7 +69,9 @@ class Panel(VTKObservationMixin):
         if self.parameters is not None:
             self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         self.parameters = parameters
-        if parameters is not None:
+        if parameters is None:
+            self._watchVolume(None)
+        else:
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             self.onParametersChanged()
 
@@ -77,13 +80,30 @@ class Panel(VTKObservationMixin):
         parameters = self.parameters
         if self.case is not None and not self.logic.isOpen(parameters):
             self.closeCase()
+        self._watchVolume(parameters.inputVolume)
         if self.case is None and parameters.inputVolume and parameters.segmentation:
             # Prompts that came with the scene are listed at once.
             with self.showingErrors():
                 self._open()
         self.logic.applyOptions(parameters)
         self.ui.memoryLabel.text = self.logic.memoryNeed(parameters.inputVolume)
+        if not self.jobs.isRunning:
+            self.overlays.refresh()
         self.refresh()
+
+    def _watchVolume(self, volume):
+        """Hear of an image that is loaded into a node that was chosen before."""
+        if volume is self._volume:
+            return
+        if self._volume is not None:
+            self.removeObserver(self._volume, self._volume.ImageDataModifiedEvent, self.onImageChanged)
+        self._volume = volume
+        if volume is not None:
+            self.addObserver(volume, volume.ImageDataModifiedEvent, self.onImageChanged)
+
+    def onImageChanged(self, caller, event):
+        if self.parameters is not None:
+            self.ui.memoryLabel.text = self.logic.memoryNeed(self.parameters.inputVolume)
 
     def openCase(self):
         """The session of the chosen nodes, opened if it is not; None, and a sentence, if there is no image."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from PWSegmentationLib.prediction.free_memory import free_on_machine, free_in_group
+from PWSegmentationLib.prediction.free_memory import free_in_group, free_on_machine
 from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET
 from PWSegmentationLib.volume.grid import Grid
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import slicer
 import vtk
 from PySide6.QtCore import Property, QObject, Signal
-from PySide6.QtWidgets import QApplication, QVBoxLayout
+from PySide6.QtWidgets import QApplication, QMainWindow, QScrollArea, QVBoxLayout
 
 from PWSegmentationLib.mrml import prepare_scene
 from Testing.host.pythonqt import wrap
@@ -52,6 +52,11 @@ class qSlicerApplication:  # noqa: N801 - Slicer's name
         self._logic = slicer.vtkSlicerApplicationLogic()
         self._layout: LayoutManager | None = None
         self._cursors = 0
+        self.window = QMainWindow()
+        self.window.setObjectName("qSlicerMainWindow")
+
+    def topLevelWidgets(self) -> Any:  # noqa: N802 - Qt's name
+        return wrap(QApplication.topLevelWidgets())
 
     def connect(self, signature: str, function: Any) -> bool:
         return bool(wrap(self._signals).connect(signature, function))
@@ -84,6 +89,17 @@ class Modules(SimpleNamespace):
     """``slicer.modules``: an unknown module raises AttributeError."""
 
 
+class Segmentations:
+    """``slicer.modules.segmentations``, with its real logic."""
+
+    def __init__(self, scene: Any) -> None:
+        self._logic = slicer.vtkSlicerSegmentationsModuleLogic()
+        self._logic.SetMRMLScene(scene)
+
+    def logic(self) -> Any:
+        return self._logic
+
+
 class Host:
     """Starts the application, opens the module, lets the user's hand work."""
 
@@ -100,6 +116,7 @@ class Host:
         """Start with an empty scene, as after starting Slicer."""
         self.scene = slicer.mrmlScene = new_scene()
         self.app.start(self.scene)
+        slicer.modules.segmentations = Segmentations(self.scene)
         self.hand = Hand(self.app.layoutManager(), self.app.applicationLogic())  # type: ignore[arg-type]
         return self.scene
 
@@ -115,8 +132,13 @@ class Host:
         QVBoxLayout(self._panel)
         self._panel.setMRMLScene(self.scene)
         self._make(module)
-        self._panel.resize(460, 1200)
-        self._panel.show()
+        # Slicer's module panel scrolls.
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(self._panel)
+        self.app.window.setCentralWidget(area)
+        self.app.window.resize(480, 1250)
+        self.app.window.show()
         self.enter()
         return self.widget
 
@@ -165,8 +187,8 @@ class Host:
         """Quit."""
         if self.widget is not None:
             self.widget.cleanup()
-            self._panel.hide()
-            self._panel.deleteLater()
+            self.app.window.hide()
+            self.app.window.takeCentralWidget().deleteLater()
             self.widget = None
         QApplication.processEvents()
 
