@@ -176,7 +176,7 @@ class qMRMLSegmentsTableView(qMRMLWidget):  # noqa: N801 - Slicer's name
         super().__init__(parent)
         self._table = QTableView(self)
         self._model = QStandardItemModel(0, 5, self)
-        self._model.setHorizontalHeaderLabels(["👁", "Color", "Opacity", "Name", "Status"])
+        self._model.setHorizontalHeaderLabels(["●", "Color", "Opacity", "Name", "Status"])
         self._table.setModel(self._model)
         self._table.verticalHeader().hide()
         self._table.verticalHeader().setDefaultSectionSize(22)
@@ -228,7 +228,7 @@ class qMRMLSegmentsTableView(qMRMLWidget):  # noqa: N801 - Slicer's name
         display = self._node.GetDisplayNode()
         status = slicer.vtkSlicerSegmentationsModuleLogic.GetSegmentStatus(segment)
         texts = {
-            self.VISIBILITY: "👁" if display is None or display.GetSegmentVisibility(segment_id) else "–",
+            self.VISIBILITY: "●" if display is None or display.GetSegmentVisibility(segment_id) else "○",
             self.COLOR: "",
             self.OPACITY: f"{display.GetSegmentOpacity3D(segment_id):.1f}" if display is not None else "1.0",
             self.NAME: segment.GetName(),
