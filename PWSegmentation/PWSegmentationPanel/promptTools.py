@@ -49,7 +49,8 @@ class PromptTools:
 
     def followSegment(self):
         """Go on with the same tool on the segment that is selected now."""
-        if self.current is not None:
+        # While another one is being selected, none is for a moment.
+        if self.current is not None and self.panel.segments.current() is not None:
             self.choose(self.current)
 
     def cleanup(self):

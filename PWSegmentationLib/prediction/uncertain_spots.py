@@ -14,8 +14,8 @@ from PWSegmentationLib.prediction.prediction import Prediction
 _CELL_MM = 8.0
 # Looking at more voxels than this would be felt while clicking.
 _MOST_VOXELS = 1_500_000
-# Thinner doubt than this, mean entropy of a cell in bits, is the border that every segment has.
-_LEAST_DOUBT = 0.15
+# Less doubt than this, bits in a voxel, is none: the answer is right nine times in ten.
+_LEAST_DOUBT = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,12 @@ def uncertain_spots(
     world = prediction.grid.to_world(centres)
     score = score.ravel() * _far_from(world, np.asarray(prompted, float).reshape(-1, 3))
     found: list[UncertainSpot] = []
-    while len(found) < count and score.size and score.max() >= _LEAST_DOUBT:
+    while len(found) < count and score.size and score.max() > 0:
         best = int(score.argmax())
-        index = _worst_voxel(doubt, np.unravel_index(best, _cells(doubt.shape, cell)), cell) * step
-        found.append(_spot(prediction, index))
-        score[np.linalg.norm(world - world[best], axis=1) < 2 * _CELL_MM] = 0.0
+        worst = _worst_voxel(doubt, np.unravel_index(best, _cells(doubt.shape, cell)), cell)
+        if doubt[tuple(worst)] >= _LEAST_DOUBT:
+            found.append(_spot(prediction, worst * step))
+        score[np.linalg.norm(world - world[best], axis=1) < 1.25 * _CELL_MM] = 0.0
     return found
 
 

@@ -14,8 +14,9 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QTableView, QWidget
 from vtk.util.numpy_support import numpy_to_vtk
 
-from PWSegmentationLib.mrml import segment_mask
+from PWSegmentationLib.mrml import segment_mask, volume_from_node
 from PWSegmentationLib.mrml.nodes import array_to_matrix
+from PWSegmentationLib.volume.grid import Grid
 from Testing.host.application import Host
 
 # Two bright balls in noise, on an oblique, left-handed, anisotropic grid.
@@ -101,6 +102,13 @@ class Driver:
 
     def mask(self, name: str) -> np.ndarray:
         return segment_mask(self.segmentation, self.segment_id(name), self.volume)
+
+    def mask_as_loaded(self, name: str) -> np.ndarray:
+        """`mask` in the voxels of the image as it was loaded: Slicer turns left-handed images round on reading."""
+        places = volume_from_node(self.volume).grid.to_world(np.argwhere(self.mask(name)))
+        out = np.zeros(SHAPE, bool)
+        out[tuple(Grid(SHAPE, AFFINE).to_voxel(places).T)] = True
+        return out
 
     def prompts(self, name: str) -> Any:
         return self.case.store.prompts(self.segment_id(name))
