@@ -136,6 +136,9 @@ class PWSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneReady)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self.initializeParameterNode()
+        # Reloaded, the module is on the screen already.
+        if self.parent.isEntered:
+            self.panel.shortcuts.turnOn()
 
     def cleanup(self):
         """Called when the application closes or the module is reloaded."""
@@ -172,8 +175,12 @@ class PWSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onNodeAboutToBeRemoved(self, caller, event, node):
         """Without its image or segmentation there is nothing to go on with."""
         case = self.panel.case
-        if case is not None and node in (case.volume_node, case.segmentation_node):
+        if case is None:
+            return
+        if node in (case.volume_node, case.segmentation_node):
             self.panel.closeCase()
+        elif case.store.is_prompt(node):
+            self.panel.onPromptsTouched(case.store.segment_of(node))
 
     def initializeParameterNode(self):
         """Make sure there is a parameter node, with an image in it where there is one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -30,9 +31,14 @@ _STORAGE = ("vtkMRMLMarkupsJsonStorageNode", "vtkMRMLMarkupsROIJsonStorageNode")
 class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):  # noqa: N801 - Slicer's name
     """The widget that holds a scripted module's panel."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[], None]) -> None:
         super().__init__()
         self._entered = False
+        self._make = make
+
+    def reload(self) -> None:
+        """Make the module's widget object anew, as slicer.util.reloadScriptedModule asks."""
+        self._make()
 
     isEntered = Property(bool, lambda s: s._entered)  # noqa: N815 - Slicer's name
 
@@ -125,13 +131,13 @@ class Host:
     def open(self) -> Any:
         """Open the module for the first time; returns its widget object."""
         module = self._load()
-        information = SimpleNamespace(path=str(self._file))
+        self._panel = qSlicerScriptedLoadableModuleWidget(self._make)
+        information = SimpleNamespace(path=str(self._file), widgetRepresentation=lambda: wrap(self._panel))
         setattr(slicer.modules, self.MODULE.lower(), information)
         module.PWSegmentation(information)
-        self._panel = qSlicerScriptedLoadableModuleWidget()
         QVBoxLayout(self._panel)
         self._panel.setMRMLScene(self.scene)
-        self._make(module)
+        self._make()
         # Slicer's module panel scrolls.
         area = QScrollArea()
         area.setWidgetResizable(True)
@@ -153,8 +159,8 @@ class Host:
         spec.loader.exec_module(module)
         return module
 
-    def _make(self, module: Any) -> None:
-        self.widget = module.PWSegmentationWidget(wrap(self._panel))
+    def _make(self) -> None:
+        self.widget = sys.modules[self.MODULE].PWSegmentationWidget(wrap(self._panel))
         slicer.modules.PWSegmentationWidget = self.widget
         self.widget.setup()
 
@@ -171,16 +177,8 @@ class Host:
         self.widget.exit()
 
     def reload(self) -> Any:
-        """What the Reload button of the developer mode does (slicer.util.reloadScriptedModule)."""
-        module = self._load()
-        self.widget.cleanup()
-        layout = self._panel.layout()
-        while layout.count():
-            item = layout.takeAt(0)
-            if item.widget() is not None:
-                item.widget().hide()
-        self._make(module)
-        self.enter()
+        """What the Reload button of the developer mode does."""
+        self.widget.onReload()
         return self.widget
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ Each class names the header of https://github.com/Slicer/Slicer that declares wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import slicer
@@ -26,6 +27,13 @@ class qMRMLWidget(QWidget):  # noqa: N801 - Slicer's name
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._scene: Any = None
+        self._observed: list[tuple[Any, int]] = []
+        # As CTK's event translators do when the widget goes.
+        observed = self._observed
+        self.destroyed.connect(lambda *_: _forget(observed))
+
+    def _observe(self, watched: Any, event: Any, function: Callable[[], None]) -> None:
+        self._observed.append((watched, watched.AddObserver(event, lambda *_: function())))
 
     def mrmlScene(self) -> Any:  # noqa: N802 - Slicer's name
         return self._scene
@@ -38,6 +46,12 @@ class qMRMLWidget(QWidget):  # noqa: N801 - Slicer's name
 
     def _scene_changed(self) -> None:
         pass
+
+
+def _forget(observed: list[tuple[Any, int]]) -> None:
+    while observed:
+        watched, tag = observed.pop()
+        watched.RemoveObserver(tag)
 
 
 class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801 - Slicer's name
@@ -72,7 +86,6 @@ class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801 - Slicer's name
             "baseName": "",
             "noneDisplay": "None",
         }
-        self._tags: list[int] = []
         self._current: Any = None
         self._box.activated.connect(self._chosen)
 
@@ -85,9 +98,9 @@ class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801 - Slicer's name
 
     def _scene_changed(self) -> None:
         scene = self._scene
-        self._tags = [scene.AddObserver(e, lambda *_: self._fill()) for e in (scene.NodeAddedEvent, scene.EndCloseEvent)]
-        self._tags.append(scene.AddObserver(scene.NodeRemovedEvent, lambda *_: self._fill()))
-        self._tags.append(scene.AddObserver(scene.EndBatchProcessEvent, lambda *_: self._fill()))
+        _forget(self._observed)
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent):
+            self._observe(scene, event, self._fill)
         self._fill()
 
     def _nodes(self) -> list[Any]:
@@ -188,7 +201,6 @@ class qMRMLSegmentsTableView(qMRMLWidget):  # noqa: N801 - Slicer's name
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._table)
         self._node: Any = None
-        self._tags: list[tuple[Any, int]] = []
         self._filling = False
         self._model.itemChanged.connect(self._edited)
         self._table.clicked.connect(self._clicked)
@@ -200,17 +212,14 @@ class qMRMLSegmentsTableView(qMRMLWidget):  # noqa: N801 - Slicer's name
         return self._node
 
     def setSegmentationNode(self, node: Any) -> None:  # noqa: N802 - Slicer's name
-        for watched, tag in self._tags:
-            watched.RemoveObserver(tag)
-        self._tags = []
+        _forget(self._observed)
         self._node = node
         if node is not None:
             segmentation = node.GetSegmentation()
             for event in (segmentation.SegmentAdded, segmentation.SegmentRemoved, segmentation.SegmentModified):
-                self._tags.append((segmentation, segmentation.AddObserver(event, lambda *_: self._fill())))
-            self._tags.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._fill())))
-            display = node.DisplayModifiedEvent
-            self._tags.append((node, node.AddObserver(display, lambda *_: self._fill())))
+                self._observe(segmentation, event, self._fill)
+            for event in (vtk.vtkCommand.ModifiedEvent, node.DisplayModifiedEvent):
+                self._observe(node, event, self._fill)
         self._fill()
 
     def _fill(self) -> None:
