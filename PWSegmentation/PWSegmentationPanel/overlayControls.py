@@ -16,6 +16,7 @@ class OverlayControls:
     def __init__(self, panel):
         self.panel = panel
         self._shownId = None
+        self._asked = None
 
     def refresh(self):
         """Show what the parameters say, of the selected segment."""
@@ -23,14 +24,28 @@ class OverlayControls:
         kind = parameters.overlay if parameters is not None else "none"
         self._showLegend(kind)
         segmentId = self.panel.segments.current()
-        node = None
-        if kind != "none" and case is not None and segmentId is not None:
-            node = case.show_overlay(segmentId, kind)
-        if node is not None:
-            slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=parameters.overlayOpacity)
-            self._shownId = node.GetID()
-        else:
+        if case is None or self.panel.jobs.isRunning:
+            # What runs ends with a refresh.
+            return
+        self._asked = (segmentId, kind)
+        wanted = kind != "none" and segmentId is not None
+        job = case.start_overlays(segmentId, kind) if wanted else case.start_overlays()
+        self.panel.jobs.start("overlay", job, self._onReady)
+
+    def _onReady(self, job):
+        with self.panel.showingErrors():
+            self._show(job.result())
+        parameters = self.panel.parameters
+        if parameters is not None and self._asked != (self.panel.segments.current(), parameters.overlay):
+            self.refresh()
+
+    def _show(self, node):
+        if node is None:
             self.hide()
+            return
+        opacity = self.panel.parameters.overlayOpacity
+        slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=opacity)
+        self._shownId = node.GetID()
 
     def hide(self):
         """Take our overlay from the views; another foreground stays."""

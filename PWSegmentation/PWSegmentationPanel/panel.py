@@ -87,8 +87,7 @@ class Panel(VTKObservationMixin):
                 self._open()
         self.logic.applyOptions(parameters)
         self.ui.memoryLabel.text = self.logic.memoryNeed(parameters.inputVolume)
-        if not self.jobs.isRunning:
-            self.overlays.refresh()
+        self.overlays.refresh()
         self.refresh()
 
     def _watchVolume(self, volume):
@@ -227,12 +226,7 @@ class Panel(VTKObservationMixin):
         if not self._ensurePackages(lambda: self.startSegmenting(segmentId)):
             return
         parameters = self.parameters
-        job = self.case.start(
-            segmentId,
-            overwrite=parameters.overwriteMode,
-            probability=parameters.overlay == "probability",
-            uncertainty=parameters.overlay == "uncertainty",
-        )
+        job = self.case.start(segmentId, overwrite=parameters.overwriteMode)
         self.say(_("Segmenting…"))
         self.jobs.start("segment", job, lambda ended: self._onSegmented(ended, segmentId))
 
@@ -240,8 +234,8 @@ class Panel(VTKObservationMixin):
         with self.showingErrors(lost=lambda: self.startSegmenting(segmentId)):
             applied = job.result()
             self._retried = False
-            self.overlays.refresh()
             self.say(self._describe(applied))
+        self.overlays.refresh()
         self.refresh()
 
     def _describe(self, applied):
@@ -264,7 +258,6 @@ class Panel(VTKObservationMixin):
     def _onRefined(self, job):
         with self.showingErrors():
             reports = job.result().reports
-            self.overlays.refresh()
             for name, report in reports.items():
                 self.log.write(f"{name}: {report.reason} ({report.steps} steps, {report.seconds:.0f} s)")
             used = [name for name, report in reports.items() if report.accepted]
@@ -276,6 +269,7 @@ class Panel(VTKObservationMixin):
         if pending is not None and self.case is not None:
             with self.showingErrors():
                 self.startSegmenting(pending)
+        self.overlays.refresh()
         self.refresh()
 
     def _ensurePackages(self, goOn):
@@ -305,10 +299,10 @@ class Panel(VTKObservationMixin):
         self.jobs.drop()
 
     def onUndoButton(self, checked=False):
-        self._step(lambda case: case.undo(), _("Undone."))
+        self._step(lambda case: case.undo(now=False), _("Undone."))
 
     def onRedoButton(self, checked=False):
-        self._step(lambda case: case.redo(), _("Done again."))
+        self._step(lambda case: case.redo(now=False), _("Done again."))
 
     def _step(self, step, message):
         case = self.case
@@ -320,11 +314,11 @@ class Panel(VTKObservationMixin):
             if step(case):
                 self.say(message)
                 self.watchPrompts()
-                self.overlays.refresh()
                 segmentId = self.segments.current()
                 # Prompts that were placed so quickly that their mask was never shown.
                 if self.parameters.autoSegment and segmentId is not None and not case.is_answered(segmentId):
                     self.startSegmenting(segmentId)
+                self.overlays.refresh()
         self.refresh()
 
     def onUncertainSpotButton(self, checked=False):

@@ -12,7 +12,7 @@ import numpy as np
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.mrml.labelmaps import segment_labelmap
 from PWSegmentationLib.mrml.nodes import Node, Scene, name_of
-from PWSegmentationLib.mrml.overlays import OverlayKind, clear_overlay, write_overlay
+from PWSegmentationLib.mrml.overlays import OverlayKind, overlay_node, writing_overlay
 from PWSegmentationLib.mrml.prompt_nodes import PromptNodes, segment_prompts
 from PWSegmentationLib.mrml.prompt_store import PromptStore, Snapshot
 from PWSegmentationLib.mrml.subject_hierarchy import place_beside, place_in_folder
@@ -76,6 +76,14 @@ class _Step:
     is_open: bool = False
 
 
+@dataclass(eq=False)
+class _Overlay:
+    """An overlay's node, and the prediction that it shows: None while it is zero."""
+
+    node_id: str
+    shows: Prediction | None = None
+
+
 class SceneSession:
     """Interactive segmentation of one volume node into one segmentation node.
 
@@ -126,7 +134,7 @@ class SceneSession:
         self._redo: list[_Step] = []
         self._spots: tuple[Prediction, deque[UncertainSpot]] | None = None
         # Overlay nodes by segment and kind; by ID, so that nodes the user deleted are noticed.
-        self._overlays: dict[tuple[str, OverlayKind], str] = {}
+        self._overlays: dict[tuple[str, OverlayKind], _Overlay] = {}
 
     def close(self) -> None:
         """Let go of the scene."""
@@ -299,17 +307,11 @@ class SceneSession:
         known = self._known.prompts
         return prompts.name in self._known.shown and known[prompts.name] == prompts if len(prompts) else True
 
-    def start(
-        self,
-        segment_id: str,
-        *,
-        overwrite: OverwriteMode = "all",
-        probability: bool = False,
-        uncertainty: bool = False,
-    ) -> Job[Applied]:
+    def start(self, segment_id: str, *, overwrite: OverwriteMode = "all") -> Job[Applied]:
         """Begin to predict a segment from the prompts in `store`, and to write whatever changes.
 
-        As `apply`, but the work goes on in `Job.poll`; no call takes long. The prompts are those of now.
+        As `apply`, but the work goes on in `Job.poll`; no call takes long. The prompts are those of now. Overlays are
+        left to `start_overlays`.
 
         Raises
         ------
@@ -317,7 +319,7 @@ class SceneSession:
             For prompts that cannot be meant, or a segment that is locked.
         """
         name = self._ask(segment_id, overwrite)
-        return SceneJob(lambda job: self._answering(job, name, overwrite, probability, uncertainty))
+        return SceneJob(lambda job: self._answering(job, name, overwrite))
 
     def start_finetune(
         self, budget_s: float, *, overwrite: OverwriteMode = "all", segment_ids: Sequence[str] | None = None
@@ -361,9 +363,7 @@ class SceneSession:
         self._names = {i: self._writer.name(i) for i in ids}
         return name
 
-    def _answering(
-        self, job: SceneJob[Applied], name: str, overwrite: OverwriteMode, probability: bool, uncertainty: bool
-    ) -> Iterator[None]:
+    def _answering(self, job: SceneJob[Applied], name: str, overwrite: OverwriteMode) -> Iterator[None]:
         answered = [s.name for s in self.session.prompts if s.has_positive]
         prediction: Prediction | None = None
         if answered:
@@ -371,8 +371,6 @@ class SceneSession:
             prediction = yield from job.follow(self.session.start_predict(asked), 0.0, 1.0)
         written: dict[str, Region] = {}
         yield from job.finishing(self._writing(name, overwrite, written))
-        yield
-        self._show_overlays(name, probability=probability, uncertainty=uncertainty)
         note = "The segmentation has a geometry of its own: the segment was resampled to it."
         if prediction is None or prediction.segment != name:
             prediction = None
@@ -385,10 +383,6 @@ class SceneSession:
         yield from job.follow(self.session.start_predict(name), 0.9, 1.0)
         written: dict[str, Region] = {}
         yield from job.finishing(self._writing(name, overwrite, written, joins=False))
-        yield
-        for each in names:
-            self._show_overlays(each)
-            yield
         job.give(Refined(reports, written))
 
     @property
@@ -435,7 +429,6 @@ class SceneSession:
         self._writer.remove(segment_id)
         shown = {n: p for n, p in self._known.shown.items() if n != name}
         self._push(replace(self._known, shown=shown, markups=self.store.snapshot()), changed_scene=True)
-        self._show_overlays(name)
 
     # ---- undo ------------------------------------------------------------------------------------------------
 
@@ -460,8 +453,10 @@ class SceneSession:
         """Whether there is something to do again."""
         return bool(self._redo)
 
-    def undo(self) -> bool:
+    def undo(self, *, now: bool = True) -> bool:
         """Take the last step back: segments, overlays, prompts; false if there is none.
+
+        Unless ``now``, overlays are left to `start_overlays`.
 
         Nodes given to `apply` stay as they are, the user may want them; those of `store` go back, too. Edits made
         elsewhere since then are taken back as well.
@@ -472,15 +467,19 @@ class SceneSession:
         step = self._undo.pop()
         self._redo.append(step)
         self._return_to(step.before)
+        if now:
+            self._show_overlays("")
         return True
 
-    def redo(self) -> bool:
-        """Do the step undone last again; false if there is none."""
+    def redo(self, *, now: bool = True) -> bool:
+        """Do the step undone last again, as `undo`; false if there is none."""
         if not self._redo or (self._redo[-1].changed_scene and not self._writer.redo()):
             return False
         step = self._redo.pop()
         self._undo.append(step)
         self._return_to(step.after)
+        if now:
+            self._show_overlays("")
         return True
 
     def _return_to(self, known: _Known) -> None:
@@ -489,8 +488,6 @@ class SceneSession:
         # What could not be put back, of a segment that is gone, is not known either.
         self._known = replace(known, markups=self.store.snapshot())
         self._rewind(known.prompts, known.models)
-        for name in {name for name, _ in self._overlays}:
-            self._show_overlays(name)
 
     def _rewind(self, prompts: PromptSet, models: Mapping[str, Any] | None = None) -> None:
         """Bring the session back to ``prompts`` and ``models``, through its own history where that has them."""
@@ -514,28 +511,48 @@ class SceneSession:
 
     def overlay(self, segment: str, kind: OverlayKind) -> Node | None:
         """The volume node that shows a segment's probability or uncertainty; None if there is none (any more)."""
-        return self.scene.GetNodeByID(self._overlays.get((segment, kind), ""))
+        overlay = self._overlays.get((segment, kind))
+        return None if overlay is None else self.scene.GetNodeByID(overlay.node_id)
+
+    def start_overlays(self, segment_id: str | None = None, kind: OverlayKind | None = None) -> Job[Node | None]:
+        """Begin to bring the overlays up to date; with a segment and a kind also this one, made if there is none.
+
+        The result is its node, None where nothing is known of the segment. Given up, a later job goes on.
+        """
+        if segment_id is not None and kind is not None:
+            name = self._writer.name(segment_id)
+            self._want_overlay(name, kind)
+            return SceneJob(lambda job: self._overlaying(job, name, kind))
+        return SceneJob(lambda job: self._overlaying(job, None, None))
+
+    def _overlaying(self, job: SceneJob[Node | None], name: str | None, kind: OverlayKind | None) -> Iterator[None]:
+        yield from job.finishing(self._updating_overlays())
+        job.give(None if name is None or kind is None else self.overlay(name, kind))
 
     def _show_overlays(self, segment: str, *, probability: bool = False, uncertainty: bool = False) -> None:
-        prediction = self._known.shown.get(segment)
+        """Bring all overlays up to date now, and make those of ``segment`` that are wanted."""
         kinds: tuple[tuple[OverlayKind, bool], ...] = (("probability", probability), ("uncertainty", uncertainty))
         for kind, wanted in kinds:
-            node = self.overlay(segment, kind)
-            if prediction is None:
-                if node is not None:
-                    clear_overlay(node)
-            elif node is not None or wanted:
-                is_new = node is None
-                node = write_overlay(self.scene, self.volume_node, prediction, kind, node)
-                self._overlays[segment, kind] = node.GetID()
-                if is_new:
-                    place_in_folder(self.scene, node, self.volume_node)
+            if wanted:
+                self._want_overlay(segment, kind)
+        for _ in self._updating_overlays():
+            pass
 
-    def show_overlay(self, segment_id: str, kind: OverlayKind) -> Node | None:
-        """The volume node with a segment's probability or uncertainty, made if there is none; None without answer."""
-        name = self._writer.name(segment_id)
-        self._show_overlays(name, probability=kind == "probability", uncertainty=kind == "uncertainty")
-        return self.overlay(name, kind)
+    def _want_overlay(self, segment: str, kind: OverlayKind) -> None:
+        prediction = self._known.shown.get(segment)
+        if self.overlay(segment, kind) is None and prediction is not None:
+            node = overlay_node(self.scene, self.volume_node, prediction, kind)
+            self._overlays[segment, kind] = _Overlay(node.GetID())
+            place_in_folder(self.scene, node, self.volume_node)
+
+    def _updating_overlays(self) -> Iterator[None]:
+        for (name, kind), overlay in list(self._overlays.items()):
+            node, prediction = self.scene.GetNodeByID(overlay.node_id), self._known.shown.get(name)
+            if node is None:
+                del self._overlays[name, kind]
+            elif overlay.shows is not prediction:
+                yield from writing_overlay(node, prediction, kind)
+                overlay.shows = prediction
 
     def next_uncertain_spot(self, segment_id: str) -> UncertainSpot | None:
         """Where a prompt would help most; asked again, the next such place. None if nothing is in doubt."""

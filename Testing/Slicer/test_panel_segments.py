@@ -169,15 +169,18 @@ def test_probability_and_uncertainty_over_the_image(panel: Any) -> None:
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
 
     panel.ui.overlayComboBox.currentText = "probability"
+    panel.wait()
     shown = panel.scene.GetNodeByID(composite.GetForegroundVolumeID())
     assert shown.GetName() == "CT Segment 1 probability"
     assert voxels(shown)[ball(LEFT, 4)].min() > 0.6
     assert "certain" in panel.ui.overlayLegend.text
 
     panel.ui.overlayOpacitySlider.value = 0.25
+    panel.wait()
     assert composite.GetForegroundOpacity() == 0.25
 
     panel.ui.overlayComboBox.currentText = "uncertainty"
+    panel.wait()
     shown = panel.scene.GetNodeByID(composite.GetForegroundVolumeID())
     assert shown.GetName() == "CT Segment 1 uncertainty"
     # It follows the prompts.
@@ -186,6 +189,7 @@ def test_probability_and_uncertainty_over_the_image(panel: Any) -> None:
     assert not np.array_equal(voxels(shown), before)
 
     panel.ui.overlayComboBox.currentText = "none"
+    panel.wait()
     assert composite.GetForegroundVolumeID() is None
     assert panel.ui.volumeSelector.currentNode() is volume
     # An overlay is no image to segment.
