@@ -109,7 +109,7 @@ class PWSegmentationParameterNode:
 
 
 class PWSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """Ties the panel to Slicer: entering and leaving the module, closing the scene; see ScriptedLoadableModuleWidget."""
+    """Ties the panel to Slicer: entering and leaving the module, closing the scene."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -305,7 +305,9 @@ class PWSegmentationLogic(ScriptedLoadableModuleLogic):
         if free is None:
             return text + "."
         text += _(", {free:.1f} GB are free.").format(free=free / 1e9)
-        return text if needed < free else text + " " + _("Crop the volume (Crop Volume module) or close other programs.")
+        return (
+            text if needed < free else text + " " + _("Crop the volume (Crop Volume module) or close other programs.")
+        )
 
     def isOverlay(self, volumeNode):
         """Whether a volume is a probability or uncertainty that was made here."""
@@ -348,9 +350,7 @@ class PWSegmentationTest(ScriptedLoadableModuleTest):
         self.finish(case.start(segmentId))
 
         segmentation = parameters.segmentation.GetSegmentation()
-        segment = slicer.util.arrayFromSegmentBinaryLabelmap(
-            parameters.segmentation, segmentId, parameters.inputVolume
-        )
+        segment = slicer.util.arrayFromSegmentBinaryLabelmap(parameters.segmentation, segmentId, parameters.inputVolume)
         ball = slicer.util.arrayFromVolume(parameters.inputVolume) > 150
         dice = 2 * numpy.sum((segment > 0) & ball) / ((segment > 0).sum() + ball.sum())
         self.assertGreater(dice, 0.8)

@@ -77,8 +77,9 @@ def installRequirements(path):
             slicer.util.pip_install(["-r", str(path)])
     except subprocess.CalledProcessError as error:
         raise RuntimeError(
-            _("Packages could not be installed: check the internet connection and the disk, then try again ({error}).")
-            .format(error=error)
+            _(
+                "Packages could not be installed: check the internet connection and the disk, then try again ({error})."
+            ).format(error=error)
         ) from error
 
 

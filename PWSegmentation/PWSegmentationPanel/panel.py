@@ -5,6 +5,11 @@ import contextlib
 import qt
 import slicer
 import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from PWSegmentationLib.errors import EngineLost, InputError
+from PWSegmentationLib.progress import Cancelled
 from PWSegmentationPanel import packages
 from PWSegmentationPanel.jobRunner import JobRunner
 from PWSegmentationPanel.logPane import LogPane
@@ -13,11 +18,6 @@ from PWSegmentationPanel.promptList import PromptList
 from PWSegmentationPanel.promptTools import PromptTools
 from PWSegmentationPanel.segmentList import SegmentList
 from PWSegmentationPanel.shortcuts import Shortcuts
-from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
-
-from PWSegmentationLib.errors import EngineLost, InputError
-from PWSegmentationLib.progress import Cancelled
 
 # What happens to prompts in quick succession is looked at once.
 SETTLING_MS = 20
@@ -201,9 +201,7 @@ class Panel(VTKObservationMixin):
 
     def jumpTo(self, position):
         """Show a position, mm RAS, in all slice views."""
-        slicer.vtkMRMLSliceNode.JumpAllSlices(
-            slicer.mrmlScene, *position, slicer.vtkMRMLSliceNode.CenteredJumpSlice
-        )
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *position, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
 
     # ---- work ------------------------------------------------------------------------------------------------
 

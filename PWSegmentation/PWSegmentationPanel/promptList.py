@@ -4,16 +4,17 @@ import qt
 from slicer.i18n import tr as _
 
 
+NAMES = {
+    "inside": _("point +"),
+    "outside": _("point −"),
+    "box": _("box"),
+    "scribble inside": _("scribble +"),
+    "scribble outside": _("scribble −"),
+}
+
+
 class PromptList:
     """A table with one row a prompt."""
-
-    NAMES = {
-        "inside": _("point +"),
-        "outside": _("point −"),
-        "box": _("box"),
-        "scribble inside": _("scribble +"),
-        "scribble outside": _("scribble −"),
-    }
 
     def __init__(self, panel):
         self.panel = panel
@@ -43,7 +44,7 @@ class PromptList:
         self._table.setRowCount(len(items))
         self._cells = []
         for row, item in enumerate(items):
-            for column, text in enumerate([self.NAMES[item.role], *(f"{v:.1f}" for v in item.position)]):
+            for column, text in enumerate([NAMES[item.role], *(f"{v:.1f}" for v in item.position)]):
                 self._cells.append(qt.QTableWidgetItem(text))
                 self._table.setItem(row, column, self._cells[-1])
         for button in (self.panel.ui.jumpToPromptButton, self.panel.ui.removePromptButton):

@@ -3,6 +3,7 @@
 import math
 
 import slicer
+
 from PWSegmentationPanel.sliceMouse import SliceMouse
 
 # How near a click of the delete tool must be, in pixels of the view.

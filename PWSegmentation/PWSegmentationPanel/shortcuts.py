@@ -33,7 +33,7 @@ class Shortcuts:
             ("Escape", _("Put the tool away, or stop what is computed"), ui.cancelButton, panel.onEscape),
         ]
         self._fillTable()
-        for key, name, button, call in self.keys:
+        for key, _name, button, _call in self.keys:
             if button is not None:
                 button.toolTip = f"{button.toolTip} [{key}]"
 
@@ -46,14 +46,14 @@ class Shortcuts:
         table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         table.setRowCount(len(self.keys))
         table.setMinimumHeight(200)
-        for row, (key, name, button, call) in enumerate(self.keys):
+        for row, (key, name, _button, _call) in enumerate(self.keys):
             for column, text in enumerate((key, name)):
                 self._cells.append(qt.QTableWidgetItem(text))
                 table.setItem(row, column, self._cells[-1])
 
     def turnOn(self):
         self.turnOff()
-        for key, name, button, call in self.keys:
+        for key, _name, _button, call in self.keys:
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow())
             shortcut.connect("activated()", call)
             self._made.append(shortcut)

@@ -15,8 +15,8 @@ from PWSegmentationLib.mrml.nodes import Node, Scene, name_of
 from PWSegmentationLib.mrml.overlays import OverlayKind, overlay_node, writing_overlay
 from PWSegmentationLib.mrml.prompt_nodes import PromptNodes, segment_prompts
 from PWSegmentationLib.mrml.prompt_store import PromptStore, Snapshot
-from PWSegmentationLib.mrml.subject_hierarchy import place_beside, place_in_folder
 from PWSegmentationLib.mrml.segments import UNDO_STEPS, OverwriteMode, SegmentWriter
+from PWSegmentationLib.mrml.subject_hierarchy import place_beside, place_in_folder
 from PWSegmentationLib.mrml.volumes import image_grid, volume_from_node
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.uncertain_spots import UncertainSpot, uncertain_spots

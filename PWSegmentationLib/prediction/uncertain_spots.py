@@ -37,11 +37,11 @@ def uncertain_spots(
     doubt = prediction.region_uncertainty[::step, ::step, ::step].astype(np.float32)
     spacing = np.array(prediction.grid.spacing) * step
     cell = np.maximum(1, np.rint(_CELL_MM / spacing)).astype(int)
-    score = _cell_means(doubt, cell)
+    means = _cell_means(doubt, cell)
     start = np.array(prediction.region.start)
-    centres = (np.indices(score.shape).reshape(3, -1).T + 0.5) * cell * step + start
+    centres = (np.indices(means.shape).reshape(3, -1).T + 0.5) * cell * step + start
     world = prediction.grid.to_world(centres)
-    score = score.ravel() * _far_from(world, np.asarray(prompted, float).reshape(-1, 3))
+    score = means.ravel() * _far_from(world, np.asarray(prompted, float).reshape(-1, 3))
     found: list[UncertainSpot] = []
     while len(found) < count and score.size and score.max() > 0:
         best = int(score.argmax())

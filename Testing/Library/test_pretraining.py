@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PWSegmentationLib.pretraining.windows import TaskWindows
 
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_prompts
@@ -22,7 +23,6 @@ from PWSegmentationLib.pretraining.config import PretrainingConfig
 from PWSegmentationLib.pretraining.material import Material, selection_names
 from PWSegmentationLib.pretraining.pretrain import dice_of, make_tasks, pretrain
 from PWSegmentationLib.pretraining.tasks import Task
-from PWSegmentationLib.pretraining.windows import TaskWindows
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Library.training_data import scene

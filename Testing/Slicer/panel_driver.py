@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import slicer
 import vtk
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest

@@ -231,6 +231,7 @@ def test_export_writes_what_is_shown(panel: Any, tmp_path: Any) -> None:
     panel.place(panel.ui.positivePointButton, world(RIGHT))
 
     for name in ("both.seg.nrrd", "both.nii.gz"):
+
         def choose(path: str = str(tmp_path / name)) -> None:
             dialog = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.isVisible())
             dialog.findChild(QLineEdit, "fileNameEdit").setText(path)

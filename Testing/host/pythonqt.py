@@ -4,7 +4,8 @@ Qt properties are attributes, signals connect by signature, enumerations are int
 no keyword arguments, and an unknown name raises AttributeError. Stricter than PythonQt in one point: connecting to a
 signal that does not exist raises instead of printing a warning.
 
-Source of the manners: https://github.com/MeVisLab/pythonqt, src/PythonQtClassWrapper.cpp, src/PythonQtInstanceWrapper.cpp.
+Source of the manners: https://github.com/MeVisLab/pythonqt, src/PythonQtClassWrapper.cpp and
+src/PythonQtInstanceWrapper.cpp.
 """
 
 from __future__ import annotations
