@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 # The longest that one `Job.poll` works, about, s.
 _SLICE_S = 0.012
 _LOG_LINES = 200
+# What goes by the clock is never quite done before it is.
+_BEFORE_THE_END = 0.97
 
 LOST_MODEL = " (the fine-tuned network was lost with its process: fine-tune again)"
 
@@ -41,13 +43,24 @@ class ChildModel:
 
 
 class ChildJob(Generic[Result]):
-    """See `Job`. ``ask`` makes the message that asks for it, when it is its turn; ``take`` reads the answer."""
+    """See `Job`.
+
+    ``ask`` makes the message that asks for it, when it is its turn; ``take`` reads the answer. A job that takes
+    ``budget_s`` is as far as its time is, also while the child says nothing.
+    """
 
     def __init__(
-        self, engine: ChildEngine, number: int, ask: Callable[[], dict[str, Any]], take: Callable[[Message], Result]
+        self,
+        engine: ChildEngine,
+        number: int,
+        ask: Callable[[], dict[str, Any]],
+        take: Callable[[Message], Result],
+        budget_s: float | None = None,
     ) -> None:
-        self.number, self.ask, self.take = number, ask, take
+        self.number, self.ask, self.take, self.budget_s = number, ask, take, budget_s
         self.progress, self.text = 0.0, "starting"
+        self.begun_at: float | None = None
+        self.was_asked_before = False
         self.stop_asked_at: float | None = None
         self._engine = engine
         self._pace = Pace()
@@ -59,6 +72,8 @@ class ChildJob(Generic[Result]):
         """See `Job`."""
         if not self._ended:
             self._engine._advance()
+            if self.budget_s is not None and self.begun_at is not None:
+                self.tell(min(_BEFORE_THE_END, (time.monotonic() - self.begun_at) / self.budget_s), self.text)
         return self._ended
 
     @property
@@ -131,7 +146,7 @@ class ChildEngine:
         self._volume: Volume | None = None
         self._shared: SharedImage | None = None
         self._child: ChildProcess | None = None
-        self._is_ready = self._has_image = False
+        self._is_ready = self._has_image = self._has_been_started = False
         self._life = 0
         self._jobs = 0
         self._waiting: deque[ChildJob[Any]] = deque()
@@ -212,11 +227,13 @@ class ChildEngine:
                 for name, fitted in message.document["reports"].items()
             }
 
-        return self._enqueue(ask, take)
+        return self._enqueue(ask, take, budget_s)
 
-    def _enqueue(self, ask: Callable[[], dict[str, Any]], take: Callable[[Message], Result]) -> ChildJob[Result]:
+    def _enqueue(
+        self, ask: Callable[[], dict[str, Any]], take: Callable[[Message], Result], budget_s: float | None = None
+    ) -> ChildJob[Result]:
         self._jobs += 1
-        job = ChildJob(self, self._jobs, ask, take)
+        job = ChildJob(self, self._jobs, ask, take, budget_s)
         self._waiting.append(job)
         return job
 
@@ -232,6 +249,25 @@ class ChildEngine:
         if self._volume is None:
             raise InputError("There is no image yet: set one before placing prompts.")
         return self._volume
+
+    def warm_up(self) -> bool:
+        """Start the child and hand it the image before there is a job, so that the first one need not wait for it.
+
+        Call it from a timer like `Job.poll` until it is true. What goes wrong is left for the first job to tell.
+        """
+        is_over = self._has_been_started and self._child is None
+        if self._volume is None or self._waiting or self._busy is not None or is_over:
+            return True
+        until = time.monotonic() + _SLICE_S
+        try:
+            if self._child is not None:
+                self._take_in(self._child, until)
+            return self._prepared_child(until, None) is not None
+        except Disconnected:
+            self._lose_child()
+        except InputError:
+            pass
+        return True
 
     # ---- for people -------------------------------------------------------------------------------------------
 
@@ -297,6 +333,8 @@ class ChildEngine:
             raise InputError(f"{said['text']}: install it for '{self._python[0]}', or choose another Python.")
         elif kind == "progress" and (shown := job or next(iter(self._waiting), None)) is not None:
             shown.tell(said["done"], said["text"])
+        elif kind == "begun" and job is not None:
+            job.begun_at = time.monotonic()
         elif job is not None and said.get("job") == job.number:
             self._busy = None
             if kind == "refused":
@@ -317,18 +355,29 @@ class ChildEngine:
     def _ask_next(self, until: float) -> None:
         """Bring the next job one step closer to the child, or there."""
         job = self._waiting[0]
+        child = self._prepared_child(until, job)
+        if child is None:
+            return
+        self._forget_models(child)
+        self._busy = self._waiting.popleft()
+        child.send({**job.ask(), "job": job.number})
+
+    def _prepared_child(self, until: float, job: ChildJob[Any] | None) -> ChildProcess | None:
+        """The child, once it is there and has the image; until then, one step towards it, and None."""
         if self._child is None:
-            job.text = "starting the engine"
+            self._say(job, "starting the engine")
+            self._has_been_started = True
             self._child = ChildProcess(self._python)
             self._life += 1
-            return
+            return None
         if self._shared is None:
             self._shared = SharedImage(self._image().array)
         if not self._shared.copy(until):
-            job.text = "passing the image on"
-            return
+            # Meanwhile the child loads what it needs, which takes longer.
+            self._say(job, "passing the image on" if self._is_ready else "starting the engine")
+            return None
         if not self._is_ready:
-            return
+            return None
         if not self._has_image:
             self._has_image = True
             image = {
@@ -338,9 +387,12 @@ class ChildEngine:
                 "affine": self._image().grid.affine.tolist(),
             }
             self._child.send(image, self._shared.descriptor)
-        self._forget_models(self._child)
-        self._busy = self._waiting.popleft()
-        self._child.send({**job.ask(), "job": job.number})
+        return self._child
+
+    @staticmethod
+    def _say(job: ChildJob[Any] | None, text: str) -> None:
+        if job is not None:
+            job.text = text
 
     def _forget_models(self, child: ChildProcess) -> None:
         numbers = [m.number for m in self._forgotten if m.life == self._life]
@@ -371,17 +423,23 @@ class ChildEngine:
         child, job, was_ready = self._child, self._busy, self._is_ready
         if child is None:
             return
-        how = child.how_it_ended()
-        last = next((line.strip() for line in reversed(child.log().splitlines()) if line.strip()), "")
+        code, how = child.how_it_ended()
+        last = next((line.strip() for line in reversed(child.log().splitlines()) if line.strip()), how)
         self._drop_child(f"The process is gone: {how}.")
-        self._busy = None
-        if job is not None:
-            if job.stop_asked_at is not None:
-                job.end(Cancelled())
+        if job is None and not was_ready and self._waiting:
+            job = self._waiting.popleft()
+        if job is None:
+            return
+        if job.stop_asked_at is not None:
+            job.end(Cancelled())
+        elif was_ready and job.begun_at is None and not job.was_asked_before:
+            # It died before it knew of the job, which is not to blame.
+            job.was_asked_before = True
+            self._waiting.appendleft(job)
+        elif was_ready or code <= 0:
             job.end(EngineLost(f"The process that segments is gone ({how}); nothing was lost: try again."))
-        elif not was_ready and self._waiting:
-            sentence = f"'{self._python[0]}' cannot do the work ({last or how}): install what is missing there."
-            self._waiting.popleft().end(EngineLost(sentence))
+        else:
+            job.end(InputError(f"'{self._python[0]}' cannot do the work ({last}): install what is missing there."))
 
     def _drop_child(self, note: str) -> None:
         if self._child is not None:

@@ -160,17 +160,17 @@ class ChildProcess:
         """The last that the child has written to its standard output and error."""
         return self._log.tail()
 
-    def how_it_ended(self) -> str:
-        """A few words on why the process is gone, for people."""
+    def how_it_ended(self) -> tuple[int, str]:
+        """Its exit code (negative: the signal), and a few words on why the process is gone, for people."""
         with suppress(subprocess.TimeoutExpired):
             # It has closed its end already, so this is a matter of milliseconds.
             self._process.wait(0.02)
-        code = self._process.returncode
-        if code is None or code == 0:
-            return "it ended"
+        code = self._process.returncode or 0
+        if code == 0:
+            return code, "it ended"
         if code == -getattr(signal, "SIGKILL", 9):
-            return "it was killed, as happens when memory runs out"
-        return f"it was ended by signal {-code}" if code < 0 else f"it ended with code {code}"
+            return code, "it was killed, as happens when memory runs out"
+        return code, f"it was ended by signal {-code}" if code < 0 else f"it ended with code {code}"
 
     def close(self) -> None:
         """End the process at once. It holds nothing that could be lost."""

@@ -2,7 +2,7 @@
 
 It has no state that could be lost but fine-tuned networks. It ends when the program that started it ends, however that
 happens. Messages in: "image", "predict", "finetune", "cancel", "abandon", "forget". Out: "hello", "ready",
-"unusable", "progress", "prediction", "finetuned", "refused".
+"unusable", "begun", "progress", "prediction", "finetuned", "refused".
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class Worker:
             for number in ask["models"]:
                 self._models.pop(number, None)
             return
+        self._connection.send({"type": "begun", "job": ask["job"]})
         try:
             if ask["type"] == "predict":
                 self._predict(ask)
