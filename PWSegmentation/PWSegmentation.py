@@ -280,6 +280,10 @@ class PWSegmentationLogic(ScriptedLoadableModuleLogic):
             self._device = device
         return self._engine
 
+    def warmUp(self):
+        """Go on starting the computing process; true once it is ready."""
+        return self._engine is None or self._engine.warm_up()
+
     def engineLog(self):
         """What the computing process said last."""
         return self._engine.log if self._engine is not None else ""

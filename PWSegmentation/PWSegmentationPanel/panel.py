@@ -21,6 +21,7 @@ from PWSegmentationPanel.shortcuts import Shortcuts
 
 # What happens to prompts in quick succession is looked at once.
 SETTLING_MS = 20
+WARMING_MS = 30
 
 
 class Panel(VTKObservationMixin):
@@ -49,6 +50,9 @@ class Panel(VTKObservationMixin):
         self._settling.setSingleShot(True)
         self._settling.setInterval(SETTLING_MS)
         self._settling.connect("timeout()", self.onPromptsSettled)
+        self._warming = qt.QTimer()
+        self._warming.setInterval(WARMING_MS)
+        self._warming.connect("timeout()", self.onWarming)
         ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         ui.undoButton.connect("clicked(bool)", self.onUndoButton)
         ui.redoButton.connect("clicked(bool)", self.onRedoButton)
@@ -119,10 +123,18 @@ class Panel(VTKObservationMixin):
     def _open(self):
         self.logic.openCase(self.parameters)
         self.watchPrompts()
+        if not packages.missingPackages():
+            self._warming.start()
+
+    def onWarming(self):
+        """Have the computing process ready before the first prompt is placed."""
+        if self.jobs.isRunning or self.logic.warmUp():
+            self._warming.stop()
 
     def closeCase(self):
         """Let go of the nodes; their prompts and segments stay in the scene."""
         self.stopJob()
+        self._warming.stop()
         self.tools.choose(None)
         self.overlays.hide()
         for node, event in self._promptEvents():

@@ -3,7 +3,6 @@
 import qt
 from slicer.i18n import tr as _
 
-
 NAMES = {
     "inside": _("point +"),
     "outside": _("point −"),
