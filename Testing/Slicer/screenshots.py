@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import slicer
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWidgets import QApplication
@@ -25,7 +26,7 @@ def make(folder: Path) -> None:
     host = start()
     host.open()
     panel = Driver(host)
-    panel.load(name="CTChest")
+    panel.load(name="Phantom")
     save(panel, folder / "panel-start.png")
 
     panel.place(panel.ui.positivePointButton, world(LEFT))
@@ -80,10 +81,25 @@ def picture(panel: Any) -> QImage:
         for segment_id in segments.GetSegmentIDs():
             mask = segment_mask(panel.segmentation, segment_id, panel.volume)[:, :, k]
             rgb[mask] = 0.55 * rgb[mask] + 0.45 * np.array(segments.GetSegment(segment_id).GetColor())
+    lay_over(rgb, k)
     pixels = np.ascontiguousarray((255 * rgb.transpose(1, 0, 2)).astype(np.uint8))
     height, width = pixels.shape[:2]
     made = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
     return made.scaledToWidth(VIEW_WIDTH, Qt.TransformationMode.FastTransformation)
+
+
+def lay_over(rgb: np.ndarray, k: int) -> None:
+    """The foreground of the slice views, in the colours of its table, as opaque as they show it."""
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    node = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+    if node is None:
+        return
+    values, table = voxels(node)[:, :, k], node.GetDisplayNode().GetColorNode().GetLookupTable()
+    colors = np.array([table.GetTableValue(n)[:3] for n in range(256)])
+    shown = values >= node.GetDisplayNode().GetLowerThreshold()
+    opacity = composite.GetForegroundOpacity()
+    over = colors[np.clip(255 * values[shown], 0, 255).astype(int)]
+    rgb[shown] = (1 - opacity) * rgb[shown] + opacity * over
 
 
 if __name__ == "__main__":

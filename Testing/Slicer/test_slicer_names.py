@@ -17,21 +17,108 @@ MODULE = ROOT / "PWSegmentation"
 PANEL = MODULE / "Resources" / "UI" / "PWSegmentation.ui"
 
 # Of Python, its standard library and NumPy; and of Qt and VTK, whose documentation has them.
-PYTHON = set(
-    "CalledProcessError DEVNULL PIPE Popen append astype assertEqual assertGreater assertTrue contextmanager "
-    "default_rng dist executable find_spec format index indices info invalidate_caches items join keys kill modules "
-    "normal parent parents partition path poll random read reshape resolve returncode shape sleep splitlines start "
-    "stderr strftime strip sum which write".split()
-)
-QT_AND_VTK = set(
-    "QAbstractItemView QFileDialog QHeaderView QKeySequence QShortcut QTableWidgetItem QTimer NoEditTriggers "
-    "SelectRows Stretch addWidget appendPlainText checked click connect currentRow deleteLater enabled "
-    "getSaveFileName horizontalHeader layout plainText setColumnCount setEditTriggers setEnabled "
-    "setHorizontalHeaderLabels setInterval setItem setMaximumBlockCount setMinimumHeight setParent setRowCount "
-    "setSectionResizeMode setSelectionBehavior setSingleShot setStyleSheet stop text toolTip value verticalHeader "
-    "visible AddObserver GetClassName GetCommand GetEventPosition IsA ModifiedEvent RemoveObserver SetAbortFlag "
-    "VTK_OBJECT calldata_type vtkCommand".split()
-)
+PYTHON = {
+    "CalledProcessError",
+    "DEVNULL",
+    "PIPE",
+    "Popen",
+    "append",
+    "astype",
+    "assertEqual",
+    "assertGreater",
+    "assertTrue",
+    "contextmanager",
+    "default_rng",
+    "dist",
+    "executable",
+    "find_spec",
+    "format",
+    "index",
+    "indices",
+    "info",
+    "invalidate_caches",
+    "items",
+    "join",
+    "keys",
+    "kill",
+    "modules",
+    "normal",
+    "parent",
+    "parents",
+    "partition",
+    "path",
+    "poll",
+    "random",
+    "read",
+    "reshape",
+    "resolve",
+    "returncode",
+    "shape",
+    "sleep",
+    "splitlines",
+    "start",
+    "stderr",
+    "strftime",
+    "strip",
+    "sum",
+    "which",
+    "write",
+}
+QT_AND_VTK = {
+    "QAbstractItemView",
+    "QFileDialog",
+    "QHeaderView",
+    "QKeySequence",
+    "QShortcut",
+    "QTableWidgetItem",
+    "QTimer",
+    "NoEditTriggers",
+    "SelectRows",
+    "Stretch",
+    "addWidget",
+    "appendPlainText",
+    "checked",
+    "click",
+    "connect",
+    "currentRow",
+    "deleteLater",
+    "enabled",
+    "getSaveFileName",
+    "horizontalHeader",
+    "layout",
+    "plainText",
+    "setColumnCount",
+    "setEditTriggers",
+    "setEnabled",
+    "setHorizontalHeaderLabels",
+    "setInterval",
+    "setItem",
+    "setMaximumBlockCount",
+    "setMinimumHeight",
+    "setParent",
+    "setRowCount",
+    "setSectionResizeMode",
+    "setSelectionBehavior",
+    "setSingleShot",
+    "setStyleSheet",
+    "stop",
+    "text",
+    "toolTip",
+    "value",
+    "verticalHeader",
+    "visible",
+    "AddObserver",
+    "GetClassName",
+    "GetCommand",
+    "GetEventPosition",
+    "IsA",
+    "ModifiedEvent",
+    "RemoveObserver",
+    "SetAbortFlag",
+    "VTK_OBJECT",
+    "calldata_type",
+    "vtkCommand",
+}
 # Names of the slicer package itself: what hangs from them is in the table.
 PACKAGE = {"app", "util", "mrmlScene", "packaging", "i18n", "parameterNodeWrapper", "vtkMRMLSliceNode"}
 
