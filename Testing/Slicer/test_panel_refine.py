@@ -38,9 +38,10 @@ def test_refining_tells_how_far_it_is_and_what_came_of_it(panel: Any) -> None:
 
     def look() -> bool:
         progress.append(panel.ui.progressBar.value)
-        return not panel.widget.panel.jobs.isRunning
+        return panel.widget.panel.jobs.kind != "refine"
 
     panel.wait(until=look)
+    panel.wait()
 
     while_it_ran = progress[:-1]
     assert max(while_it_ran) > 0 and while_it_ran == sorted(while_it_ran)

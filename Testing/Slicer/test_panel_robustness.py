@@ -24,7 +24,7 @@ def begin(panel: Any, *positions: Any) -> None:
         panel.press(panel.ui.positivePointButton)
     for position in positions:
         assert panel.host.hand.click(position)
-    panel.wait(until=lambda: panel.widget.panel.jobs.isRunning)
+    panel.wait(until=lambda: panel.widget.panel.jobs.kind == "segment")
 
 
 def test_a_worker_killed_while_it_computes_is_started_again(panel: Any) -> None:
@@ -32,6 +32,7 @@ def test_a_worker_killed_while_it_computes_is_started_again(panel: Any) -> None:
     panel.place(panel.ui.positivePointButton, world(LEFT))
     first = panel.mask("Segment 1")
     begin(panel, world(RIGHT))
+    panel.wait(until=lambda: panel.ui.progressBar.value > 0)
 
     pid = kill_worker(panel)
     panel.wait()
