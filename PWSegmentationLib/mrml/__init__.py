@@ -6,30 +6,40 @@ scene or Qt. All of it must be called on the thread that owns the scene.
 
 from __future__ import annotations
 
+from PWSegmentationLib.mrml.export import export_segments
 from PWSegmentationLib.mrml.markups import box_from_node, points_from_node, scribble_from_node
 from PWSegmentationLib.mrml.nodes import prepare_scene
-from PWSegmentationLib.mrml.overlays import clear_overlay, write_overlay
+from PWSegmentationLib.mrml.overlays import clear_overlay, is_overlay, write_overlay
 from PWSegmentationLib.mrml.prompt_nodes import PromptNodes, prompt_set, segment_prompts
-from PWSegmentationLib.mrml.scene_session import Applied, SceneSession
-from PWSegmentationLib.mrml.segments import SegmentWriter, segment_mask, write_prediction
+from PWSegmentationLib.mrml.prompt_store import PromptItem, PromptStore
+from PWSegmentationLib.mrml.scene_session import Applied, Refined, SceneSession
+from PWSegmentationLib.mrml.segments import SegmentWriter, is_locked, segment_mask, set_locked, write_prediction
 from PWSegmentationLib.mrml.strokes import STROKE_TAG, strokes_from_labelmap_node, strokes_from_segmentation
 from PWSegmentationLib.mrml.terminology import terminology_entry
-from PWSegmentationLib.mrml.volumes import volume_from_node
+from PWSegmentationLib.mrml.volumes import memory_need, volume_from_node
 
 __all__ = [
     "STROKE_TAG",
     "Applied",
+    "PromptItem",
     "PromptNodes",
+    "PromptStore",
+    "Refined",
     "SceneSession",
     "SegmentWriter",
     "box_from_node",
     "clear_overlay",
+    "export_segments",
+    "is_locked",
+    "is_overlay",
+    "memory_need",
     "points_from_node",
     "prepare_scene",
     "prompt_set",
     "scribble_from_node",
     "segment_mask",
     "segment_prompts",
+    "set_locked",
     "strokes_from_labelmap_node",
     "strokes_from_segmentation",
     "terminology_entry",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -22,6 +23,9 @@ TRANSPARENT_BELOW = 0.05
 
 # The voxels that may be other than zero, so that an update clears them without reading the rest.
 _REGION_ATTRIBUTE = "PWSegmentation.Region"
+
+# Voxels that are written in one go: a few milliseconds.
+_STEP_VOXELS = 200_000
 
 # Slicer's perceptually uniform tables where the application has loaded them, and anchors (every quarter, from 0 to 1)
 # to build one where there is only a bare scene: viridis for what is likely, magma for what is doubtful.
@@ -44,21 +48,47 @@ def write_overlay(
     InputError
         If ``node`` or the prediction has another grid than the image.
     """
+    node = overlay_node(scene, volume_node, prediction, kind, node)
+    for _ in writing_overlay(node, prediction, kind):
+        pass
+    return node
+
+
+def overlay_node(
+    scene: Scene, volume_node: Node, prediction: Prediction, kind: OverlayKind, node: Node | None = None
+) -> Node:
+    """``node`` if it can hold the prediction, or a new node, with nothing in it. Raises as `write_overlay`."""
     grid = image_grid(volume_node)
     if not prediction.grid.same_as(grid):
         raise InputError(f"The prediction is not of the image '{name_of(volume_node)}' as it is now: predict again.")
     if node is None:
-        node = _make(scene, volume_node, prediction, kind)
-    elif not node.IsA("vtkMRMLScalarVolumeNode") or not image_grid(node).same_as(grid):
+        return _make(scene, volume_node, prediction, kind)
+    if not node.IsA("vtkMRMLScalarVolumeNode") or not image_grid(node).same_as(grid):
         raise InputError(f"'{name_of(node)}' is not on the grid of '{name_of(volume_node)}': choose another node.")
-    part = prediction.region_probability if kind == "probability" else prediction.region_uncertainty
-    _update(node, prediction.region, part)
     return node
+
+
+def writing_overlay(node: Node, prediction: Prediction | None, kind: OverlayKind) -> Iterator[None]:
+    """`write_overlay` in parts of a few milliseconds each; without a prediction the overlay becomes zero.
+
+    Given up in between, it may be begun again at any time.
+    """
+    nowhere = Region((0, 0, 0), (0, 0, 0))
+    if prediction is None:
+        return _updating(node, nowhere, np.zeros((0, 0, 0), np.float32))
+    part = prediction.region_probability if kind == "probability" else prediction.region_uncertainty
+    return _updating(node, prediction.region, part)
 
 
 def clear_overlay(node: Node) -> None:
     """Make an overlay zero again, touching only what was written."""
-    _update(node, Region((0, 0, 0), (0, 0, 0)), np.zeros((0, 0, 0), np.float32))
+    for _ in writing_overlay(node, None, "probability"):
+        pass
+
+
+def is_overlay(node: Node) -> bool:
+    """Whether a volume node is a probability or uncertainty written here."""
+    return node.GetAttribute(_REGION_ATTRIBUTE) is not None
 
 
 def overlay_name(volume_node: Node, segment: str, kind: OverlayKind) -> str:
@@ -82,13 +112,33 @@ def _make(scene: Scene, volume_node: Node, prediction: Prediction, kind: Overlay
     return node
 
 
-def _update(node: Node, region: Region, part: NDArray[np.floating]) -> None:
+def _updating(node: Node, region: Region, part: NDArray[np.floating]) -> Iterator[None]:
     target = voxels(node)
-    target[_written(node, target.shape).slices] = 0.0
-    target[region.slices] = part
-    node.SetAttribute(_REGION_ATTRIBUTE, " ".join(str(v) for v in (*region.start, *region.stop)))
+    before = _written(node, target.shape)
+    both = region if before.is_empty else before if region.is_empty else before.union(region)
+    # Until all is written, all of it may hold something.
+    _set_written(node, both)
+    slices = max(1, _STEP_VOXELS // max(1, both.shape[0] * both.shape[1]))
+    for low in range(both.start[2], both.stop[2], slices):
+        slab = Region((*both.start[:2], low), (*both.stop[:2], min(low + slices, both.stop[2])))
+        _write_slab(target, slab, region, part)
+        yield
+    _set_written(node, region)
     node.GetImageData().GetPointData().GetScalars().Modified()
     node.GetImageData().Modified()
+
+
+def _write_slab(target: NDArray[np.floating], slab: Region, region: Region, part: NDArray[np.floating]) -> None:
+    """The voxels of ``slab``: the new values in ``region``, zero elsewhere."""
+    common = slab.intersection(region)
+    if common != slab:
+        target[slab.slices] = 0.0
+    if not common.is_empty:
+        target[common.slices] = part[common.shifted([-v for v in region.start]).slices]
+
+
+def _set_written(node: Node, region: Region) -> None:
+    node.SetAttribute(_REGION_ATTRIBUTE, " ".join(str(v) for v in (*region.start, *region.stop)))
 
 
 def _written(node: Node, shape: tuple[int, ...]) -> Region:

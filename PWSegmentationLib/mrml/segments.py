@@ -50,6 +50,30 @@ OverwriteMode: TypeAlias = Literal["all", "visible", "none"]
 
 UNDO_STEPS = 10
 
+# Says of a segment that the user has locked it; saved with the segmentation.
+LOCK_TAG = "PWSegmentation.Locked"
+
+
+def is_locked(segmentation_node: Node, segment_id: str) -> bool:
+    """Whether a segment may not change: the user has locked it, or its status is "completed"."""
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    if segment is None:
+        return False
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    return segment.HasTag(LOCK_TAG) or logic.GetSegmentStatus(segment) == logic.Completed
+
+
+def set_locked(segmentation_node: Node, segment_id: str, locked: bool) -> None:
+    """Lock a segment, or release it; a completed one goes back to "in progress" when it is released."""
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if locked:
+        segment.SetTag(LOCK_TAG, "1")
+        return
+    segment.RemoveTag(LOCK_TAG)
+    if logic.GetSegmentStatus(segment) == logic.Completed:
+        logic.SetSegmentStatus(segment, logic.InProgress)
+
 
 class SegmentWriter:
     """Writes predictions of one volume into one segmentation, and takes them back.
@@ -203,11 +227,23 @@ class SegmentWriter:
         return str(found) if found else None
 
     def locked(self, also: Iterable[str] = ()) -> frozenset[str]:
-        """IDs of the segments that may not change: ``also`` and those whose status is "completed"."""
-        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        """IDs of the segments that may not change: ``also`` and those that `is_locked` names."""
         ids = self.segmentation_node.GetSegmentation().GetSegmentIDs()
-        done = (i for i in ids if logic.GetSegmentStatus(self._segment(i)) == logic.Completed)
-        return frozenset((*done, *also))
+        return frozenset((*(i for i in ids if is_locked(self.segmentation_node, i)), *also))
+
+    def name(self, segment_id: str) -> str:
+        """The name of a segment; empty if there is none with this ID."""
+        segment = self._segment(segment_id)
+        return "" if segment is None else str(segment.GetName())
+
+    def add(self, name: str) -> str:
+        """Make an empty segment with the colour and code its name stands for; its ID."""
+        return self._add_segment(name, None)
+
+    def remove(self, segment_id: str) -> None:
+        """Remove a segment."""
+        self._save_state()
+        self.segmentation_node.GetSegmentation().RemoveSegment(segment_id)
 
     def _replace(
         self,

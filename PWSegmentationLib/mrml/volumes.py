@@ -37,6 +37,14 @@ def volume_from_node(node: Node) -> Volume:
     return Volume.from_array(array, image_grid(node).affine)
 
 
+def memory_need(node: Node) -> tuple[int, int | None]:
+    """Bytes that predicting on the image of a volume node takes, and bytes that are free; None if not known."""
+    from PWSegmentationLib.prediction.memory_need import memory_need as of_grid
+
+    array = voxels(node)
+    return of_grid(Grid(array.shape, local_affine(node)), array.dtype.itemsize)
+
+
 def voxels(node: Node) -> NDArray[Any]:
     """A view ``[i, j, k]`` of a volume node's voxels. Raises `InputError` where there are none to be had."""
     image = node.GetImageData()

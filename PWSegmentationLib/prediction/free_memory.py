@@ -9,16 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def free_memory(device: str | torch.device) -> int:
     """Bytes that can be asked for."""
+    import torch
+
     device = torch.device(device)
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    limits = [n for n in (_free_on_machine(), free_in_group()) if n is not None]
+    limits = [n for n in (free_on_machine(), free_in_group()) if n is not None]
     return min(limits, default=4 * 2**30)
 
 
@@ -28,7 +32,8 @@ def free_in_group(root: Path = Path("/")) -> int | None:
     return min(left, default=None)
 
 
-def _free_on_machine() -> int | None:
+def free_on_machine() -> int | None:
+    """What the machine has left, bytes; None where it does not say."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))

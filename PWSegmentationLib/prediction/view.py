@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds, draw
@@ -109,6 +107,7 @@ def _of_one_tissue(
     scribbled or painted was meant voxel by voxel and stays.
     """
     import torch
+    from scipy.spatial import cKDTree
 
     clicks = np.array([p.position for p in segment.points if grid.contains(p.position)])
     if not len(clicks):
@@ -131,6 +130,8 @@ def _of_one_tissue(
 
 def _touching(mask: NDArray[np.bool_], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The parts of ``mask`` with a voxel of ``kept``: crumbs of a ball must not pass for clicks of their own."""
+    from scipy import ndimage
+
     parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
     wanted = np.zeros(count + 1, bool)
     wanted[parts[kept & mask]] = True

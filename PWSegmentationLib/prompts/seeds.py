@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from PWSegmentationLib.prompts.prompts import Box, Point, Scribble, SegmentPrompts, Strokes
 from PWSegmentationLib.volume.grid import Grid, Region
@@ -89,6 +88,8 @@ def _draw_strokes(label: NDArray[np.uint8], grid: Grid, strokes: Strokes, positi
 
 
 def _draw_scribble(label: NDArray[np.uint8], grid: Grid, scribble: Scribble, value: int) -> None:
+    from scipy.spatial import cKDTree
+
     line = _densely(np.array(scribble.points), 0.5 * min(min(grid.spacing), scribble.radius))
     # The voxels under the line itself, however thin the brush...
     _mark(label, grid, line, value)
@@ -107,6 +108,8 @@ def _draw_points(
     positive_as: int,
     negative_as: int,
 ) -> None:
+    from scipy.spatial import cKDTree
+
     wanted = [(p, positive_as if p.positive else negative_as) for p in points]
     wanted = [(p, v) for p, v in wanted if v and grid.contains(p.position)]
     if not wanted:
@@ -131,6 +134,8 @@ def _radii(positions: NDArray[np.float64], values: NDArray[np.uint8], radius: fl
 
     Who clicks twenty times into a lesion of 5 mm means the places clicked: balls of 2 mm would stick out of it.
     """
+    from scipy.spatial import cKDTree
+
     radii = np.full(len(positions), radius)
     for value in np.unique(values):
         same = values == value

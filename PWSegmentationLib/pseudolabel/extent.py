@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from .geodesic import geodesic_distances
 from .intensity import window
@@ -55,6 +53,8 @@ def implied_background(
 
     None where they do, and where the image shows no border within the largest object looked for.
     """
+    from scipy import ndimage
+
     found = likely_object(image, valid, positive, negative, spacing, device)
     if found is None:
         return None
@@ -105,6 +105,9 @@ def _openness(positive: np.ndarray, negative: np.ndarray, size: np.ndarray) -> f
     Clicks reach as far as the next one of them: they were spread over the object. A stroke reaches half as far as it
     is long from its middle. One click says nothing about the extent, nor do a few negative ones: infinite.
     """
+    from scipy import ndimage
+    from scipy.spatial import cKDTree
+
     if ndimage.label(negative, np.ones((3, 3, 3)))[1] < _ENCLOSING and not is_stroke(negative, size):
         return math.inf
     to_negative = cKDTree(np.argwhere(negative) * size)
@@ -127,6 +130,8 @@ def _by_part(seeds: np.ndarray, part: np.ndarray, count: int) -> list[np.ndarray
 
 def is_stroke(seeds: np.ndarray, size: np.ndarray) -> bool:
     """Whether most seed voxels (I, J, K) hang together in parts that are too large for a click."""
+    from scipy import ndimage
+
     parts, _ = ndimage.label(seeds, np.ones((3, 3, 3)))
     voxels = np.bincount(parts.ravel())[1:]
     click_voxels = 4.0 / 3.0 * math.pi * (0.5 * CLICK_MM) ** 3 / float(np.prod(size))

@@ -243,6 +243,11 @@ class Session:
         """Names of the locked segments."""
         return frozenset(self._state.frozen)
 
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """What `finetune` fitted, by segment; None where the label alone is better."""
+        return self._state.models
+
     def add_segment(self, name: str) -> None:
         """Make an empty segment (prompting a new name does the same)."""
         if name in self.prompts:

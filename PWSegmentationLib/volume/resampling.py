@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from PWSegmentationLib.volume.grid import Grid
 
@@ -33,6 +32,9 @@ def resample(
     matrix, offset = step[:3, :3], step[:3, 3]
     if order == 1 and outside is None and np.allclose(matrix, np.diag(np.diag(matrix)), atol=1e-9):
         return _resample_parallel(array, np.diag(matrix), offset, target.shape)
+    # Imported on use: a panel opens before SciPy is installed.
+    from scipy import ndimage
+
     data = np.asarray(array, dtype=np.float32)
     return np.asarray(
         ndimage.affine_transform(
@@ -74,6 +76,8 @@ def _axis_weights(source: int, target: int, step: float, offset: float) -> NDArr
 
 def _smoothed(data: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
     """``data`` smoothed as much as the target is coarser: a Gaussian as wide as the triangle of the fast path."""
+    from scipy import ndimage
+
     # How far, in source voxels along each source axis, one target step reaches at most; a triangle of half-width w
     # has the standard deviation w/√6, of which linear interpolation itself gives 1/√6.
     ratio = np.abs(matrix).max(axis=1)

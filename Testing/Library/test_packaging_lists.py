@@ -122,9 +122,9 @@ def test_the_panel_offers_every_parameter_once() -> None:
 
 def test_the_panel_has_every_widget_that_the_module_uses() -> None:
     panel = ElementTree.parse(ROOT / "PWSegmentation" / "Resources" / "UI" / "PWSegmentation.ui")
-    source = (ROOT / "PWSegmentation" / "PWSegmentation.py").read_text(encoding="utf-8")
+    sources = [p.read_text(encoding="utf-8") for p in (ROOT / "PWSegmentation").rglob("*.py")]
 
-    used = set(re.findall(r"\bui\.(\w+)", source))
+    used = {name for source in sources for name in re.findall(r"\bui\.(\w+)", source)}
 
     assert used <= {w.get("name") for w in panel.iter("widget")}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +210,23 @@ def paint(segmentation: Any, oblique_ct: Any, writer: SegmentWriter) -> Callable
 def mask_of(segmentation: Any, oblique_ct: Any) -> Callable[[str], np.ndarray]:
     """The voxels of the segment with this ID."""
     return lambda segment_id: segment_mask(segmentation, segment_id, oblique_ct)
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Any]:
+    """The module, open in the host, with its computing process; one for all tests of a file."""
+    from Testing.host import start
+
+    started = start()
+    started.open()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def panel(host: Any) -> Iterator[Any]:
+    """The hand of a user who has just closed the scene."""
+    from Testing.Slicer.panel_driver import Driver
+
+    yield Driver(host)
+    host.scene.Clear(False)

@@ -1,0 +1,108 @@
+"""Packages that Slicer does not bring: explained, asked for, installed and checked on first use."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+
+import slicer
+from slicer.i18n import tr as _
+
+NEEDED = ("torch", "monai", "scipy")
+
+
+def missingPackages():
+    """Names of the packages that are still needed to segment."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+def pythonExecutable():
+    """The Python that runs what is computed: Slicer's own, as a program."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+def ensurePackages(requirementsPath):
+    """Install what is missing, after asking; false if the user declined.
+
+    Called on first use, never at startup. PyTorch comes through the PyTorch extension, which picks the build for this
+    computer (the CPU build where there is no GPU); the rest from the requirements file. What failed is tried again the
+    next time. Raises RuntimeError with a sentence that says what to do.
+    """
+    missing = missingPackages()
+    if not missing:
+        return True
+    explanation = _(
+        "PWSegmentation needs Python packages that Slicer does not bring: {packages}.\n\n"
+        "They are downloaded once (PyTorch: 0.2 to 3 GB) and installed into this Slicer; then it works offline. "
+        "Images are not sent anywhere.\n\n"
+        "Install them now?"
+    ).format(packages=", ".join(missing))
+    if not slicer.util.confirmOkCancelDisplay(explanation, _("Install packages")):
+        return False
+    if "torch" in missing:
+        installTorch()
+    installRequirements(requirementsPath)
+    importlib.invalidate_caches()
+    still = missingPackages()
+    if still:
+        raise RuntimeError(_("These packages could not be installed: {packages}.").format(packages=", ".join(still)))
+    return True
+
+
+def installTorch():
+    """Install PyTorch through the PyTorch extension, which shows its own progress."""
+    try:
+        import PyTorchUtils
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            _("Install the extension 'PyTorch' (Extensions Manager), restart Slicer, and try again.")
+        ) from error
+    # Asked already.
+    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=">=2.4") is None:
+        raise RuntimeError(_("PyTorch could not be installed: see the module 'PyTorch Utils' for its messages."))
+
+
+def installRequirements(path):
+    """Install a requirements file, with Slicer's own tools where it has them (5.11 and newer): they show progress."""
+    try:
+        import slicer.packaging as packaging
+    except ImportError:
+        packaging = None
+    try:
+        if hasattr(packaging, "pip_ensure"):
+            # Asked already.
+            requirements = packaging.load_requirements(path)
+            packaging.pip_ensure(requirements, prompt_install=False, requester="PWSegmentation")
+        else:
+            slicer.util.pip_install(["-r", str(path)])
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(
+            _(
+                "Packages could not be installed: check the internet connection and the disk, then try again ({error})."
+            ).format(error=error)
+        ) from error
+
+
+class ImportCheck:
+    """A job that imports the new packages in a process of its own: a broken installation says so at once."""
+
+    text = _("checking the new packages")
+    progress = 0.0
+    remaining_s = None
+
+    def __init__(self):
+        command = [pythonExecutable(), "-c", f"import {', '.join(NEEDED)}"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def poll(self):
+        return self._process.poll() is not None
+
+    def cancel(self):
+        self._process.kill()
+
+    def result(self):
+        """Raises RuntimeError with the reason if the packages cannot be imported."""
+        said = self._process.stderr.read().strip()
+        if self._process.returncode != 0:
+            reason = said.splitlines()[-1] if said else str(self._process.returncode)
+            raise RuntimeError(_("The packages are installed but do not start: {reason}").format(reason=reason))

@@ -1,0 +1,65 @@
+"""Drawing and picking with the mouse in slice views, in world coordinates: any orientation, oblique too."""
+
+import slicer
+
+EVENTS = ("LeftButtonPressEvent", "MouseMoveEvent", "LeftButtonReleaseEvent")
+# Before the views' own reaction to the mouse (window and level, ...).
+PRIORITY = 10.0
+
+
+class SliceMouse:
+    """Takes the left button of all slice views while it is on.
+
+    The receiver has ``onPress(position, pixelSize)``, ``onMove(position)`` and ``onRelease()``; positions are mm, RAS.
+    """
+
+    def __init__(self):
+        self._receiver = None
+        self._observed = []
+        self._pressed = None
+
+    def turnOn(self, receiver):
+        """Give the mouse to ``receiver``."""
+        self.turnOff()
+        self._receiver = receiver
+        layoutManager = slicer.app.layoutManager()
+        for name in layoutManager.sliceViewNames():
+            view = layoutManager.sliceWidget(name).sliceView()
+            interactor = view.interactor()
+            for event in EVENTS:
+                tags = []
+                tag = interactor.AddObserver(event, self._handler(view, event, tags), PRIORITY)
+                tags.append(tag)
+                self._observed.append((interactor, tag))
+
+    def turnOff(self):
+        """Give the mouse back to the views."""
+        for interactor, tag in self._observed:
+            interactor.RemoveObserver(tag)
+        self._observed = []
+        self._receiver = self._pressed = None
+
+    def _handler(self, view, event, tags):
+        def handle(interactor, name):
+            if self._react(view, event) and tags:
+                interactor.GetCommand(tags[0]).SetAbortFlag(1)
+
+        return handle
+
+    def _react(self, view, event):
+        """Pass the event on; false if it is not ours."""
+        if self._receiver is None or (self._pressed is not view and event != "LeftButtonPressEvent"):
+            return False
+        if event == "LeftButtonReleaseEvent":
+            self._pressed = None
+            self._receiver.onRelease()
+            return True
+        xyz = view.convertDeviceToXYZ(view.interactor().GetEventPosition())
+        position = view.convertXYZToRAS(xyz)
+        if event == "LeftButtonPressEvent":
+            self._pressed = view
+            node = view.mrmlSliceNode()
+            self._receiver.onPress(position, node.GetFieldOfView()[0] / max(1, node.GetDimensions()[0]))
+        else:
+            self._receiver.onMove(position)
+        return True

@@ -1,0 +1,240 @@
+"""Prompts placed in the views become segments in the scene, and are taken back, corrected and deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from PySide6.QtCore import Qt
+
+from PWSegmentationLib.mrml import volume_from_node
+from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, dice, world
+
+
+def test_a_point_becomes_a_segment_beside_its_image(panel: Any) -> None:
+    volume = panel.load()
+
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+
+    assert panel.names == ["Segment 1"]
+    assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
+    assert not panel.mask("Segment 1")[ball(RIGHT)].any()
+    assert panel.listed() == ["point +"]
+    assert " ml in " in panel.said
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(panel.scene)
+    parent = {n: tree.GetItemParent(tree.GetItemByDataNode(n)) for n in (volume, panel.segmentation)}
+    assert parent[volume] == parent[panel.segmentation]
+    list_node = panel.case.store.nodes()[0]
+    assert tree.GetItemName(tree.GetItemParent(tree.GetItemByDataNode(list_node))) == "CT prompts"
+
+
+def test_negative_points_correct_it(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT), world(RIGHT))
+    both = panel.mask("Segment 1")
+    assert dice(both, ball(LEFT) | ball(RIGHT)) > 0.9
+
+    panel.place(panel.ui.negativePointButton, world(RIGHT + [3, 0, 0]))
+
+    assert panel.listed() == ["point +", "point +", "point −"]
+    assert not np.array_equal(panel.mask("Segment 1"), both)
+    assert not panel.mask("Segment 1")[tuple((RIGHT + [3, 0, 0]).astype(int))]
+
+
+def test_a_box_of_two_corners(panel: Any) -> None:
+    panel.load()
+    corners = [world(LEFT + sign * np.array([11, 11, 6])) for sign in (-1, 1)]
+    panel.press(panel.ui.boxButton)
+
+    for corner in corners:
+        panel.host.hand.click(corner)
+    panel.wait()
+
+    assert panel.listed() == ["box"]
+    assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.85
+    # Placed, the tool is put away.
+    assert not panel.ui.boxButton.checked
+    assert not panel.host.hand.click(world(RIGHT))
+
+
+def test_a_scribble_drawn_in_an_oblique_view(panel: Any) -> None:
+    panel.load()
+    node = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    along, normal = (np.array(world(LEFT + d)) - world(LEFT) for d in ([5, 0, 0], [0, 0, 1]))
+    node.SetSliceToRASByNTP(*normal, *along, *world(LEFT), 0)
+
+    panel.draw(panel.ui.positiveScribbleButton, "Red", [world(LEFT + [d, 0, 0]) for d in np.linspace(-5, 5, 30)])
+
+    assert panel.listed() == ["scribble +"]
+    scribble = panel.prompts("Segment 1").scribbles[0]
+    voxels = volume_from_node(panel.volume).grid.to_index(np.array(scribble.points))
+    assert np.abs(voxels[:, 2] - LEFT[2]).max() < 0.4
+    assert np.ptp(voxels[:, 0]) > 7
+    assert scribble.radius == panel.ui.brushRadiusSlider.value
+    assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.85
+
+
+def test_a_negative_scribble(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT), world(RIGHT))
+
+    panel.draw(panel.ui.negativeScribbleButton, "Red", [world(RIGHT + [d, 0, 0]) for d in np.linspace(3, 6, 20)])
+
+    assert panel.listed()[-1] == "scribble −"
+    assert not panel.mask("Segment 1")[tuple((RIGHT + [5, 0, 0]).astype(int))]
+
+
+def test_undo_and_redo_take_prompts_and_masks_together(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    one = panel.mask("Segment 1")
+    panel.place(panel.ui.positivePointButton, world(RIGHT))
+    two = panel.mask("Segment 1")
+
+    panel.press(panel.ui.undoButton)
+    assert panel.listed() == ["point +"]
+    assert np.array_equal(panel.mask("Segment 1"), one)
+
+    panel.press(panel.ui.undoButton)
+    assert panel.listed() == []
+    assert not panel.mask("Segment 1").any()
+
+    panel.press(panel.ui.redoButton)
+    panel.press(panel.ui.redoButton)
+    assert panel.listed() == ["point +", "point +"]
+    assert np.array_equal(panel.mask("Segment 1"), two)
+    assert panel.prompts("Segment 1").points[1].position == pytest.approx(world(RIGHT))
+
+    # And it goes on from there.
+    panel.place(panel.ui.negativePointButton, world((LEFT + RIGHT) / 2))
+    assert panel.listed() == ["point +", "point +", "point −"]
+
+
+def test_a_prompt_is_deleted_by_tool_and_by_list(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT), world(RIGHT))
+
+    panel.press(panel.ui.deletePromptButton)
+    panel.host.hand.point_at("Red", world(RIGHT))
+    panel.host.hand.drag("Red", [world(RIGHT + [1, 0, 0])])
+    panel.wait()
+    assert [p.position for p in panel.prompts("Segment 1").points] == [pytest.approx(world(LEFT))]
+    assert not panel.mask("Segment 1")[ball(RIGHT)].any()
+
+    panel.press(panel.ui.removePromptButton)
+    panel.wait()
+    assert panel.listed() == []
+    assert not panel.mask("Segment 1").any()
+
+    panel.press(panel.ui.undoButton)
+    assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
+
+
+def test_all_prompts_are_deleted_and_come_back(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT), world(LEFT + [2, 0, 0]))
+    panel.place(panel.ui.negativePointButton, world(RIGHT))
+
+    panel.press(panel.ui.clearPromptsButton)
+    panel.wait()
+    assert panel.listed() == []
+    panel.press(panel.ui.undoButton)
+
+    assert panel.listed() == ["point +", "point +", "point −"]
+
+
+def test_the_list_moves_all_views_to_a_prompt(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT), world(RIGHT))
+
+    panel.click_cell(panel.ui.promptsTable._cpp, 1, 0, double=True)
+
+    layout = slicer.app.layoutManager()
+    for view in layout.sliceViewNames():
+        to_ras = layout.sliceWidget(view).mrmlSliceNode().GetSliceToRAS()
+        assert [to_ras.GetElement(row, 3) for row in range(3)] == pytest.approx(world(RIGHT))
+
+
+def test_on_demand_prompts_wait_for_segment(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.autoSegmentCheckBox)
+    panel.place(panel.ui.positivePointButton, world(LEFT), world(RIGHT))
+    assert not panel.mask("Segment 1").any()
+    assert "Press Segment" in panel.said
+
+    panel.press(panel.ui.segmentButton)
+    panel.wait()
+
+    assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
+
+
+def test_clicks_faster_than_the_answers_are_all_answered(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.positivePointButton)
+    for position in (LEFT, RIGHT, LEFT + [0, 3, 0]):
+        panel.host.hand.click(world(position))
+        for _ in range(3):
+            slicer.app.processEvents()
+    panel.wait()
+
+    assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
+    assert len(panel.listed()) == 3
+
+
+def test_what_cannot_be_meant_is_said_and_nothing_is_lost(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    before = panel.mask("Segment 1")
+
+    panel.place(panel.ui.positivePointButton, (500.0, 0.0, 0.0))
+
+    assert "outside the volume" in panel.said
+    assert np.array_equal(panel.mask("Segment 1"), before)
+    panel.press(panel.ui.removePromptButton)
+    panel.wait()
+    assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
+
+
+def test_a_prompt_that_is_dragged_is_answered_anew(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    node = panel.case.store.nodes()[0]
+
+    node.SetNthControlPointPositionWorld(0, *world(RIGHT))
+    node.InvokeEvent(node.PointEndInteractionEvent)
+    panel.wait()
+
+    assert dice(panel.mask("Segment 1"), ball(RIGHT)) > 0.9
+    panel.press(panel.ui.undoButton)
+    assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
+
+
+def test_without_an_image_a_tool_says_what_to_do(panel: Any) -> None:
+    panel.press(panel.ui.positivePointButton)
+
+    assert panel.said == "Choose an image first."
+    assert not panel.ui.positivePointButton.checked
+
+
+def test_shortcuts_work_while_the_module_is_shown(panel: Any) -> None:
+    panel.load()
+    panel.key(Qt.Key.Key_P)
+    assert panel.ui.positivePointButton.checked
+    panel.host.hand.click(world(LEFT))
+    panel.wait()
+    panel.key(Qt.Key.Key_Escape)
+    assert not panel.ui.positivePointButton.checked
+    panel.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert panel.listed() == []
+
+    panel.host.leave()
+    panel.key(Qt.Key.Key_P)
+    assert not panel.ui.positivePointButton.checked
+    panel.host.enter()
+
+    assert "[P]" in panel.ui.positivePointButton.toolTip
+    table = panel.ui.shortcutsTable
+    keys = [table.item(row, 0).text() for row in range(table.rowCount)]
+    assert len(keys) == len(set(keys)) and {"P", "N", "B", "S", "D", "X", "U", "R", "Ctrl+Z", "Ctrl+Y"} <= set(keys)

@@ -1,0 +1,137 @@
+"""Slice views without a screen: real slice nodes and logics, a real VTK interactor, and a hand that clicks.
+
+Sources in https://github.com/Slicer/Slicer: Libs/MRML/Widgets/qMRMLLayoutManager.h, qMRMLSliceWidget.h,
+qMRMLSliceView.h, ctkVTKAbstractView.h (CTK); placing follows
+Modules/Loadable/Markups/MRMLDM/vtkMRMLMarkupsDisplayableManager.cxx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+ORIENTATIONS = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
+SIZE = 256
+
+
+class SliceView:
+    """qMRMLSliceView: what is drawn in, and what gets the mouse."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._interactor = vtk.vtkGenericRenderWindowInteractor()
+
+    def mrmlSliceNode(self) -> Any:  # noqa: N802 - Slicer's name
+        return self._node
+
+    def interactor(self) -> Any:
+        return self._interactor
+
+    def convertDeviceToXYZ(self, xy: Sequence[int]) -> tuple[float, float, float]:  # noqa: N802 - Slicer's name
+        return (float(xy[0]), float(xy[1]), 0.0)
+
+    def convertXYZToRAS(self, xyz: Sequence[float]) -> tuple[float, ...]:  # noqa: N802 - Slicer's name
+        return tuple(self._node.GetXYToRAS().MultiplyPoint((*xyz, 1.0))[:3])
+
+
+class SliceWidget:
+    """qMRMLSliceWidget."""
+
+    def __init__(self, logic: Any) -> None:
+        self._logic, self._view = logic, SliceView(logic.GetSliceNode())
+
+    def sliceView(self) -> SliceView:  # noqa: N802 - Slicer's name
+        return self._view
+
+    def sliceLogic(self) -> Any:  # noqa: N802 - Slicer's name
+        return self._logic
+
+    def mrmlSliceNode(self) -> Any:  # noqa: N802 - Slicer's name
+        return self._logic.GetSliceNode()
+
+    def mrmlSliceCompositeNode(self) -> Any:  # noqa: N802 - Slicer's name
+        return self._logic.GetSliceCompositeNode()
+
+
+class LayoutManager:
+    """qMRMLLayoutManager with the three slice views of the conventional layout."""
+
+    def __init__(self, application_logic: Any) -> None:
+        self._logic = application_logic
+        self._widgets: dict[str, SliceWidget] = {}
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Make the views' nodes, as after the scene was closed."""
+        collection = vtk.vtkCollection()
+        self._widgets = {}
+        for name, orientation in ORIENTATIONS.items():
+            logic = slicer.vtkMRMLSliceLogic()
+            logic.SetMRMLApplicationLogic(self._logic)
+            logic.SetMRMLScene(self._logic.GetMRMLScene())
+            node = logic.AddSliceNode(name)
+            node.SetOrientation(orientation)
+            node.SetDimensions(SIZE, SIZE, 1)
+            node.SetFieldOfView(SIZE, SIZE, 1.0)
+            collection.AddItem(logic)
+            self._widgets[name] = SliceWidget(logic)
+        self._logic.SetSliceLogics(collection)
+
+    def sliceViewNames(self) -> tuple[str, ...]:  # noqa: N802 - Slicer's name
+        return tuple(self._widgets)
+
+    def sliceWidget(self, name: str) -> SliceWidget | None:  # noqa: N802 - Slicer's name
+        return self._widgets.get(name)
+
+    def threeDViewCount(self) -> int:  # noqa: N802 - Slicer's name
+        return 0
+
+
+class Hand:
+    """The user's hand on the views."""
+
+    def __init__(self, layout: LayoutManager, application_logic: Any) -> None:
+        self._layout, self._logic = layout, application_logic
+
+    def point_at(self, view: str, position: Sequence[float]) -> None:
+        """Scroll a view to a world position, as a user does before clicking there."""
+        self._layout.sliceWidget(view).mrmlSliceNode().JumpSliceByCentering(*position)  # type: ignore[union-attr]
+
+    def click(self, position: Sequence[float]) -> bool:
+        """A click in place mode; false if the views are not in place mode, and nothing happens."""
+        interaction, selection = self._logic.GetInteractionNode(), self._logic.GetSelectionNode()
+        if interaction.GetCurrentInteractionMode() != interaction.Place:
+            return False
+        node = self._logic.GetMRMLScene().GetNodeByID(selection.GetActivePlaceNodeID() or "")
+        if node is None:
+            node = self._logic.GetMRMLScene().AddNewNodeByClass(selection.GetActivePlaceNodeClassName())
+            selection.SetActivePlaceNodeID(node.GetID())
+        node.AddControlPointWorld(vtk.vtkVector3d(*position))
+        # Placing ends when the node has what it needs and placing is not persistent.
+        complete = node.GetNumberOfDefinedControlPoints() >= max(1, node.GetRequiredNumberOfControlPoints())
+        if node.IsA("vtkMRMLMarkupsROINode"):
+            complete = min(node.GetSize()) > 0
+        if complete and not interaction.GetPlaceModePersistence():
+            interaction.SwitchToViewTransformMode()
+        return True
+
+    def drag(self, view: str, positions: Iterable[Sequence[float]]) -> bool:
+        """Press the left button, move through world positions, release; true if somebody took the mouse."""
+        slice_view = self._layout.sliceWidget(view).sliceView()  # type: ignore[union-attr]
+        to_view = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(slice_view.mrmlSliceNode().GetXYToRAS(), to_view)
+        interactor = slice_view.interactor()
+        pixels = [np.rint(to_view.MultiplyPoint((*p, 1.0))[:2]).astype(int) for p in positions]
+        reached: list[str] = []
+        # What looks at the mouse after those who may have taken it, as the view's own interactor style does.
+        watch = interactor.AddObserver("LeftButtonPressEvent", lambda *_: reached.append("view"), -1.0)
+        for number, (x, y) in enumerate(pixels):
+            interactor.SetEventInformation(int(x), int(y), 0, 0, chr(0), 0, None)
+            interactor.InvokeEvent("LeftButtonPressEvent" if number == 0 else "MouseMoveEvent")
+        interactor.InvokeEvent("LeftButtonReleaseEvent")
+        interactor.RemoveObserver(watch)
+        return not reached
