@@ -105,9 +105,9 @@ def _add_method_options(group: Any) -> None:
     group.add_argument("--finetune", metavar="SECONDS", type=_positive(float), help="fit a network to this case first")
     text = "stochastic passes of the network, averaged (default: 6)"
     group.add_argument("--samples", metavar="K", type=_positive(int), default=6, help=text)
-    text = "auto: the network on the image-aware label; image-aware or gaussian: that label alone (default: auto)"
-    group.add_argument("--method", choices=("auto", "image-aware", "gaussian"), default="auto", help=text)
-    text = "a promptable network (.safetensors with its card) in place of the one that ships"
+    text = "network: the network on the image-aware label; image-aware (auto) or gaussian: that label alone"
+    group.add_argument("--method", choices=("auto", "network", "image-aware", "gaussian"), default="auto", help=text)
+    text = "a promptable network (.safetensors with its card) to use in place of the one that ships"
     group.add_argument("--model", metavar="FILE", type=Path, help=text)
     group.add_argument("--allow-overlap", action="store_true", help="a voxel may belong to several segments")
     text = "auto, cpu, cuda, cuda:1, ... (default: auto, a GPU when there is one)"

@@ -70,7 +70,8 @@ def predict(
             sigma_mm=sigma_mm,
             device=device,
             seed=seed,
-            progress=progress,
+            # Several looks: each would start from 0 again.
+            progress=progress if model is None else None,
             cancel=cancel,
         )
 

@@ -12,7 +12,7 @@ from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
 
-Method: TypeAlias = Literal["auto", "image-aware", "gaussian"]
+Method: TypeAlias = Literal["auto", "network", "image-aware", "gaussian"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Options:
     Parameters
     ----------
     method
-        "auto": the network that ships with the program refines the image-aware label. The label alone: "image-aware"
-        (geodesic and likelihood), or "gaussian" (the paper's).
+        "network": the network that ships with the program refines the image-aware label. The label alone:
+        "image-aware" (geodesic and likelihood; "auto" picks it), or "gaussian" (the paper's).
     sigma_mm
         Width of the paper's Gaussian, mm.
     samples
@@ -31,7 +31,7 @@ class Options:
     seed
         The same seed gives the same answer on the same device.
     model
-        File of the promptable network that "auto" uses (.safetensors); "": the one that ships with the program.
+        File of the promptable network that "network" uses (.safetensors); "": the one that ships with the program.
     """
 
     method: Method = "auto"

@@ -80,11 +80,12 @@ class Session:
     seed
         The same seed and prompts give the same segments on the same device.
     method
-        "auto": the promptable network on the image-aware label; "image-aware" or "gaussian": that label alone.
+        "network": the promptable network on the image-aware label; "image-aware" (which "auto" picks) or "gaussian":
+        that label alone.
     samples
         Stochastic passes of the network, where one is used.
     model
-        File of a promptable network to use in place of the one that ships.
+        File of a promptable network to use in place of the one that ships; "auto" then means "network".
     allow_overlap
         Whether a voxel may belong to several segments.
     engine
@@ -115,6 +116,8 @@ class Session:
 
             engine = LocalEngine(device)
         self._engine = engine
+        if model and method == "auto":
+            method = "network"
         self.options = Options(method=method, samples=samples, seed=seed, model=str(model))
         self.allow_overlap = allow_overlap
         self._volume: Volume | None = None

@@ -146,7 +146,7 @@ def test_the_temperature_makes_probabilities_milder_and_moves_no_border() -> Non
 
 def test_another_prompt_far_away_is_no_reason_to_compute_again_and_one_in_sight_is() -> None:
     volume, _, center = ellipsoid((120, 60, 60), 1.5, 9.0)
-    session = Session("cpu")
+    session = Session("cpu", method="network")
     session.set_volume(volume)
     session.add_point("ball", center)
     first = session.predict("ball")
@@ -163,7 +163,7 @@ def test_the_weights_that_ship_are_whole_small_and_say_what_they_are() -> None:
     models = list(shipped_file().parent.glob("*.safetensors"))
     assert sum(p.stat().st_size for p in models) <= 16 * 1024**2
     volume, mask, center = ellipsoid((64, 64, 64), 1.0, 10.0)
-    session = Session("cpu")
+    session = Session("cpu", method="network")
     session.set_volume(volume)
     session.add_point("ball", center)
     found = session.predict()
@@ -184,7 +184,7 @@ def test_without_the_file_the_label_answers_and_says_why(tmp_path: Path) -> None
     code = """
 import numpy as np
 from PWSegmentationLib import Session
-session = Session("cpu")
+session = Session("cpu", method="network")
 session.set_image(np.random.default_rng(0).normal(size=(30, 30, 30)), np.eye(4))
 session.add_point("a", (15, 15, 15))
 found = session.predict()
