@@ -35,8 +35,6 @@ _RADIUS_MM = (1.5, 45.0)
 _GAP_SHARE, _GAP_MM = 0.25, 2.0
 #: Seeds that hang together and would not fit into a ball of this diameter (mm) are a stroke, not a click.
 CLICK_MM = 8.0
-#: Fewer negative clicks than these cannot enclose an object.
-_ENCLOSING = 4
 #: Negative seeds this many times further from the positive ones than these from each other leave the extent open.
 _OPEN_FROM = 3.0
 
@@ -103,13 +101,11 @@ def _openness(positive: np.ndarray, negative: np.ndarray, size: np.ndarray) -> f
     """How many times further it is from positive seeds to negative ones than positive seeds reach themselves.
 
     Clicks reach as far as the next one of them: they were spread over the object. A stroke reaches half as far as it
-    is long from its middle. One click says nothing about the extent, nor do a few negative ones: infinite.
+    is long from its middle. One click says nothing about the extent: infinite.
     """
     from scipy import ndimage
     from scipy.spatial import cKDTree
 
-    if ndimage.label(negative, np.ones((3, 3, 3)))[1] < _ENCLOSING and not is_stroke(negative, size):
-        return math.inf
     to_negative = cKDTree(np.argwhere(negative) * size)
     seeds = np.argwhere(positive) * size
     parts, count = ndimage.label(positive, np.ones((3, 3, 3)))
