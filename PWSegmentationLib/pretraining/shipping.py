@@ -31,8 +31,8 @@ _ABOUT: dict[str, Any] = {
         "selected on": "the structures for tuning of the same file",
     },
     "licence": "Apache-2.0",
-    "limits": "Learnt from two patients' images beside made-up ones. Not a medical device. Figures on structures and "
-    "images it has not learnt from: docs/accuracy.md.",
+    "limits": "Learnt from two patients' images beside made-up ones. Not a medical device. Not "
+    "measured on structures or images that took no part in its selection.",
 }
 
 

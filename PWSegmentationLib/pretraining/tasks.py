@@ -13,7 +13,7 @@ from PWSegmentationLib.annotator import placement
 from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_prompts
-from PWSegmentationLib.prediction.network_inputs import network_inputs
+from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_inputs
 from PWSegmentationLib.prediction.predict import pseudo_label
 from PWSegmentationLib.prediction.view import View, look, look_at, region_for
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
@@ -22,6 +22,7 @@ from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
 
+_LABEL = CHANNELS.index("label")
 # Views thinner than this, voxels, say nothing in three dimensions.
 _LEAST_EDGE = 4
 # Of which the structure must fill as many.
@@ -62,7 +63,7 @@ def varied_tasks(
         if made is None:
             return
         yield made
-        said = made.inputs[1] > 0 if answer is None else answer(made.inputs) >= 0.5
+        said = made.inputs[_LABEL] > 0 if answer is None else answer(made.inputs) >= 0.5
         prompts = _corrected(prompts, view.grid, said, made.truth >= 0.5, rng)
         if prompts is None:
             return
@@ -81,7 +82,7 @@ def protocol_tasks(volume: Volume, reference: Reference, protocol: Protocol, see
         if turn in (0, 3):
             yield made
         if turn < 3:
-            prompts = annotator.correct(prompts, view.region, view.to_fine(made.inputs[1]) >= 0)
+            prompts = annotator.correct(prompts, view.region, view.to_fine(made.inputs[_LABEL]) >= 0)
         if prompts is None:
             return
 
