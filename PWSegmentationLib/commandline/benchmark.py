@@ -33,7 +33,9 @@ def add_to(subparsers: Any) -> None:
     text = "where the page goes, .html (one file) or .md (with pictures beside it); default: beside the results"
     parser.add_argument("--page", metavar="FILE", type=Path, help=text)
     what = parser.add_argument_group("what is measured")
-    text = "auto, image-aware, gaussian or fine-tuned; may be repeated (default: auto)"
+    text = (
+        "auto (the network), image-aware or gaussian (the label alone), or fine-tuned; may be repeated (default: auto)"
+    )
     what.add_argument("--method", metavar="NAME", action="append", help=text)
     text = (
         "other methods: growcut, gaussian, random-walk, separated by commas, or none (default: all that are installed)"

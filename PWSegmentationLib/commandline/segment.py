@@ -102,10 +102,12 @@ def _add_output_options(group: Any) -> None:
 
 
 def _add_method_options(group: Any) -> None:
-    group.add_argument("--finetune", metavar="SECONDS", type=_positive(float), help="fit a network to this case first")
+    group.add_argument(
+        "--finetune", metavar="SECONDS", type=_positive(float), help="adapt the network to this case first"
+    )
     text = "stochastic passes of the network, averaged (default: 6)"
     group.add_argument("--samples", metavar="K", type=_positive(int), default=6, help=text)
-    text = "network: the network on the image-aware label; image-aware (auto) or gaussian: that label alone"
+    text = "network (auto): the network on the image-aware label; image-aware or gaussian: that label alone"
     group.add_argument("--method", choices=("auto", "network", "image-aware", "gaussian"), default="auto", help=text)
     text = "a promptable network (.safetensors with its card) to use in place of the one that ships"
     group.add_argument("--model", metavar="FILE", type=Path, help=text)

@@ -15,7 +15,7 @@ from PWSegmentationLib.session.engine import Method as Label
 from PWSegmentationLib.session.session import Session
 from PWSegmentationLib.volume.volume import Volume
 
-OURS = ("auto", "network", "image-aware", "gaussian", "fine-tuned")
+OURS = ("auto", "image-aware", "gaussian", "fine-tuned")
 PEERS = ("growcut", "gaussian", "random-walk")
 
 
@@ -97,6 +97,4 @@ def _ours(key: str, finetune_s: float, device: str) -> Method:
         return BySession("PWSegmentation", device=device)
     if key == "fine-tuned":
         return BySession(f"PWSegmentation, fine-tuned {finetune_s:g} s", finetune_s=finetune_s, device=device)
-    if key == "network":
-        return BySession("PWSegmentation, network", "network", device=device)
     return BySession(f"PWSegmentation, {key} label", key, device=device)  # type: ignore[arg-type]

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from PWSegmentationLib.evaluation.results import Result
 from PWSegmentationLib.evaluation.summary import summary
 
@@ -13,6 +15,8 @@ Summary = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
 
 # Clicks after which the Dice is shown.
 _CLICKS = (1, 3, 5, 10)
+# Masks with a smaller Dice are worth fine-tuning.
+_WEAK = 0.85
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -120,6 +124,20 @@ def _calibration(n: Mapping[str, Any]) -> str:
         return "no answer"
     auroc = n["uncertainty auroc"]
     return f"{n['calibration error']:.3f}" if auroc is None else f"{n['calibration error']:.3f}, {auroc:.2f}"
+
+
+def fine_tuning_table(results: Sequence[Result]) -> str:
+    """What fine-tuning adds to the first method's last answers that were below `_WEAK`; "" where nobody fine-tuned."""
+    first = results[0].method
+    last = {(r.method, r.use, r.prompts, r.case, r.structure): r.dice for r in sorted(results, key=lambda r: r.step)}
+    rows = []
+    for method in dict.fromkeys(r.method for r in results if "fine-tuned" in r.method and r.method != first):
+        for use, prompts in dict.fromkeys((r.use, r.prompts) for r in results):
+            asked = [k for k in last if k[:3] == (first, use, prompts) and (method, *k[1:]) in last]
+            gains = np.array([last[(method, *k[1:])] - last[k] for k in asked if last[k] < _WEAK])
+            if len(gains):
+                rows.append([f"{use}, {prompts}", str(len(gains)), f"{gains.mean():+.3f}", f"{gains.min():+.3f}"])
+    return table(["prompts", f"masks below {_WEAK}", "mean gain", "worst"], rows) if rows else ""
 
 
 def structure_table(results: Sequence[Result]) -> str:

@@ -15,6 +15,8 @@ from torch.nn import functional
 # Below this product of batch, channels and the first two edges, torch (2.4 to 2.13) passes oneDNN over for a batch of
 # one and unfolds the image instead, which takes three to seven times as long.
 _UNFOLDED_BELOW = 20480
+# Along the first axis, from so few on, oneDNN's gradient of the weights in bf16 is whatever lay in memory (torch 2.13).
+_THIN = 2
 
 
 class InstanceNorm(nn.Module):
@@ -34,10 +36,16 @@ class InstanceNorm(nn.Module):
 
 
 class Convolution(nn.Conv3d):
-    """A convolution that takes oneDNN for small images, too, where no gradient is asked for."""
+    """A convolution that takes oneDNN for small images, too, where no gradient is asked for.
+
+    And one whose gradient is right where the image is thin.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """As `torch.nn.Conv3d`."""
+        if x.shape[2] <= _THIN and x.device.type == "cpu" and torch.is_grad_enabled():
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
         small = x.shape[:4].numel() <= _UNFOLDED_BELOW and self.kernel_size[0] > 1
         if small and _plain(x) and torch.backends.mkldnn.is_available():
             rest: Any = (self.padding, self.stride, self.dilation, self.groups)

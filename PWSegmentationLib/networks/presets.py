@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Mean = Literal["residual", "paper", "off"]
+Encoder = Literal["patches", "hybrid"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class UNETRConfig:
         last layer predicts the 2³ voxels of each cell at once, an eighth of the convolution work.
     hidden, heads, mlp, depth
         Width, attention heads, hidden width of the MLP and number of the transformer blocks.
+    encoder
+        ``"patches"``: tokens are linear in their voxels, and the skip connections leave the transformer, as in UNETR.
+        ``"hybrid"``: residual convolutions that halve the resolution down to the tokens add to both.
     skips
         0-based blocks after which a skip connection leaves, finest first; log2(patch / stem) − 1 of them.
     features
@@ -42,6 +46,7 @@ class UNETRConfig:
     heads: int = 4
     mlp: int = 768
     depth: int = 6
+    encoder: Encoder = "patches"
     skips: tuple[int, ...] = (2,)
     features: int = 24
     mean: Mean = "residual"
@@ -52,6 +57,8 @@ class UNETRConfig:
 PRESETS: dict[str, UNETRConfig] = {
     # Fits and runs on two CPU cores while the user waits.
     "compact": UNETRConfig(),
+    # The same for weights that are learnt once, from many images (`pwseg pretrain`).
+    "promptable": UNETRConfig(encoder="hybrid"),
     # arXiv 2403.02566 and its code: 92,786,921 parameters with one channel in and one out.
     "paper": UNETRConfig(
         window=96,

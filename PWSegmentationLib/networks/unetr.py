@@ -1,7 +1,8 @@
 """UNETR with probabilistic self-attention.
 
 A vision transformer reads the window as tokens, a convolutional decoder brings its features back to voxels
-through skip connections (UNETR, arXiv 2103.10504); the self-attention is probabilistic (arXiv 2403.02566).
+through skip connections (UNETR, arXiv 2103.10504); the self-attention is probabilistic (arXiv 2403.02566). Tokens and
+skip connections may get features of convolutions beside.
 The convolutional blocks are MONAI's. Written for any patch that is a power of two and any window that is a
 multiple of the patch.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -56,15 +58,17 @@ class ProbabilisticUNETR(nn.Module):
         self.config = config
         self.in_channels = in_channels
         self.out_channels = out_channels
+        levels = int(math.log2(config.patch // config.stem)) - 1
+        widths = [config.features * 2**level for level in range(levels + 1)]
         self.embedding = _ResizableEmbedding(config, in_channels)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.hidden)
         self.stem = _residual(in_channels, config.features, stride=config.stem)
-        levels = len(config.skips)
-        widths = [config.features * 2**level for level in range(levels + 1)]
         self.skips = nn.ModuleList(
-            _projection(config.hidden, widths[level + 1], layers=levels - 1 - level) for level in range(levels)
+            _projection(config.hidden, widths[level + 1], layers=levels - 1 - level)
+            for level in range(len(config.skips))
         )
+        self.convolutions = _Convolutions([*widths, config.hidden]) if config.encoder == "hybrid" else None
         inputs = [*widths[1:], config.hidden]
         self.decoders = nn.ModuleList(_up(a, b) for a, b in zip(inputs, widths, strict=True))
         self.out = UnetOutBlock(spatial_dims=3, in_channels=config.features, out_channels=out_channels * config.stem**3)
@@ -82,56 +86,76 @@ class ProbabilisticUNETR(nn.Module):
         generator
             Source of the noise; None is torch's global one.
         """
-        return self._decode(*self._encode(x), sample=sample, generator=generator)
+        encoded = self._encode(x)
+        return self._decode(encoded, encoded.fine, sample=sample, generator=generator)
 
     def draws(
         self, x: Tensor, count: int, generator: torch.Generator | None = None, *, together: int = 2
     ) -> Iterator[Tensor]:
         """``count`` sampled passes' logits, one after the other; what does not depend on the noise runs once.
 
-        That is the embedding, the stem and the stem's part of the convolutions of the finest decoder, which are
+        That is the encoder and the stem's part of the convolutions of the finest decoder, which are
         linear in it: 15 to 19 % of the multiplications of six passes. ``together`` passes go through the
         network as one batch, which takes so much more memory; it changes the order of the noise, not its law. Two
         are the default because torch has its fast 3D convolutions on a single CPU core for batches only.
         """
-        tokens, fine = self._encode(x)
-        shared = _StemShare(self.decoders[0], fine)
+        encoded = self._encode(x)
+        shared = _StemShare(self.decoders[0], encoded.fine)
         for start in range(0, count, together):
             size = min(together, count - start)
-            out = self._decode(
-                tokens.repeat(size, 1, 1, 1, 1), shared, sample=True, generator=generator, copies=size
-            ).logits
+            out = self._decode(encoded.repeated(size), shared, sample=True, generator=generator, copies=size).logits
             yield from out.chunk(size)
 
-    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Everything before the first draw: tokens ``(batch, hidden, i, j, k)/patch`` and the stem's features."""
+    def _encode(self, x: Tensor) -> _Encoded:
         if any(n % self.config.patch for n in x.shape[2:]):
             raise ValueError(f"Window {tuple(x.shape[2:])} is no multiple of the patch, {self.config.patch}.")
-        return self.embedding(x), self.stem(x)
+        tokens, fine = self.embedding(x), self.stem(x)
+        if self.convolutions is None:
+            return _Encoded(tokens, None, fine)
+        *middle, convolved = self.convolutions(fine)
+        return _Encoded(tokens + convolved, middle, fine)
 
     def _decode(
         self,
-        tokens: Tensor,
+        encoded: _Encoded,
         fine: Tensor | _StemShare,
         *,
         sample: bool,
         generator: torch.Generator | None,
         copies: int = 1,
     ) -> NetworkOutput:
-        grid = tokens.shape[2:]
-        x = tokens.flatten(2).transpose(1, 2)
+        grid = encoded.tokens.shape[2:]
+        x = encoded.tokens.flatten(2).transpose(1, 2)
         terms, features = [], []
         for index, block in enumerate(self.blocks):
             x, kl = block(x, sample=sample, generator=generator)
             terms.append(kl)
             if index in self.config.skips:
                 level = self.config.skips.index(index)
-                features.append(self.skips[level](_as_volume(x, grid)))
+                skip = self.skips[level](_as_volume(x, grid))
+                features.append(skip if encoded.middle is None else skip + encoded.middle[level])
         out = _as_volume(self.norm(x), grid)
         for decoder, skip in zip(list(reversed(self.decoders))[:-1], reversed(features), strict=True):
             out = decoder(out, skip)
         out = fine(out, copies) if isinstance(fine, _StemShare) else self.decoders[0](out, fine)
         return NetworkOutput(_cells_to_voxels(self.out(out), self.config.stem), torch.stack(terms))
+
+
+class _Encoded(NamedTuple):
+    """Everything before the first draw.
+
+    ``tokens`` ``(batch, hidden, i, j, k)/patch``; ``fine``: the stem's features; ``middle``: what convolutions add to
+    the skip connections between, finest first.
+    """
+
+    tokens: Tensor
+    middle: list[Tensor] | None
+    fine: Tensor
+
+    def repeated(self, count: int) -> _Encoded:
+        """For as many passes in one batch; ``fine`` as it is."""
+        middle = None if self.middle is None else [m.repeat(count, 1, 1, 1, 1) for m in self.middle]
+        return _Encoded(self.tokens.repeat(count, 1, 1, 1, 1), middle, self.fine)
 
 
 class _StemShare:
@@ -203,6 +227,28 @@ class _ResizableEmbedding(PatchEmbeddingBlock):
         if tokens.shape[2:] != position.shape[2:]:
             position = functional.interpolate(position, size=tokens.shape[2:], mode="trilinear", align_corners=False)
         out: Tensor = self.dropout(tokens + position)
+        return out
+
+
+class _Convolutions(nn.Module):
+    """From the stem's features down to the tokens, each step a residual block that halves the resolution.
+
+    What leaves a step is 0 before training, so that weights learnt without it go on where they stood.
+    """
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(_residual(a, b, stride=2) for a, b in pairwise(widths))
+        self.exits = nn.ModuleList(nn.Conv3d(width, width, 1) for width in widths[1:])
+        for parameter in self.exits.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, fine: Tensor) -> list[Tensor]:
+        """What is added to the skip connections, finest first, and to the tokens."""
+        out = []
+        for step, leave in zip(self.steps, self.exits, strict=True):
+            fine = step(fine)
+            out.append(leave(fine))
         return out
 
 

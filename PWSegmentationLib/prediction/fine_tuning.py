@@ -60,7 +60,7 @@ def adapt_segment(
     others = tuple(others)
 
     def judged(view: View) -> NDArray[np.float32]:
-        return model.answer(view, pseudo_label(view, segment, device=device))
+        return model.answer(view, segment, pseudo_label(view, segment, device=device))
 
     looked = zoomed(volume, segment, others, judged)
     view = look_at(volume, segment, others, looked.view.region, _LESSON_VOXELS)

@@ -23,6 +23,8 @@ IMAGE_CHANNELS = (CHANNELS.index("image"), CHANNELS.index("contrast"))
 _LABEL = CHANNELS.index("label")
 # Log-odds of a label that is certain; the channel is in units of it.
 _CERTAIN = 6.0
+# Labels are surer than they are right; softer, what is wrong in them still has a gradient.
+_SOFTNESS = 2.0
 # Voxels after which a prompt's nearness has fallen to 1/e.
 _NEAR = 6.0
 
@@ -49,8 +51,8 @@ def network_inputs(view: View, label: PseudoLabel) -> NDArray[np.float32]:
 
 
 def refined(logits: Tensor, inputs: Tensor) -> Tensor:
-    """Log-odds of the answer ``(n, 1, ...)``: the label's, and what the network adds to them."""
-    return logits + _CERTAIN * inputs[:, _LABEL : _LABEL + 1]
+    """Log-odds of the answer ``(n, 1, ...)``: the label's, and what the network adds to them, softened."""
+    return (logits + _CERTAIN * inputs[:, _LABEL : _LABEL + 1]) / _SOFTNESS
 
 
 def _nearness(marks: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -80,7 +80,7 @@ def predict(
             volume,
             segment,
             others,
-            lambda view: model.answer(view, label_of(view), samples=samples, seed=seed),
+            lambda view: model.answer(view, segment, label_of(view), samples=samples, seed=seed),
         )
         name = model.name
     else:

@@ -24,8 +24,12 @@ from PWSegmentationLib.networks.model_files import load_model
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_inputs, refined
 from PWSegmentationLib.prediction.view import View
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.volume.canonical import Canonical
+
+# The label's largest share of the answer, and how many clicks would make it the whole answer.
+_LABEL_SHARE, _MANY = 0.6, 40
 
 _log = logging.getLogger(__name__)
 
@@ -49,14 +53,17 @@ class PromptableModel:
             raise InputError(f"{path} is no promptable model of this version: use one that `pwseg pretrain` made.")
         return cls(network, _name(card), float(card.get("temperature", 1.0)))
 
-    def answer(self, view: View, label: PseudoLabel, *, samples: int = 0, seed: int = 0) -> NDArray[np.float32]:
-        """Probability ``(i, j, k)`` on the view's working grid.
+    def answer(
+        self, view: View, segment: SegmentPrompts, label: PseudoLabel, *, samples: int = 0, seed: int = 0
+    ) -> NDArray[np.float32]:
+        """Probability ``(i, j, k)`` on the view's working grid, the label's and the network's weighed.
 
         The network sees right, anterior and superior in the same order, however the scanner wrote the voxels.
         """
         turn = Canonical.of(view.grid)
         inputs = np.moveaxis(turn.forth(np.moveaxis(network_inputs(view, label), 0, -1)), -1, 0)
-        return turn.back(self.probability(np.ascontiguousarray(inputs), samples=samples, seed=seed))
+        says = turn.back(self.probability(np.ascontiguousarray(inputs), samples=samples, seed=seed))
+        return np.asarray(says + label_share(segment) * (label.probability - says))
 
     def probability(self, inputs: NDArray[np.float32], *, samples: int = 0, seed: int = 0) -> NDArray[np.float32]:
         """Probability ``(i, j, k)`` of a whole view; ``inputs`` ``(channels, i, j, k)`` as `network_inputs` gives.
@@ -80,6 +87,17 @@ class PromptableModel:
 
     def _judged(self, logits: Tensor, values: Tensor) -> Tensor:
         return torch.sigmoid(refined(logits.float(), values) / self.temperature)
+
+
+def label_share(segment: SegmentPrompts) -> float:
+    """The label's weight beside the network's, 0 to `_LABEL_SHARE`.
+
+    After one click the network knows better how far an object may reach; with many prompts the label follows them more
+    closely. Chosen on the structures for tuning.
+    """
+    if segment.scribbles or segment.strokes:
+        return _LABEL_SHARE
+    return min(_LABEL_SHARE, len(segment.points) / _MANY)
 
 
 def shipped_file() -> Path:

@@ -31,7 +31,7 @@ class PretrainingConfig(Schedule):
     structures: int = 4
     corrections: int = 2
     edge: int = 112
-    preset: str = "compact"
+    preset: str = "promptable"
     attention: Literal["preset", "residual", "paper", "off"] = "preset"
     answers: str = ""
     start: str = ""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.networks.model_files import save_model
+from PWSegmentationLib.networks.model_files import load_into, save_model
 from PWSegmentationLib.networks.presets import PRESETS
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 from PWSegmentationLib.prediction.network_inputs import CHANNELS, refined
@@ -71,7 +71,7 @@ class _Objective:
 
     def __init__(self, config: PretrainingConfig, folder: Path, processes: Processes, device: torch.device) -> None:
         self.config, self.folder, self.processes, self.device = config, folder, processes, device
-        self.network = _network(config)
+        self.network = network_of(config)
         self.weights = LossWeights(config.loss_dice, config.loss_cross_entropy, config.loss_kl, config.loss_boundary)
 
     def begin(self) -> None:
@@ -116,10 +116,8 @@ def dice_of(network: ProbabilisticUNETR, bank: TaskBank, index: int) -> float:
     return float(2.0 * np.count_nonzero(found & truth) / max(1, np.count_nonzero(found) + np.count_nonzero(truth)))
 
 
-def _network(config: PretrainingConfig) -> ProbabilisticUNETR:
+def network_of(config: PretrainingConfig) -> ProbabilisticUNETR:
     """Its first weights are decided by the seed; before the first step the answer is the label."""
-    if config.start:
-        return PromptableModel.load(config.start).network
     if config.preset not in PRESETS:
         raise InputError(f'There is no preset "{config.preset}"; there are: {", ".join(PRESETS)}.')
     sizes = PRESETS[config.preset]
@@ -130,7 +128,16 @@ def _network(config: PretrainingConfig) -> ProbabilisticUNETR:
         network = ProbabilisticUNETR(sizes, in_channels=len(CHANNELS))
     for parameter in network.out.parameters():
         torch.nn.init.zeros_(parameter)
+    if config.start:
+        _go_on(network, config.start)
     return network
+
+
+def _go_on(network: ProbabilisticUNETR, start: str) -> None:
+    """From the weights of ``start``, which may lack the convolutions beside the tokens: those are 0 at first."""
+    weights = PromptableModel.load(start).network.state_dict()
+    own = {name: value for name, value in network.state_dict().items() if name.startswith("convolutions.")}
+    load_into(network, {**own, **weights}, start)
 
 
 def _make(path: Path, groups: Callable[[Answer | None], Iterator[Task]], model: str) -> str:

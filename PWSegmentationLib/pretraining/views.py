@@ -25,7 +25,7 @@ _POSITIVE = CHANNELS.index("near positive")
 
 # Larger views are taught on a coarser grid, with a number of voxels between these: many views a minute teach more than
 # fine ones.
-_MOST_VOXELS = (60_000, 220_000)
+_MOST_VOXELS = (30_000, 160_000)
 # Most views are taught from nearer than they were banked: on each side this share of the object's extent is left, and
 # so many voxels along every axis, where there are as many.
 _NEARER, _MARGIN, _LEAST_EDGE = 0.65, (0.1, 0.6), 24

@@ -22,8 +22,8 @@ class Options:
     Parameters
     ----------
     method
-        "network": the network that ships with the program refines the image-aware label. The label alone:
-        "image-aware" (geodesic and likelihood; "auto" picks it), or "gaussian" (the paper's).
+        "network": the network that ships with the program refines the image-aware label ("auto" picks it). The label
+        alone: "image-aware" (geodesic and likelihood), or "gaussian" (the paper's).
     sigma_mm
         Width of the paper's Gaussian, mm.
     samples

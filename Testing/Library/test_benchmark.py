@@ -18,7 +18,7 @@ from PWSegmentationLib.evaluation.benchmark import Benchmark
 from PWSegmentationLib.evaluation.metrics import Answer, Calibration
 from PWSegmentationLib.evaluation.results import Failure, Result, Results
 from PWSegmentationLib.evaluation.summary import difference, numbers
-from PWSegmentationLib.evaluation.tables import accuracy_table, plain, table
+from PWSegmentationLib.evaluation.tables import accuracy_table, fine_tuning_table, plain, table
 from Testing.Library.conftest import bright_ellipsoid
 from Testing.Library.test_commandline import one_sentence, pwseg, start
 
@@ -289,6 +289,14 @@ def test_what_failed_is_not_finished():
     assert not results.is_finished("c", "s", "print")
     results.add("c", "s", "print", [result(0.6)], [])
     assert results.is_finished("c", "s", "print") and not results.failures and len(results.results) == 1
+
+
+def test_what_fine_tuning_adds_counts_weak_masks_only():
+    plainly = [result(d, structure=n) for n, d in (("a", 0.6), ("b", 0.8), ("c", 0.9))]
+    tuned = [result(d, structure=n, method="m, fine-tuned 30 s") for n, d in (("a", 0.7), ("b", 0.79), ("c", 0.2))]
+    lines = fine_tuning_table(plainly + tuned).splitlines()
+    assert len(lines) == 3 and [c.strip() for c in lines[2].split("|")[2:5]] == ["2", "+0.045", "-0.010"]
+    assert fine_tuning_table(plainly) == ""
 
 
 def test_tables_are_aligned_markdown():

@@ -15,7 +15,7 @@ from monai.networks.blocks import UnetrUpBlock
 from torch import Tensor
 
 from PWSegmentationLib.networks import ProbabilisticSelfAttention, ProbabilisticUNETR, UNETRConfig
-from PWSegmentationLib.networks.fast_layers import Convolution, InstanceNorm, Upsampling
+from PWSegmentationLib.networks.fast_layers import Convolution, InstanceNorm, Upsampling, use_fast_layers
 from PWSegmentationLib.networks.presets import Mean
 
 MEANS: list[Mean] = ["residual", "paper"]
@@ -149,7 +149,7 @@ TINY = UNETRConfig(window=16, patch=4, stem=1, hidden=16, heads=2, mlp=32, depth
 TINY_STEM = UNETRConfig(window=16, patch=4, stem=2, hidden=16, heads=2, mlp=32, depth=2, skips=(), features=4)
 
 
-@pytest.mark.parametrize("config", [TINY, TINY_STEM])
+@pytest.mark.parametrize("config", [TINY, TINY_STEM, replace(TINY_STEM, encoder="hybrid")])
 @pytest.mark.parametrize("shape", [(16, 16, 16), (8, 12, 20)])
 def test_any_multiple_of_the_patch(config: UNETRConfig, shape: tuple[int, int, int]) -> None:
     network = ProbabilisticUNETR(config, in_channels=3, out_channels=2)
@@ -173,6 +173,38 @@ def test_draws_repeat_with_the_seed_and_agree_with_forward() -> None:
     torch.testing.assert_close(torch.cat(both), paired, atol=1e-5, rtol=1e-5)
     assert not torch.equal(first[0], first[1])
     assert torch.equal(still[0], still[1])
+
+
+def test_convolutions_beside_the_tokens_change_nothing_until_they_are_taught() -> None:
+    config = replace(TINY_STEM, encoder="hybrid")
+    torch.manual_seed(0)
+    hybrid, plain = ProbabilisticUNETR(config), ProbabilisticUNETR(TINY_STEM)
+    weights = {n: v for n, v in hybrid.state_dict().items() if not n.startswith("convolutions.")}
+    plain.load_state_dict(weights)
+    x = torch.rand(1, 1, 16, 24, 16)
+    assert torch.equal(hybrid(x, sample=False).logits, plain(x, sample=False).logits)
+    assert hybrid.convolutions is not None
+    torch.nn.init.normal_(hybrid.convolutions.exits[0].weight)
+    assert not torch.allclose(hybrid(x, sample=False).logits, plain(x, sample=False).logits)
+    draws = torch.cat(list(hybrid.draws(x, 2, torch.Generator().manual_seed(3))))
+    assert torch.isfinite(draws).all() and not torch.equal(draws[0], draws[1])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_in_bf16_a_thin_image_gives_the_gradient_that_single_precision_gives(depth: int) -> None:
+    """Where torch's own has whatever lay in memory."""
+    convolution = torch.nn.Sequential(torch.nn.Conv3d(48, 48, 3, padding=1))
+    use_fast_layers(convolution)
+    torch.manual_seed(0)
+    x, pull = torch.randn(2, 1, 48, depth, 6, 5).unbind()
+    right = torch.autograd.grad(convolution(x), convolution[0].weight, pull)[0]
+    for _ in range(5):
+        junk = [torch.full((n,), float("nan")) for n in (10**3, 10**4, 10**5, 10**6)]
+        del junk
+        with torch.autocast("cpu", torch.bfloat16):
+            out = convolution(x)
+        found = torch.autograd.grad(out, convolution[0].weight, pull.to(out.dtype))[0]
+        assert float((found - right).norm() / right.norm()) < 0.02
 
 
 def test_subvoxel_head_keeps_voxels_in_place() -> None:

@@ -13,14 +13,15 @@ import torch
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_prompts
 from PWSegmentationLib.commandline.main import BAD_INPUT, OK, main
-from PWSegmentationLib.networks.model_files import load_model
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.networks.model_files import load_model, save_model
 from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_inputs, refined
 from PWSegmentationLib.prediction.predict import pseudo_label
 from PWSegmentationLib.prediction.view import look
 from PWSegmentationLib.pretraining.bank import TaskBank, write_tasks
 from PWSegmentationLib.pretraining.config import PretrainingConfig
 from PWSegmentationLib.pretraining.material import Material, selection_names
-from PWSegmentationLib.pretraining.pretrain import dice_of, make_tasks, pretrain
+from PWSegmentationLib.pretraining.pretrain import dice_of, make_tasks, network_of, pretrain
 from PWSegmentationLib.pretraining.tasks import Task
 from PWSegmentationLib.pretraining.views import TaughtViews
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
@@ -159,13 +160,23 @@ def test_views_are_often_nearer_than_they_were_banked_and_hold_the_whole_structu
 
 def test_the_untrained_network_answers_the_label(banks: Path) -> None:
     config = PretrainingConfig(**LITTLE)
-    from PWSegmentationLib.pretraining.pretrain import _network
-
-    network, bank = _network(config), TaskBank(banks / "selection")
+    network, bank = network_of(config), TaskBank(banks / "selection")
     assert dice_of(network, bank, 0) == pytest.approx(2 * 256 / (256 + 512))
     inputs = torch.from_numpy(bank.task(0).inputs)[None]
     logits = refined(network(inputs, sample=False).logits, inputs)
     assert torch.equal(logits > 0, inputs[:, LABEL : LABEL + 1] > 0)
+
+
+def test_a_run_goes_on_from_weights_that_have_no_convolutions_yet(banks: Path, tmp_path: Path) -> None:
+    first = network_of(PretrainingConfig(preset="compact", seed=3))
+    torch.nn.init.normal_(first.out.conv.conv.weight)
+    save_model(first, tmp_path / "first.safetensors", {"channels": list(CHANNELS)})
+    gone_on = network_of(PretrainingConfig(start=str(tmp_path / "first.safetensors")))
+    x = torch.rand(1, len(CHANNELS), 16, 16, 16)
+    assert torch.equal(gone_on.eval()(x, sample=False).logits, first.eval()(x, sample=False).logits)
+    save_model(gone_on, tmp_path / "second.safetensors", {"channels": list(CHANNELS)})
+    with pytest.raises(InputError, match="another architecture"):
+        network_of(PretrainingConfig(preset="compact", start=str(tmp_path / "second.safetensors")))
 
 
 def test_it_learns_what_the_label_lacks(banks: Path, tmp_path: Path) -> None:
