@@ -142,6 +142,8 @@ class Driver:
         """Press a key in Slicer's main window."""
         window = self.host.app.window
         window.activateWindow()
+        # Told by an event: until that has come, the window's shortcuts are off.
+        assert QTest.qWaitForWindowActive(window), "the main window does not become the active one"
         QTest.keyClick(window, sequence, modifier)
 
     def click_cell(self, table: QTableView, row: int, column: int, *, double: bool = False) -> None:

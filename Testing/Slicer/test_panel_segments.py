@@ -233,11 +233,14 @@ def test_export_writes_what_is_shown(panel: Any, tmp_path: Any) -> None:
     for name in ("both.seg.nrrd", "both.nii.gz"):
 
         def choose(path: str = str(tmp_path / name)) -> None:
-            dialog = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.isVisible())
-            dialog.findChild(QLineEdit, "fileNameEdit").setText(path)
-            dialog.accept()
+            dialogs = [w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.isVisible()]
+            if not dialogs:
+                QTimer.singleShot(10, choose)
+                return
+            dialogs[0].findChild(QLineEdit, "fileNameEdit").setText(path)
+            dialogs[0].accept()
 
-        QTimer.singleShot(200, choose)
+        QTimer.singleShot(0, choose)
         panel.press(panel.ui.exportButton)
 
     read_back = read_volume(tmp_path / "both.nii.gz")
