@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from PWSegmentationLib.prediction.view import View, look_at, region_for
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
@@ -73,6 +72,9 @@ def furthest(segment: SegmentPrompts, grid: Grid) -> Region:
 
 def _object(view: View, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The parts of the answer that hold a positive prompt; all of it if none does."""
+    # Here, for what `furthest` tells is asked in front ends, too.
+    from scipy import ndimage
+
     mask = probability >= 0.5
     parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     prompted = np.unique(parts[view.seeds.positive & mask])

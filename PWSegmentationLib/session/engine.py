@@ -40,6 +40,11 @@ class Options:
     seed: int = 0
     model: str = ""
 
+    @property
+    def uses_network(self) -> bool:
+        """Whether a promptable network is asked; "auto" means the network where a file of one is given."""
+        return self.method == "network" or (self.method == "auto" and bool(self.model))
+
 
 @dataclass(frozen=True)
 class Task:
