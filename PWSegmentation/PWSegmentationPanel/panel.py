@@ -298,7 +298,11 @@ class Panel(VTKObservationMixin):
             return True
         self.say(_("Installing packages…"))
         if not packages.ensurePackages(self._requirementsPath):
-            self.say(_("Nothing was done: PyTorch, MONAI and SciPy are needed."))
+            self.say(
+                _("Nothing was done: it needs the packages {packages}.").format(
+                    packages=", ".join(packages.missingPackages())
+                )
+            )
             return False
 
         def onChecked(job):
