@@ -103,12 +103,14 @@ def test_the_spleen_from_the_file_to_the_export(panel: Any, spleen: Reader, tmp_
     assert dice(scribbled, spleen.mask) > 0.6
 
     corrected = scribbled
-    while dice(corrected, spleen.mask) < 0.8:
+    for _ in range(MOST_CORRECTIONS):
         before, (place, inside) = corrected, spleen.worst_error(corrected)
         panel.place(panel.ui.positivePointButton if inside else panel.ui.negativePointButton, place)
         corrected = panel.mask("Segment 1")
         assert corrected[tuple(spleen.grid.to_voxel(place))] == inside
-        assert len(panel.listed()) <= 2 + MOST_CORRECTIONS
+        if dice(corrected, spleen.mask) > 0.8:
+            break
+    assert dice(corrected, spleen.mask) > 0.8
 
     panel.press(panel.ui.undoButton)
     assert np.array_equal(panel.mask("Segment 1"), before)
