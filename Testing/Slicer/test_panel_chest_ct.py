@@ -23,15 +23,6 @@ SPLEEN = 1
 MOST_CORRECTIONS = 4
 
 
-def load_file(panel: Any, path: Path, name: str) -> Any:
-    """Drop a file on Slicer."""
-    node = panel.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-    storage.SetFileName(str(path))
-    assert storage.ReadData(node)
-    return node
-
-
 class Reader:
     """Somebody who knows where the spleen is: `mask` in the voxels of the loaded image."""
 
@@ -69,10 +60,10 @@ class Reader:
 def spleen(panel: Any) -> Reader:
     """The CT is loaded and chosen in the panel."""
     folder = fetch(CHEST_CT, default_cache())
-    reference = load_file(panel, folder / "mask.nii.gz", "reference")
+    reference = panel.load_file(folder / "mask.nii.gz", "reference")
     mask = np.array(voxels(reference) == SPLEEN)
     panel.scene.RemoveNode(reference)
-    panel.ui.volumeSelector.setCurrentNode(load_file(panel, folder / "cxr.nii.gz", "chest"))
+    panel.ui.volumeSelector.setCurrentNode(panel.load_file(folder / "cxr.nii.gz", "chest"))
     return Reader(mask, volume_from_node(panel.volume).grid)
 
 
