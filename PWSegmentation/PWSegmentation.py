@@ -98,7 +98,8 @@ class PWSegmentationParameterNode:
     overlayOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.6
     overwriteMode: Annotated[str, Choice(["all", "visible", "none"])] = "all"
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
-    method: Annotated[str, Choice(["auto", "image-aware", "gaussian"])] = "auto"
+    method: Annotated[str, Choice(["auto", "network", "image-aware", "gaussian"])] = "auto"
+    modelFile: str = ""
     samples: Annotated[int, WithinRange(1, 50)] = 6
     seed: Annotated[int, WithinRange(0, 99999)] = 0
 
@@ -221,6 +222,8 @@ class PWSegmentationLogic(ScriptedLoadableModuleLogic):
         self.case = None
         self._engine = None
         self._device = None
+        # Whether the work is done in this process, because there cannot be another.
+        self.worksHere = False
 
     def getParameterNode(self):
         return PWSegmentationParameterNode(super().getParameterNode())
@@ -263,35 +266,58 @@ class PWSegmentationLogic(ScriptedLoadableModuleLogic):
     def close(self):
         """End everything."""
         self.closeCase()
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
+        self._closeEngine()
 
     def engine(self, device):
-        """What computes: a process of its own."""
+        """What computes: a process of its own; this one where that cannot be."""
         if self._engine is None or device != self._device:
-            from PWSegmentationPanel.packages import pythonExecutable
-
-            from PWSegmentationLib.session.child import ChildEngine
-
-            if self._engine is not None:
-                self._engine.close()
-            self._engine = ChildEngine(device, python=[pythonExecutable()])
+            self._closeEngine()
             self._device = device
+            self._engine = self._engineHere() if self.worksHere else self._engineInProcess()
         return self._engine
+
+    def _engineInProcess(self):
+        from PWSegmentationPanel.packages import pythonExecutable
+
+        from PWSegmentationLib.session.child import ChildEngine
+
+        return ChildEngine(self._device, python=[pythonExecutable()])
+
+    def _engineHere(self):
+        from PWSegmentationLib.session.local import LocalEngine
+
+        return LocalEngine(self._device)
+
+    def workHere(self):
+        """Compute in this process from now on; prompts, segments and undo stay."""
+        self._closeEngine()
+        self.worksHere = True
+        self._engine = self._engineHere()
+        if self.case is not None:
+            self.case.session.use_engine(self._engine)
+
+    def _closeEngine(self):
+        engine, self._engine = self._engine, None
+        if engine is not None and not self.worksHere:
+            engine.close()
 
     def warmUp(self):
         """Go on starting the computing process; true once it is ready."""
-        return self._engine is None or self._engine.warm_up()
+        return self._engine is None or self.worksHere or self._engine.warm_up()
 
     def engineLog(self):
         """What the computing process said last."""
-        return self._engine.log if self._engine is not None else ""
+        return "" if self._engine is None or self.worksHere else self._engine.log
 
     def applyOptions(self, parameters):
         """Let the session know the advanced settings; they hold for the next prompt."""
         if self.case is not None:
-            self.case.set_options(method=parameters.method, samples=parameters.samples, seed=parameters.seed)
+            self.case.set_options(
+                method=parameters.method,
+                model=parameters.modelFile,
+                samples=parameters.samples,
+                seed=parameters.seed,
+            )
 
     def memoryNeed(self, volumeNode):
         """A sentence on what predicting on this image takes."""

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from PWSegmentationLib.errors import EngineLost, InputError
+    from PWSegmentationLib.errors import EngineLost, EngineUnavailable, InputError
     from PWSegmentationLib.prediction.prediction import Prediction
     from PWSegmentationLib.progress import Cancelled
     from PWSegmentationLib.prompts.json_format import read_prompts, write_prompts
@@ -28,6 +28,7 @@ _HOME = {
     "Cancelled": "progress",
     "ChildEngine": "session.child",
     "EngineLost": "errors",
+    "EngineUnavailable": "errors",
     "Grid": "volume.grid",
     "InputError": "errors",
     "Point": "prompts.prompts",

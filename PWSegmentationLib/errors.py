@@ -15,3 +15,7 @@ class EngineLost(InputError):  # noqa: N818 - the name says what happened
 
     Prompts and segments are where they were, and the next job starts a new process.
     """
+
+
+class EngineUnavailable(InputError):  # noqa: N818 - the name says what happened
+    """No process that does the work can be started on this computer: do the work in another place."""

@@ -8,7 +8,7 @@ import sys
 import slicer
 from slicer.i18n import tr as _
 
-NEEDED = ("torch", "monai", "scipy")
+NEEDED = ("torch", "monai", "nibabel", "safetensors", "scipy")
 
 
 def missingPackages():
@@ -57,9 +57,11 @@ def installTorch():
         raise RuntimeError(
             _("Install the extension 'PyTorch' (Extensions Manager), restart Slicer, and try again.")
         ) from error
-    # Asked already.
-    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=">=2.4") is None:
-        raise RuntimeError(_("PyTorch could not be installed: see the module 'PyTorch Utils' for its messages."))
+    try:
+        # Asked already.
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=">=2.4")
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(_notInstalled(error)) from error
 
 
 def installRequirements(path):
@@ -76,11 +78,13 @@ def installRequirements(path):
         else:
             slicer.util.pip_install(["-r", str(path)])
     except subprocess.CalledProcessError as error:
-        raise RuntimeError(
-            _(
-                "Packages could not be installed: check the internet connection and the disk, then try again ({error})."
-            ).format(error=error)
-        ) from error
+        raise RuntimeError(_notInstalled(error)) from error
+
+
+def _notInstalled(error):
+    return _(
+        "Packages could not be installed: check the internet connection and the disk, then try again ({error})."
+    ).format(error=error)
 
 
 class ImportCheck:

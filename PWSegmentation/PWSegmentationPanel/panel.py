@@ -8,11 +8,12 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from PWSegmentationLib.errors import EngineLost, InputError
+from PWSegmentationLib.errors import EngineLost, EngineUnavailable, InputError
 from PWSegmentationLib.progress import Cancelled
 from PWSegmentationPanel import packages
 from PWSegmentationPanel.jobRunner import JobRunner
 from PWSegmentationPanel.logPane import LogPane
+from PWSegmentationPanel.modelFile import ModelFile
 from PWSegmentationPanel.overlayControls import OverlayControls
 from PWSegmentationPanel.promptList import PromptList
 from PWSegmentationPanel.promptTools import PromptTools
@@ -45,6 +46,7 @@ class Panel(VTKObservationMixin):
         self.prompts = PromptList(self)
         self.tools = PromptTools(self)
         self.overlays = OverlayControls(self)
+        self.modelFile = ModelFile(self)
         self.shortcuts = Shortcuts(self)
         self._settling = qt.QTimer()
         self._settling.setSingleShot(True)
@@ -90,6 +92,7 @@ class Panel(VTKObservationMixin):
             with self.showingErrors():
                 self._open()
         self.logic.applyOptions(parameters)
+        self.modelFile.refresh()
         self.ui.memoryLabel.text = self.logic.memoryNeed(parameters.inputVolume)
         self.overlays.refresh()
         self.refresh()
@@ -255,7 +258,13 @@ class Panel(VTKObservationMixin):
         summary = _("{name}: {volume:.1f} ml in {seconds:.1f} s ({method}).").format(
             name=found.segment, volume=found.volume_ml, seconds=found.seconds, method=found.method
         )
-        return f"{summary} {applied.note}".strip()
+        notes = [found.note, applied.note, self._whereItIsDone()]
+        return " ".join([summary, *(note for note in notes if note)])
+
+    def _whereItIsDone(self):
+        if not self.logic.worksHere:
+            return ""
+        return _("Computed in Slicer itself, which stands still meanwhile: see the log.")
 
     def onRefineButton(self, checked=False):
         with self.showingErrors():
@@ -266,7 +275,7 @@ class Panel(VTKObservationMixin):
                 self.jobs.start("refine", job, self._onRefined)
 
     def _onRefined(self, job):
-        with self.showingErrors():
+        with self.showingErrors(unavailable=self.onRefineButton):
             reports = job.result().reports
             for name, report in reports.items():
                 self.log.write(f"{name}: {report.reason} ({report.steps} steps, {report.seconds:.0f} s)")
@@ -289,7 +298,11 @@ class Panel(VTKObservationMixin):
             return True
         self.say(_("Installing packages…"))
         if not packages.ensurePackages(self._requirementsPath):
-            self.say(_("Nothing was done: PyTorch, MONAI and SciPy are needed."))
+            self.say(
+                _("Nothing was done: it needs the packages {packages}.").format(
+                    packages=", ".join(packages.missingPackages())
+                )
+            )
             return False
 
         def onChecked(job):
@@ -349,6 +362,12 @@ class Panel(VTKObservationMixin):
         else:
             self.jobs.onCancelButton()
 
+    def _workHere(self, error):
+        self.log.write(str(error))
+        self.log.write(self.logic.engineLog())
+        self.logic.workHere()
+        self.say(_("No computing process can be started: Slicer itself computes, and stands still meanwhile."))
+
     # ---- showing ---------------------------------------------------------------------------------------------
 
     def onSegmentSelected(self):
@@ -379,15 +398,22 @@ class Panel(VTKObservationMixin):
         self.log.write(text)
 
     @contextlib.contextmanager
-    def showingErrors(self, lost=None):
+    def showingErrors(self, lost=None, unavailable=None):
         """What the user got wrong is said in the panel; other errors are shown by Slicer.
 
-        ``lost`` is called, once, when the computing process was lost.
+        ``lost`` is called, once, when the computing process was lost; ``unavailable``, by default the same, when none
+        can be started and the work is to be done in this process.
         """
         try:
             yield
         except Cancelled:
             self.say(_("Stopped. All prompts and segments are as they were."))
+        except EngineUnavailable as error:
+            self._workHere(error)
+            again = unavailable or lost
+            if again is not None:
+                with self.showingErrors():
+                    again()
         except EngineLost as error:
             self.say(str(error))
             self.log.write(self.logic.engineLog())

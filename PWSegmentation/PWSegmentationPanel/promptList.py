@@ -37,6 +37,9 @@ class PromptList:
         """Show the prompts as they are in the scene."""
         case, segmentId = self.panel.case, self.panel.segments.current()
         items = case.store.items(segmentId) if case is not None and segmentId is not None else []
+        for button in (self.panel.ui.jumpToPromptButton, self.panel.ui.removePromptButton):
+            button.enabled = bool(items)
+        self.panel.ui.clearPromptsButton.enabled = bool(items)
         if items == self.items:
             return
         self.items = items
@@ -46,9 +49,6 @@ class PromptList:
             for column, text in enumerate([NAMES[item.role], *(f"{v:.1f}" for v in item.position)]):
                 self._cells.append(qt.QTableWidgetItem(text))
                 self._table.setItem(row, column, self._cells[-1])
-        for button in (self.panel.ui.jumpToPromptButton, self.panel.ui.removePromptButton):
-            button.enabled = bool(items)
-        self.panel.ui.clearPromptsButton.enabled = bool(items)
 
     def current(self):
         """The selected prompt, else the last one; None if there are none."""

@@ -295,9 +295,9 @@ class SceneSession:
         kept = (k for k in self._known.markups if k.segment_id == segment_id and k.role == "inside")
         return sum(len(k.points) for k in kept)
 
-    def set_options(self, *, method: Method, samples: int, seed: int) -> None:
+    def set_options(self, *, method: Method, samples: int, seed: int, model: str = "") -> None:
         """How to predict from now on; see `Options`."""
-        self.session.options = replace(self.session.options, method=method, samples=samples, seed=seed)
+        self.session.options = replace(self.session.options, method=method, samples=samples, seed=seed, model=model)
 
     def is_answered(self, segment_id: str) -> bool:
         """Whether the scene shows the answer to the prompts that a segment has now, or has none to answer."""

@@ -54,6 +54,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[Pr
         If a file is missing, damaged, not the one its card describes, or of another architecture.
     """
     path = _weights_path(path)
+    if not path.is_file():
+        raise InputError(f"There is no model file {path}: choose another one.")
     card = read_json(path.with_suffix(".json"), "model card")
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise InputError(f'{path.with_suffix(".json")} is no model card: "format" must be "{FORMAT}".')

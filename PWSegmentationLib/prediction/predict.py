@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.view import View, look, region_for
 from PWSegmentationLib.prediction.zoom import Looked, zoomed
-from PWSegmentationLib.progress import Cancel, Progress
+from PWSegmentationLib.progress import Cancel, Progress, part_of, stop_if
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds, draw
 from PWSegmentationLib.pseudolabel import PseudoLabel, gaussian_label, image_aware
@@ -61,6 +61,12 @@ def predict(
     """
     started = time.perf_counter()
     others = tuple(others)
+    part = (0.0, 1.0)
+
+    def begin(start: float, stop: float) -> None:
+        nonlocal part
+        part = (start, stop)
+        stop_if(cancel)
 
     def label_of(view: View) -> PseudoLabel:
         return pseudo_label(
@@ -70,18 +76,18 @@ def predict(
             sigma_mm=sigma_mm,
             device=device,
             seed=seed,
-            # Several looks: each would start from 0 again.
-            progress=progress if model is None else None,
+            progress=part_of(progress, *part),
             cancel=cancel,
         )
 
     if model is not None:
-        looked = zoomed(
-            volume,
-            segment,
-            others,
-            lambda view: model.answer(view, segment, label_of(view), samples=samples, seed=seed),
-        )
+
+        def judge(view: View) -> NDArray[np.float32]:
+            label = label_of(view)
+            stop_if(cancel)
+            return model.answer(view, segment, label, samples=samples, seed=seed)
+
+        looked = zoomed(volume, segment, others, judge, begin)
         name = model.name
     else:
         view = look(volume, segment, others, device=device)

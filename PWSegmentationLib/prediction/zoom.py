@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from PWSegmentationLib.prediction.view import View, look_at, region_for
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
@@ -26,11 +25,15 @@ SEARCH_BUDGET = 80_000
 _LEAVES = 0.002
 # The view grows by this share of its extent on such a side; so often at most.
 _GROWTH, _LOOKS = 0.6, 4
+# A look from far is about this part of all the work; the near one is the rest.
+_FAR_SHARE = 0.15
 # Around the object: these shares of its size along the axis and of its largest size, and at least so many mm.
 _MARGIN, _MARGIN_ACROSS, _MARGIN_MM = 0.3, 0.1, 8.0
 
 # What is said of a view: probability on its working grid.
 Judge = Callable[[View], NDArray[np.float32]]
+# Told before each look which part of all the work it is, from and to, 0 to 1.
+Begin = Callable[[float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +45,25 @@ class Looked:
     sight: Region
 
 
-def zoomed(volume: Volume, segment: SegmentPrompts, others: Iterable[SegmentPrompts], judge: Judge) -> Looked:
+def zoomed(
+    volume: Volume,
+    segment: SegmentPrompts,
+    others: Iterable[SegmentPrompts],
+    judge: Judge,
+    begin: Begin = lambda start, stop: None,
+) -> Looked:
     """Look at what the prompts are about, from as near as it can be seen whole."""
     others = tuple(others)
     region = region_for(segment, volume.grid)
     if segment.boxes:
+        begin(0.0, 1.0)
         view = look_at(volume, segment, others, region)
         return Looked(view, judge(view), region)
     sight = region
+    far = 0.0
     for _ in range(_LOOKS):
+        begin(far, far + _FAR_SHARE)
+        far += _FAR_SHARE
         view = look_at(volume, segment, others, region, SEARCH_BUDGET)
         probability = judge(view)
         larger = _grown(view, probability, volume.grid)
@@ -60,6 +73,7 @@ def zoomed(volume: Volume, segment: SegmentPrompts, others: Iterable[SegmentProm
     near = _around(view, probability, volume.grid)
     if near == view.region and max(view.grid.spacing) <= 1.01 * max(view.fine.spacing):
         return Looked(view, probability, sight)
+    begin(far, 1.0)
     view = look_at(volume, segment, others, near, VOXEL_BUDGET)
     return Looked(view, judge(view), sight.union(near))
 
@@ -73,6 +87,9 @@ def furthest(segment: SegmentPrompts, grid: Grid) -> Region:
 
 def _object(view: View, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The parts of the answer that hold a positive prompt; all of it if none does."""
+    # Here, for what `furthest` tells is asked in front ends, too.
+    from scipy import ndimage
+
     mask = probability >= 0.5
     parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     prompted = np.unique(parts[view.seeds.positive & mask])

@@ -8,15 +8,15 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from PWSegmentationLib.errors import EngineLost, InputError
+from PWSegmentationLib.errors import EngineLost, EngineUnavailable, InputError
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Cancelled, Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.session.child_process import ChildProcess
 from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
-from PWSegmentationLib.session.jobs import Pace, finish
+from PWSegmentationLib.session.jobs import JobState, finish
 from PWSegmentationLib.session.local import LocalEngine
 from PWSegmentationLib.session.messages import Disconnected, Message
 from PWSegmentationLib.session.shared_image import SharedImage
@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 # The longest that one `Job.poll` works, about, s.
 _SLICE_S = 0.012
 _LOG_LINES = 200
+# A child that is gone before it was ready is started again, so often in all.
+_STARTS = 2
 # What goes by the clock is never quite done before it is.
 _BEFORE_THE_END = 0.97
 
@@ -43,7 +45,7 @@ class ChildModel:
     life: int
 
 
-class ChildJob(Generic[Result]):
+class ChildJob(JobState[Result]):
     """See `Job`.
 
     ``ask`` makes the message that asks for it, when it is its turn; ``take`` reads the answer. A job that takes
@@ -58,29 +60,20 @@ class ChildJob(Generic[Result]):
         take: Callable[[Message], Result],
         budget_s: float | None = None,
     ) -> None:
-        self.number, self.ask, self.take, self.budget_s = number, ask, take, budget_s
-        self.progress, self.text = 0.0, "starting"
+        super().__init__()
+        self.number, self.ask, self._take, self._budget_s = number, ask, take, budget_s
         self.begun_at: float | None = None
         self.was_asked_before = False
         self.stop_asked_at: float | None = None
         self._engine = engine
-        self._pace = Pace()
-        self._ended = False
-        self._result: Result | None = None
-        self._error: Exception | None = None
 
     def poll(self) -> bool:
         """See `Job`."""
         if not self._ended:
             self._engine._advance()
-            if self.budget_s is not None and self.begun_at is not None:
-                self.tell(min(_BEFORE_THE_END, (time.monotonic() - self.begun_at) / self.budget_s), self.text)
+            if self._budget_s is not None and self.begun_at is not None:
+                self.tell(min(_BEFORE_THE_END, (time.monotonic() - self.begun_at) / self._budget_s), self.text)
         return self._ended
-
-    @property
-    def remaining_s(self) -> float | None:
-        """See `Job`."""
-        return 0.0 if self._ended else self._pace.remaining_s
 
     def cancel(self) -> None:
         """See `Job`."""
@@ -93,32 +86,20 @@ class ChildJob(Generic[Result]):
             self._engine._stop(self, "abandon")
             self.end(Cancelled())
 
-    def result(self) -> Result:
-        """See `Job`."""
-        if self._error is not None:
-            raise self._error
-        if not self._ended:
-            raise RuntimeError("A job has no result before poll() was true.")
-        return self._result  # type: ignore[return-value]
-
     # ---- said by the engine -----------------------------------------------------------------------------------
 
     def tell(self, progress: float, text: str) -> None:
         """How far it is."""
-        self.progress = max(self.progress, min(1.0, progress))
-        self._pace.saw(self.progress)
-        self.text = text
+        self._tell(progress, text)
 
     def complete(self, message: Message) -> None:
-        """It is done; an abandoned job stays as it ended."""
+        """The answer is here."""
         if not self._ended:
-            self._result = self.take(message)
-            self.progress, self._ended = 1.0, True
+            self._complete(self._take(message))
 
     def end(self, error: Exception) -> None:
         """It has ended without a result."""
-        if not self._ended:
-            self._error, self._ended = error, True
+        self._end(error)
 
 
 class ChildEngine:
@@ -127,6 +108,7 @@ class ChildEngine:
     The image is copied once into memory that both processes see; prompts go there as JSON, and predictions come back.
     Everything is done within `Job.poll` of the jobs, no threads. If the child dies, the job it was at ends as
     `EngineLost`, and the next one starts a new child; only fine-tuned networks are gone, and predictions do without.
+    A job for which no child can be started ends as `EngineUnavailable`.
 
     Parameters
     ----------
@@ -149,6 +131,7 @@ class ChildEngine:
         self._child: ChildProcess | None = None
         self._is_ready = self._has_image = self._has_been_started = False
         self._life = 0
+        self._failed_starts = 0
         self._jobs = 0
         self._waiting: deque[ChildJob[Any]] = deque()
         self._busy: ChildJob[Any] | None = None
@@ -329,6 +312,7 @@ class ChildEngine:
             child.pid = said["pid"]
         elif kind == "ready":
             self._is_ready = True
+            self._failed_starts = 0
         elif kind == "unusable":
             self._drop_child("")
             raise InputError(f"{said['text']}: install it for '{self._python[0]}', or choose another Python.")
@@ -424,23 +408,30 @@ class ChildEngine:
         child, job, was_ready = self._child, self._busy, self._is_ready
         if child is None:
             return
-        code, how = child.how_it_ended()
+        how = child.how_it_ended()
         last = next((line.strip() for line in reversed(child.log().splitlines()) if line.strip()), how)
         self._drop_child(f"The process is gone: {how}.")
-        if job is None and not was_ready and self._waiting:
-            job = self._waiting.popleft()
+        if not was_ready:
+            self._start_has_failed(last)
+            return
         if job is None:
             return
         if job.stop_asked_at is not None:
             job.end(Cancelled())
-        elif was_ready and job.begun_at is None and not job.was_asked_before:
+        elif job.begun_at is None and not job.was_asked_before:
             # It died before it knew of the job, which is not to blame.
             job.was_asked_before = True
             self._waiting.appendleft(job)
-        elif was_ready or code <= 0:
-            job.end(EngineLost(f"The process that segments is gone ({how}); nothing was lost: try again."))
         else:
-            job.end(InputError(f"'{self._python[0]}' cannot do the work ({last}): install what is missing there."))
+            job.end(EngineLost(f"The process that segments is gone ({how}); nothing was lost: try again."))
+
+    def _start_has_failed(self, why: str) -> None:
+        """The child was gone before it was ready: who waits for it is told once it has been tried again."""
+        self._failed_starts += 1
+        if self._failed_starts >= _STARTS and self._waiting:
+            self._failed_starts = 0
+            sentence = f"'{self._python[0]}' cannot do the work ({why}): install what is missing there."
+            self._waiting.popleft().end(EngineUnavailable(sentence))
 
     def _drop_child(self, note: str) -> None:
         if self._child is not None:

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.errors import EngineUnavailable
 from PWSegmentationLib.files import in_short
 from PWSegmentationLib.session.messages import LONGEST, Connection, Disconnected, Message
 
@@ -53,8 +53,8 @@ class ChildProcess:
 
     Raises
     ------
-    InputError
-        If there is no such Python.
+    EngineUnavailable
+        If there is no such Python, or the system does not let it start.
     """
 
     def __init__(self, python: Sequence[str], *, through_port: bool = sys.platform == "win32") -> None:
@@ -98,7 +98,7 @@ class ChildProcess:
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         except OSError as error:
-            raise InputError(
+            raise EngineUnavailable(
                 f"The Python '{python[0]}' cannot be started ({in_short(error)}): choose another one in the settings."
             ) from error
         finally:
@@ -160,17 +160,17 @@ class ChildProcess:
         """The last that the child has written to its standard output and error."""
         return self._log.tail()
 
-    def how_it_ended(self) -> tuple[int, str]:
-        """Its exit code (negative: the signal), and a few words on why the process is gone, for people."""
+    def how_it_ended(self) -> str:
+        """A few words on why the process is gone, for people."""
         with suppress(subprocess.TimeoutExpired):
             # It has closed its end already, so this is a matter of milliseconds.
             self._process.wait(0.02)
         code = self._process.returncode or 0
         if code == 0:
-            return code, "it ended"
+            return "it ended"
         if code == -getattr(signal, "SIGKILL", 9):
-            return code, "it was killed, as happens when memory runs out"
-        return code, f"it was ended by signal {-code}" if code < 0 else f"it ended with code {code}"
+            return "it was killed, as happens when memory runs out"
+        return f"it was ended by signal {-code}" if code < 0 else f"it ended with code {code}"
 
     def close(self) -> None:
         """End the process at once. It holds nothing that could be lost."""

@@ -40,6 +40,11 @@ class Options:
     seed: int = 0
     model: str = ""
 
+    @property
+    def uses_network(self) -> bool:
+        """Whether a promptable network is asked."""
+        return self.method in ("auto", "network")
+
 
 @dataclass(frozen=True)
 class Task:

@@ -102,34 +102,16 @@ class Pace:
         return max(0.0, left - (time.monotonic() - then))
 
 
-class SteppedJob(Generic[Result]):
-    """A job whose work is a generator: every `poll` brings it to its next ``yield``."""
+class JobState(Generic[Result]):
+    """How far a job is, and how it ended: what all jobs have in common."""
 
     def __init__(self) -> None:
-        self._steps: Iterator[None] = self._work()
+        self.progress = 0.0
+        self.text = "starting"
         self._pace = Pace()
         self._ended = False
         self._result: Result | None = None
         self._error: BaseException | None = None
-        self.progress = 0.0
-        self.text = "starting"
-
-    def _work(self) -> Iterator[None]:
-        """The work: yields while it goes on, sets ``_result``, or raises."""
-        raise NotImplementedError
-
-    def poll(self) -> bool:
-        """See `Job`."""
-        if self._ended:
-            return True
-        try:
-            next(self._steps)
-        except StopIteration:
-            self._tell(1.0, self.text)
-            self._ended = True
-        except Exception as error:
-            self._end(error)
-        return self._ended
 
     @property
     def remaining_s(self) -> float | None:
@@ -145,14 +127,46 @@ class SteppedJob(Generic[Result]):
         return self._result  # type: ignore[return-value]
 
     def _tell(self, progress: float, text: str) -> None:
+        """How far it is; progress never falls."""
         self.progress = max(self.progress, min(1.0, progress))
         self.text = text
         self._pace.saw(self.progress)
 
-    def _end(self, error: BaseException) -> None:
+    def _complete(self, result: Result) -> None:
+        """It is done; a job that has ended stays as it ended."""
         if not self._ended:
-            self._error = error
+            self._result = result
+            self._tell(1.0, self.text)
             self._ended = True
+
+    def _end(self, error: BaseException) -> None:
+        """It has ended without a result."""
+        if not self._ended:
+            self._error, self._ended = error, True
+
+
+class SteppedJob(JobState[Result]):
+    """A job whose work is a generator: every `poll` brings it to its next ``yield``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps: Iterator[None] = self._work()
+
+    def _work(self) -> Iterator[None]:
+        """The work: yields while it goes on, sets ``_result``, or raises."""
+        raise NotImplementedError
+
+    def poll(self) -> bool:
+        """See `Job`."""
+        if self._ended:
+            return True
+        try:
+            next(self._steps)
+        except StopIteration:
+            self._complete(self._result)  # type: ignore[arg-type]
+        except Exception as error:
+            self._end(error)
+        return self._ended
 
 
 class InlineJob(SteppedJob[Result]):

@@ -87,7 +87,7 @@ class LocalEngine:
 
     def _promptable(self, options: Options) -> tuple[PromptableModel | None, str]:
         """The promptable network; None where it is not asked for, or with a sentence where it cannot be used."""
-        if options.method not in ("auto", "network"):
+        if not options.uses_network:
             return None, ""
         from PWSegmentationLib.prediction.promptable import promptable_model
 

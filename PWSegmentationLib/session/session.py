@@ -116,8 +116,6 @@ class Session:
 
             engine = LocalEngine(device)
         self._engine = engine
-        if model and method == "auto":
-            method = "network"
         self.options = Options(method=method, samples=samples, seed=seed, model=str(model))
         self.allow_overlap = allow_overlap
         self._volume: Volume | None = None
@@ -548,6 +546,19 @@ class Session:
         self._abandon_job()
         self._job = job = FinetuneJob(self, names, budget_s)
         return job
+
+    def use_engine(self, engine: Engine) -> None:
+        """Have the work done by ``engine`` from now on.
+
+        Prompts, answers and the history stay; networks that were fitted stay behind with the engine that has them.
+        """
+        self._abandon_job()
+        self._engine = engine
+        if self._volume is not None:
+            engine.set_image(self._volume)
+        self._state = replace(self._state, models={})
+        self._undo = [replace(state, models={}) for state in self._undo]
+        self._redo = [replace(state, models={}) for state in self._redo]
 
     def close(self) -> None:
         """Give up the job that is running, and end the engine's process if it has one; a later call starts anew."""

@@ -19,11 +19,12 @@ import numpy as np
 import psutil
 import pytest
 
-from PWSegmentationLib import Cancelled, EngineLost, InputError, Session
+from PWSegmentationLib import Cancelled, EngineLost, EngineUnavailable, InputError, Session
 from PWSegmentationLib.session.child import ChildEngine, ChildModel
 from PWSegmentationLib.session.child_process import ChildProcess
 from PWSegmentationLib.session.engine import Options, Task
 from PWSegmentationLib.session.jobs import BackgroundEngine, Job, Pace
+from PWSegmentationLib.session.local import LocalEngine
 from PWSegmentationLib.session.messages import Connection, Disconnected, Message
 from PWSegmentationLib.session.worker import PAUSE_VARIABLE
 
@@ -375,7 +376,7 @@ def test_a_child_that_does_not_stop_is_replaced(engine, monkeypatch):
 # ---- sudden ends ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["starting", "predicting", "writing"])
+@pytest.mark.parametrize("stage", ["predicting", "writing"])
 def test_the_child_is_killed(engine, monkeypatch, stage):
     session = prompted(engine)
     monkeypatch.setenv(PAUSE_VARIABLE, stage)
@@ -393,6 +394,35 @@ def test_the_child_is_killed(engine, monkeypatch, stage):
     assert session.prompts == prompts and session.said == {}
     monkeypatch.delenv(PAUSE_VARIABLE)
     assert_same(drive(session.start_predict()), prompted().predict())
+
+
+def test_a_child_that_is_killed_while_it_starts_is_started_once_more(engine, monkeypatch):
+    session = prompted(engine)
+    monkeypatch.setenv(PAUSE_VARIABLE, "starting")
+    job = session.start_predict()
+    killed = set()
+    while not job.poll():
+        if engine.pid is not None and engine.pid not in killed:
+            killed.add(engine.pid)
+            os.kill(engine.pid, signal.SIGKILL)
+        time.sleep(0.01)
+    assert len(killed) == 2
+    with pytest.raises(EngineUnavailable, match=r"cannot do the work \(it was killed"):
+        job.result()
+    monkeypatch.delenv(PAUSE_VARIABLE)
+    assert_same(drive(session.start_predict()), prompted().predict())
+
+
+def test_the_work_goes_on_in_another_engine_with_all_there_was(engine):
+    session = prompted(engine)
+    first = drive(session.start_predict())
+    session.add_point("left", RIGHT)
+    drive(session.start_predict())
+    drive(session.start_finetune(3))
+    session.use_engine(LocalEngine("cpu"))
+    assert session.predict("left").method == "image-aware label"
+    assert session.undo() and session.undo()
+    assert session.predict("left").volume_ml == first.volume_ml
 
 
 def test_a_child_killed_while_idle_is_replaced_unnoticed(engine):
@@ -511,7 +541,7 @@ def test_a_python_that_is_not_there(tmp_path):
     engine = ChildEngine("cpu", python=[str(tmp_path / "no-python")])
     session = prompted(engine)
     job = session.start_predict()
-    with pytest.raises(InputError, match=r"^The Python '.*no-python' cannot be started .*: choose another"):
+    with pytest.raises(EngineUnavailable, match=r"^The Python '.*no-python' cannot be started .*: choose another"):
         drive(job)
     assert "left" in session.prompts
 
@@ -521,7 +551,7 @@ def test_a_python_that_lacks_the_program_s_packages(tmp_path):
     script.write_text(f'#!/bin/sh\nexec "{sys.base_prefix}/bin/python3" -S "$@"\n')
     script.chmod(0o755)
     session = prompted(ChildEngine("cpu", python=[str(script)]))
-    with pytest.raises(InputError, match=r"cannot do the work .*No module named 'numpy'.*install what is missing"):
+    with pytest.raises(EngineUnavailable, match=r"cannot do the work .*No module named 'numpy'.*install"):
         drive(session.start_predict())
     assert "numpy" in session._engine.log  # type: ignore[attr-defined]
     session.close()

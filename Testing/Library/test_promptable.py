@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from PWSegmentationLib import InputError, Session
+from PWSegmentationLib import Cancelled, InputError, Session
 from PWSegmentationLib.commandline.main import BAD_INPUT, OK, main
 from PWSegmentationLib.networks import ProbabilisticUNETR, UNETRConfig
 from PWSegmentationLib.networks.model_files import save_model
@@ -126,6 +126,23 @@ def test_however_the_scanner_wrote_the_voxels_the_network_says_the_same(axes: tu
     affine = volume.grid.affine @ np.array([[1, 0, 0, 0], [0, -1, 0, 45], [0, 0, 1, 0], [0, 0, 0, 1]])
     there = predict(Volume.from_array(flipped, affine[:, [*axes, 3]]), click(center), model=model).mask
     assert dice(np.flip(there.transpose(np.argsort(axes)), 1), here) > 0.98
+
+
+def test_the_looks_are_one_progress_and_can_be_cancelled_between() -> None:
+    volume, _, center = ellipsoid((90, 90, 90), 2.5, 80.0)
+    told: list[float] = []
+    predict(volume, click(center), model=PromptableModel(network()), progress=lambda done, _: told.append(done))
+    assert len(told) > 10 and told == sorted(told) and told[0] < 0.1 and told[-1] > 0.9
+    later: list[float] = []
+    with pytest.raises(Cancelled):
+        predict(
+            volume,
+            click(center),
+            model=PromptableModel(network()),
+            progress=lambda done, _: later.append(done),
+            cancel=lambda: bool(later) and later[-1] > 0.14,
+        )
+    assert later[-1] < 0.2
 
 
 def test_draws_are_decided_by_the_seed_and_differ_from_the_mean() -> None:

@@ -203,5 +203,5 @@ def test_a_card_that_does_not_name_the_structures_is_refused(tmp_path: Path) -> 
     save_model(model().network, tmp_path / "model.safetensors", {"structures": {"ball": 1}})
     with pytest.raises(InputError, match="does not name the 2 structures"):
         TrainedModel.load(tmp_path)
-    with pytest.raises(InputError, match="Cannot read the model card"):
+    with pytest.raises(InputError, match="There is no model file"):
         TrainedModel.load(tmp_path / "other.safetensors")

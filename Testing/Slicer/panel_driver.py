@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import slicer
 import vtk
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
@@ -128,6 +130,14 @@ class Driver:
         node.SetIJKToRASMatrix(array_to_matrix(affine))
         node.SetAndObserveImageData(data)
         self.ui.volumeSelector.setCurrentNode(node)
+        return node
+
+    def load_file(self, path: Path, name: str) -> Any:
+        """Drop a file on Slicer."""
+        node = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+        storage.SetFileName(str(path))
+        assert storage.ReadData(node)
         return node
 
     # ---- the hand

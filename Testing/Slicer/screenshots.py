@@ -8,41 +8,71 @@ from typing import Any
 
 import numpy as np
 import slicer
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWidgets import QApplication
 
-from PWSegmentationLib.mrml import segment_mask
+from PWSegmentationLib.demo.case import DemoCase, chest_ct
+from PWSegmentationLib.drawing.slices import (
+    BACKGROUND,
+    PLANES,
+    Scene,
+    View,
+    draw_contour,
+    draw_overlay,
+    draw_prompts,
+    draw_slice,
+)
+from PWSegmentationLib.mrml import segment_mask, volume_from_node
 from PWSegmentationLib.mrml.volumes import voxels
+from PWSegmentationLib.samples.catalogue import CHEST_CT
+from PWSegmentationLib.samples.packages import default_cache, fetch
 from Testing.host import start
-from Testing.Slicer.panel_driver import LEFT, RIGHT, Driver, world
+from Testing.Slicer.panel_driver import Driver
 
-VIEW_WIDTH = 480
+# The views beside the panel: width and height of each, pixels, and mm from their middle to their edge.
+VIEW_PIXELS, HALF_MM = 416, 90.0
+DPI = 100
 
 
 def make(folder: Path) -> None:
     """Drive the panel through its main states, and keep a picture of each."""
     folder.mkdir(parents=True, exist_ok=True)
+    files = fetch(CHEST_CT, default_cache())
+    prompts = chest_ct(files)
     host = start()
     host.open()
     panel = Driver(host)
-    panel.load(name="Phantom")
-    save(panel, folder / "panel-start.png")
-
-    panel.place(panel.ui.positivePointButton, world(LEFT))
-    save(panel, folder / "panel-first-point.png")
+    panel.ui.volumeSelector.setCurrentNode(panel.load_file(files / "cxr.nii.gz", "CTChest"))
+    spleen, kidney = (places(prompts, name, positive=True) for name in ("spleen", "left kidney"))
+    views = Views(panel)
+    views.jump(spleen[0])
+    views.save(folder / "panel-start.png")
 
     panel.press(panel.ui.addSegmentButton)
-    panel.place(panel.ui.positivePointButton, world(RIGHT))
-    panel.place(panel.ui.negativePointButton, world((LEFT + RIGHT) / 2))
+    rename(panel, "Segment 1", "spleen")
+    panel.place(panel.ui.positivePointButton, spleen[0])
+    views.save(folder / "panel-first-point.png")
+
+    panel.press(panel.ui.addSegmentButton)
+    rename(panel, "Segment 1", "left kidney")
+    panel.press(panel.ui.autoSegmentCheckBox)
+    panel.place(panel.ui.positivePointButton, *kidney)
+    panel.place(panel.ui.negativePointButton, *places(prompts, "left kidney", positive=False))
+    panel.press(panel.ui.autoSegmentCheckBox)
+    panel.press(panel.ui.segmentButton)
+    panel.wait()
     panel.ui.overlayComboBox.currentText = "uncertainty"
     panel.wait()
-    save(panel, folder / "panel-uncertainty.png")
+    views.jump(kidney[0])
+    views.save(folder / "panel-uncertainty.png")
 
-    panel.ui.refineSecondsSpinBox.value = 20
+    panel.ui.refineSecondsSpinBox.value = 60
     panel.press(panel.ui.refineButton)
     panel.wait(until=lambda: panel.ui.progressBar.value > 10)
-    save(panel, folder / "panel-refine.png")
+    views.save(folder / "panel-refine.png")
     panel.press(panel.ui.cancelButton)
     panel.wait()
 
@@ -50,56 +80,77 @@ def make(folder: Path) -> None:
         button.collapsed = True
     for button in (panel.ui.advancedCollapsibleButton, panel.ui.shortcutsCollapsibleButton):
         button.collapsed = False
-    save(panel, folder / "panel-advanced.png")
+    views.save(folder / "panel-advanced.png")
     host.close()
 
 
-def save(panel: Any, path: Path) -> None:
-    """The panel, and the slice through the image's middle beside it."""
-    for _ in range(5):
-        QApplication.processEvents()
-    window = panel.host.app.window
-    shown = window.grab().toImage()
-    view = picture(panel)
-    both = QImage(shown.width() + view.width(), shown.height(), QImage.Format.Format_RGB32)
-    both.fill(Qt.GlobalColor.black)
-    painter = QPainter(both)
-    painter.drawImage(0, 0, shown)
-    painter.drawImage(shown.width(), (shown.height() - view.height()) // 2, view)
-    painter.end()
-    both.save(str(path))
+def places(case: DemoCase, segment: str, *, positive: bool) -> list[tuple[float, float, float]]:
+    """The points that come with the case."""
+    return [p.position for p in case.prompts[segment].points if p.positive == positive]
 
 
-def picture(panel: Any) -> QImage:
-    """One slice with the overlay that is shown, the segments in their colours, and the prompts."""
-    image = voxels(panel.volume)
-    k = int(LEFT[2])
-    grey = np.clip((image[:, :, k].astype(float) - 60) / 180, 0, 1)
-    rgb = np.repeat(grey[..., None], 3, axis=2)
-    if panel.segmentation is not None:
+def rename(panel: Driver, name: str, new: str) -> None:
+    panel.segmentation.GetSegmentation().GetSegment(panel.segment_id(name)).SetName(new)
+
+
+class Views:
+    """Three slices through a place: segments in their colours, prompts, and the overlay that is shown."""
+
+    def __init__(self, panel: Driver) -> None:
+        self._panel = panel
+        self._scene = Scene.of(volume_from_node(panel.volume))
+
+    def jump(self, place: tuple[float, float, float]) -> None:
+        """Move all three to a place, world mm."""
+        self._middle = tuple(int(v) for v in self._scene.grid.to_voxel(place))
+        self._centre = self._scene.places(place)[0]
+
+    def save(self, path: Path) -> None:
+        """The panel as it is, with the views beside it."""
+        for _ in range(5):
+            QApplication.processEvents()
+        shown, views = self._panel.host.app.window.grab().toImage(), self._picture()
+        both = QImage(shown.width() + views.width(), max(shown.height(), views.height()), QImage.Format.Format_RGB32)
+        both.fill(Qt.GlobalColor.black)
+        painter = QPainter(both)
+        painter.drawImage(0, 0, shown)
+        painter.drawImage(shown.width(), 0, views)
+        painter.end()
+        both.save(str(path))
+
+    def _picture(self) -> QImage:
+        inches = VIEW_PIXELS / DPI
+        figure = Figure(figsize=(inches, 3 * inches), dpi=DPI, facecolor=BACKGROUND)
+        overlay = self._overlay()
+        for row, plane in enumerate(PLANES):
+            ax = figure.add_axes((0.005, (2 - row) / 3 + 0.002, 0.99, 1 / 3 - 0.004))
+            view = View(ax, self._scene, plane, self._middle)  # type: ignore[arg-type]
+            draw_slice(view, self._centre, HALF_MM)
+            if overlay is not None:
+                draw_overlay(view, overlay)
+            self._draw_segments(view, filled=overlay is None)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba()))
+        height, width = pixels.shape[:2]
+        return QImage(pixels.data, width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
+
+    def _draw_segments(self, view: View, *, filled: bool) -> None:
+        panel = self._panel
+        if panel.segmentation is None:
+            return
         segments = panel.segmentation.GetSegmentation()
         for segment_id in segments.GetSegmentIDs():
-            mask = segment_mask(panel.segmentation, segment_id, panel.volume)[:, :, k]
-            rgb[mask] = 0.55 * rgb[mask] + 0.45 * np.array(segments.GetSegment(segment_id).GetColor())
-    lay_over(rgb, k)
-    pixels = np.ascontiguousarray((255 * rgb.transpose(1, 0, 2)).astype(np.uint8))
-    height, width = pixels.shape[:2]
-    made = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
-    return made.scaledToWidth(VIEW_WIDTH, Qt.TransformationMode.FastTransformation)
+            color = segments.GetSegment(segment_id).GetColor()
+            mask = segment_mask(panel.segmentation, segment_id, panel.volume)
+            draw_contour(view, self._scene.turned(mask), color, filled=filled)
+            draw_prompts(view, panel.case.store.prompts(segment_id), color, faint=False)
 
-
-def lay_over(rgb: np.ndarray, k: int) -> None:
-    """The foreground of the slice views, in the colours of its table, as opaque as they show it."""
-    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
-    node = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
-    if node is None:
-        return
-    values, table = voxels(node)[:, :, k], node.GetDisplayNode().GetColorNode().GetLookupTable()
-    colors = np.array([table.GetTableValue(n)[:3] for n in range(256)])
-    shown = values >= node.GetDisplayNode().GetLowerThreshold()
-    opacity = composite.GetForegroundOpacity()
-    over = colors[np.clip(255 * values[shown], 0, 255).astype(int)]
-    rgb[shown] = (1 - opacity) * rgb[shown] + opacity * over
+    def _overlay(self) -> Any:
+        """The values of the foreground of the slice views, turned as the image is; None without one."""
+        composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+        node = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+        return None if node is None else self._scene.turned(voxels(node).astype(np.float32))
 
 
 if __name__ == "__main__":

@@ -56,19 +56,36 @@ class PyTorchUtilsLogic:
         installed.add("torch")
         return "torch"
 offer("PyTorchUtils", PyTorchUtilsLogic=PyTorchUtilsLogic)
-slicer.util.pip_install = lambda arguments: (done.append(arguments), installed.update(("monai", "scipy")))
+slicer.util.pip_install = lambda arguments: (done.append(arguments), installed.update(packages.NEEDED))
 print(packages.ensurePackages("requirements.txt"), sorted(installed))
 print(packages.ensurePackages("requirements.txt"), sorted(installed), done)
 print(packages.ensurePackages("requirements.txt"), len(asked))
-print("torch, monai, scipy" in asked[0], "not sent anywhere" in asked[0])
+print("torch, monai, nibabel, safetensors, scipy" in asked[0], "not sent anywhere" in asked[0])
 """)
 
     assert said[-4:] == [
         "False []",
-        "True ['monai', 'scipy', 'torch'] [['-r', 'requirements.txt']]",
+        "True ['monai', 'nibabel', 'safetensors', 'scipy', 'torch'] [['-r', 'requirements.txt']]",
         "True 2",
         "True True",
     ]
+
+
+def test_what_is_installed_is_what_the_work_needs() -> None:
+    rooms = ("mrml", "networks", "prediction", "prompts", "pseudolabel", "segments", "session", "volume")
+    sources = [p for room in rooms for p in (ROOT / "PWSegmentationLib" / room).glob("*.py")]
+    nodes = [n for p in sources for n in ast.walk(ast.parse(p.read_text(encoding="utf-8")))]
+    names = [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
+    names += [str(n.module) for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 0]
+    of_slicer = {"numpy", "SimpleITK", "slicer", "vtk", "PWSegmentationLib"}
+    needed = {n.partition(".")[0] for n in names} - set(sys.stdlib_module_names) - of_slicer
+
+    lines = (MODULE / "Resources" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    listed = {line.partition(">=")[0] for line in lines if not line.startswith("#")}
+    said = run("print(*sorted(packages.NEEDED))")
+
+    assert said[-1].split() == sorted(needed)
+    assert listed | {"torch"} == needed
 
 
 def test_a_failed_installation_says_what_to_do_and_can_be_tried_again() -> None:
@@ -84,10 +101,21 @@ try:
     packages.ensurePackages("requirements.txt")
 except RuntimeError as error:
     print(error)
-slicer.util.pip_install = lambda arguments: installed.update(("monai", "scipy"))
+slicer.util.pip_install = lambda arguments: installed.update(packages.NEEDED)
+installed.clear()
+class PyTorchUtilsLogic:
+    def installTorch(self, askConfirmation, torchVersionRequirement):
+        offline(None)
+offer("PyTorchUtils", PyTorchUtilsLogic=PyTorchUtilsLogic)
+try:
+    packages.ensurePackages("requirements.txt")
+except RuntimeError as error:
+    print(error)
+PyTorchUtilsLogic.installTorch = lambda self, askConfirmation, torchVersionRequirement: installed.add("torch")
 print(packages.ensurePackages("requirements.txt"))
 """)
 
+    assert "check the internet connection" in said[-3]
     assert "check the internet connection" in said[-2]
     assert said[-1] == "True"
 

@@ -126,22 +126,42 @@ print(took, [m for m in ("torch", "monai", "scipy", "nibabel", "SimpleITK") if m
     assert float(took) < 0.05
 
 
-def test_opening_the_panel_and_placing_prompts_needs_no_heavy_package() -> None:
-    code = """
+FIRST_CLICKS = """
 import sys
-import numpy as np
 from Testing.host import start
 host = start()
 host.open()
 from Testing.Slicer.panel_driver import Driver, LEFT, RIGHT, world
-panel = Driver(host)
+from Testing.Slicer.test_panel_responsiveness import Stopwatch
+panel, watch = Driver(host), Stopwatch()
 panel.load()
-panel.press(panel.ui.autoSegmentCheckBox)
-panel.place(panel.ui.positivePointButton, world(LEFT), world(RIGHT))
-panel.draw(panel.ui.positiveScribbleButton, "Red", [world(LEFT + [d, 0, 0]) for d in range(5)])
-print(panel.listed(), [m for m in ("torch", "monai", "scipy") if m in sys.modules])
+watch.call(panel.press, panel.ui.positivePointButton)
+for place in (LEFT, RIGHT):
+    watch.call(host.hand.click, world(place))
+    watch.run(panel)
+watch.call(panel.press, panel.ui.positiveScribbleButton)
+watch.call(host.hand.drag, "Red", [world(LEFT + [d, 0, 0]) for d in range(5)])
+watch.run(panel)
+panel.ui.overlayComboBox.currentText = "uncertainty"
+watch.run(panel)
+for button in (panel.ui.uncertainSpotButton, panel.ui.undoButton):
+    watch.call(panel.press, button)
+    watch.run(panel)
+print(panel.listed(), [m for m in ("torch", "monai", "scipy", "nibabel") if m in sys.modules])
+print(watch.worst)
 host.close()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
 
-    assert done.stdout.strip().endswith("['point +', 'point +', 'scribble +'] []")
+
+def test_the_first_clicks_after_the_start_need_no_heavy_package_and_do_not_block() -> None:
+    """The first click imports what the module's file does not: not what the computing process needs."""
+
+    def worst_of_a_start() -> float:
+        run = [sys.executable, "-c", FIRST_CLICKS]
+        done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=True)
+        *_, said, worst = done.stdout.strip().splitlines()
+        assert said == "['point +', 'point +'] []"
+        return float(worst)
+
+    # Read from a cold disk, modules take longer, once.
+    assert worst_of_a_start() < MOST_S or worst_of_a_start() < MOST_S

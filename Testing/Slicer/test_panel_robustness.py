@@ -7,7 +7,9 @@ import signal
 from typing import Any
 
 import numpy as np
+import pytest
 
+from PWSegmentationLib.session.worker import PAUSE_VARIABLE
 from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, dice, two_balls, world
 
 
@@ -27,12 +29,20 @@ def begin(panel: Any, *positions: Any) -> None:
     panel.wait(until=lambda: panel.widget.panel.jobs.kind == "segment")
 
 
-def test_a_worker_killed_while_it_computes_is_started_again(panel: Any) -> None:
+@pytest.mark.parametrize("stage", ["predicting", "writing"])
+def test_a_worker_killed_while_it_computes_or_answers_is_started_again(
+    panel: Any, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
     panel.load()
     panel.place(panel.ui.positivePointButton, world(LEFT))
     first = panel.mask("Segment 1")
+    # The next worker stands still there, so that it is killed there however fast it is.
+    panel.widget.logic._engine.close()
+    monkeypatch.setenv(PAUSE_VARIABLE, stage)
     begin(panel, world(RIGHT))
-    panel.wait(until=lambda: panel.ui.progressBar.value > 0)
+    panel.wait(until=lambda: f"standing still: {stage}" in panel.ui.remainingLabel.toolTip)
+    assert np.array_equal(panel.mask("Segment 1"), first)
+    monkeypatch.delenv(PAUSE_VARIABLE)
 
     pid = kill_worker(panel)
     panel.wait()
@@ -46,7 +56,7 @@ def test_a_worker_killed_while_it_computes_is_started_again(panel: Any) -> None:
     assert np.array_equal(panel.mask("Segment 1"), first)
 
 
-def test_a_worker_killed_while_its_answer_is_written(panel: Any) -> None:
+def test_a_worker_killed_while_its_answer_is_written_to_the_scene(panel: Any) -> None:
     panel.load()
     panel.place(panel.ui.positivePointButton, world(LEFT))
     begin(panel, world(RIGHT))
