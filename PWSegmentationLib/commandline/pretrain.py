@@ -71,6 +71,6 @@ def run(args: argparse.Namespace) -> None:
     if args.ship:
         from PWSegmentationLib.pretraining.shipping import ship
 
-        temperature = ship(args.output, args.ship, " ".join(["pwseg", *sys.argv[1:]]))
+        temperature, bias = ship(args.output, args.ship, " ".join(["pwseg", *sys.argv[1:]]))
         if not args.quiet:
-            print(f"wrote {args.ship}, temperature {temperature:.2f}")
+            print(f"wrote {args.ship}, temperature {temperature:.2f}, bias {bias:+.2f}")

@@ -133,8 +133,10 @@ def fine_tuning_table(results: Sequence[Result]) -> str:
     rows = []
     for method in dict.fromkeys(r.method for r in results if "fine-tuned" in r.method and r.method != first):
         for use, prompts in dict.fromkeys((r.use, r.prompts) for r in results):
-            asked = [k for k in last if k[:3] == (first, use, prompts) and (method, *k[1:]) in last]
-            gains = np.array([last[(method, *k[1:])] - last[k] for k in asked if last[k] < _WEAK])
+            pairs = [
+                (last[k], last.get((method, k[1], k[2], k[3], k[4]))) for k in last if k[:3] == (first, use, prompts)
+            ]
+            gains = np.array([tuned - plain for plain, tuned in pairs if tuned is not None and plain < _WEAK])
             if len(gains):
                 rows.append([f"{use}, {prompts}", str(len(gains)), f"{gains.mean():+.3f}", f"{gains.min():+.3f}"])
     return table(["prompts", f"masks below {_WEAK}", "mean gain", "worst"], rows) if rows else ""

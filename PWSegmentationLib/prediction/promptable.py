@@ -38,12 +38,14 @@ _log = logging.getLogger(__name__)
 class PromptableModel:
     """A promptable network in evaluation mode, and what it is called in reports.
 
-    ``temperature`` divides the log-odds, so that a probability is the share of such voxels that are inside.
+    ``bias`` is added to the log-odds and ``temperature`` divides them, so that a probability is the share of such voxels
+    that are inside (Platt scaling).
     """
 
     network: ProbabilisticUNETR
     name: str = "network"
     temperature: float = 1.0
+    bias: float = 0.0
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> PromptableModel:
@@ -51,7 +53,7 @@ class PromptableModel:
         network, card = load_model(path, device)
         if card.get("channels") != list(CHANNELS):
             raise InputError(f"{path} is no promptable model of this version: use one that `pwseg pretrain` made.")
-        return cls(network, _name(card), float(card.get("temperature", 1.0)))
+        return cls(network, _name(card), float(card.get("temperature", 1.0)), float(card.get("bias", 0.0)))
 
     def answer(
         self, view: View, segment: SegmentPrompts, label: PseudoLabel, *, samples: int = 0, seed: int = 0
@@ -86,7 +88,7 @@ class PromptableModel:
         return torch.stack([self._judged(logits, values) for logits in draws]).mean(dim=0)
 
     def _judged(self, logits: Tensor, values: Tensor) -> Tensor:
-        return torch.sigmoid(refined(logits.float(), values) / self.temperature)
+        return torch.sigmoid((refined(logits.float(), values) + self.bias) / self.temperature)
 
 
 def label_share(segment: SegmentPrompts) -> float:

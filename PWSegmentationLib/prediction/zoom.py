@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib.prediction.view import View, look_at, region_for
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
-from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.volume import Volume
 
 # Voxels of the working grid while the object is looked for.
 SEARCH_BUDGET = 80_000
+# And when it is looked at from near: a label and a pass of the network within a second on a laptop.
+_NEAR_BUDGET = 250_000
 # A face through which the object leaves the view: this share of it is the object's.
 _LEAVES = 0.002
 # The view grows by this share of its extent on such a side; so often at most.
@@ -57,7 +58,7 @@ def zoomed(
     region = region_for(segment, volume.grid)
     if segment.boxes:
         begin(0.0, 1.0)
-        view = look_at(volume, segment, others, region)
+        view = look_at(volume, segment, others, region, _NEAR_BUDGET)
         return Looked(view, judge(view), region)
     sight = region
     far = 0.0
@@ -74,7 +75,7 @@ def zoomed(
     if near == view.region and max(view.grid.spacing) <= 1.01 * max(view.fine.spacing):
         return Looked(view, probability, sight)
     begin(far, 1.0)
-    view = look_at(volume, segment, others, near, VOXEL_BUDGET)
+    view = look_at(volume, segment, others, near, _NEAR_BUDGET)
     return Looked(view, judge(view), sight.union(near))
 
 

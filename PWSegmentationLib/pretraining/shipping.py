@@ -18,7 +18,8 @@ from PWSegmentationLib.pretraining.bank import TaskBank
 
 # Probabilities are calibrated in the structure and so many voxels around it.
 _AROUND = 8
-_TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(4.0), 43))
+_TEMPERATURES = np.exp(np.linspace(np.log(0.4), np.log(3.0), 25))
+_BIASES = np.linspace(-0.8, 0.8, 17)
 
 _ABOUT: dict[str, Any] = {
     "title": "Promptable network of PWSegmentation",
@@ -36,8 +37,8 @@ _ABOUT: dict[str, Any] = {
 }
 
 
-def ship(folder: Path, path: Path, command: str) -> float:
-    """Write the model of a finished run in ``folder`` to ``path``, float16; returns its temperature.
+def ship(folder: Path, path: Path, command: str) -> tuple[float, float]:
+    """Write the model of a finished run in ``folder`` to ``path``, float16; returns its temperature and bias.
 
     Raises
     ------
@@ -48,29 +49,30 @@ def ship(folder: Path, path: Path, command: str) -> float:
         raise InputError(f"There is no model in {folder}: train first.")
     network, card = load_model(folder)
     bank = TaskBank(folder / "selection")
-    temperature = calibrated(PromptableModel(network), bank)
+    temperature, bias = calibrated(PromptableModel(network), bank)
     path.parent.mkdir(parents=True, exist_ok=True)
     said: Mapping[str, Any] = {
         k: v for k, v in card.items() if k not in ("format", "version", "architecture", "sha256")
     }
-    save_model(network.half(), path, {**_ABOUT, "command": command, "temperature": temperature, **said})
-    return temperature
+    save_model(network.half(), path, {**_ABOUT, "command": command, "temperature": temperature, "bias": bias, **said})
+    return temperature, bias
 
 
-def calibrated(model: PromptableModel, bank: TaskBank) -> float:
-    """The temperature with which the probabilities of the bank's tasks are likeliest, in and around the structures."""
-    losses = np.zeros(len(_TEMPERATURES))
+def calibrated(model: PromptableModel, bank: TaskBank) -> tuple[float, float]:
+    """The temperature and the bias with which the bank's tasks are likeliest, in and around the structures."""
+    losses = np.zeros((len(_TEMPERATURES), len(_BIASES)))
     for number in range(len(bank)):
         task = bank.task(number)
         inside = task.truth >= 0.5
         near = ndimage.binary_dilation(inside, iterations=_AROUND)
         probability = np.clip(model.probability(task.inputs)[near], 1e-6, 1 - 1e-6)
         losses += _likelihoods(np.log(probability / (1 - probability)), inside[near])
-    return float(_TEMPERATURES[losses.argmin()])
+    best = np.unravel_index(losses.argmin(), losses.shape)
+    return float(_TEMPERATURES[best[0]]), float(_BIASES[best[1]])
 
 
 def _likelihoods(logits: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean cross-entropy at each temperature."""
+    """Mean cross-entropy at each temperature and bias."""
     values, truth = torch.from_numpy(logits), torch.from_numpy(inside.astype(np.float32))
     loss = torch.nn.functional.binary_cross_entropy_with_logits
-    return np.array([float(loss(values / t, truth)) for t in _TEMPERATURES])
+    return np.array([[float(loss((values + b) / t, truth)) for b in _BIASES] for t in _TEMPERATURES])
