@@ -558,6 +558,19 @@ def test_a_python_that_lacks_the_program_s_packages(tmp_path):
     session.close()
 
 
+def test_a_python_that_is_held_back(tmp_path):
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nsleep 1000\n")
+    script.chmod(0o755)
+    engine = ChildEngine("cpu", python=[str(script)], start_patience_s=0.2)
+    session = prompted(engine)
+    while not engine.warm_up():
+        time.sleep(0.01)
+    with pytest.raises(EngineUnavailable, match="it has said nothing"):
+        drive(session.start_predict())
+    session.close()
+
+
 def test_behind_a_launcher_such_as_slicer_s(tmp_path, monkeypatch):
     launcher = tmp_path / "python-launcher"
     launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n')
