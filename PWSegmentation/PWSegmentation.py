@@ -170,7 +170,9 @@ class PWSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.closeCase()
 
     def onSceneReady(self, caller, event):
-        self.initializeParameterNode()
+        # Not shown, the module leaves the scene alone until it is entered.
+        if self.parent.isEntered:
+            self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAboutToBeRemoved(self, caller, event, node):

@@ -118,12 +118,21 @@ class ChildEngine:
         The command that starts a Python with the library's dependencies; by default the one that runs this.
     patience_s
         A child that goes on for so long after it was asked to stop is killed.
+    start_patience_s
+        So is one that has not said a word for so long after it was started, as where something holds it back.
     """
 
-    def __init__(self, device: str = "auto", python: Sequence[str] | None = None, *, patience_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        device: str = "auto",
+        python: Sequence[str] | None = None,
+        *,
+        patience_s: float = 10.0,
+        start_patience_s: float = 120.0,
+    ) -> None:
         self._wanted = device
         self._python = tuple(python or (sys.executable,))
-        self._patience_s = patience_s
+        self._patience_s, self._start_patience_s = patience_s, start_patience_s
         # Knows which prompts matter, for which neither torch nor the image is needed.
         self._here = LocalEngine(device)
         self._volume: Volume | None = None
@@ -246,6 +255,9 @@ class ChildEngine:
         try:
             if self._child is not None:
                 self._take_in(self._child, until)
+                self._end_a_mute_child()
+                if self._child is None:
+                    return True
             return self._prepared_child(until, None) is not None
         except Disconnected:
             self._lose_child()
@@ -286,6 +298,7 @@ class ChildEngine:
             if self._child is not None:
                 self._take_in(self._child, until)
             self._end_a_deaf_child()
+            self._end_a_mute_child()
             if self._waiting and self._busy is None:
                 self._ask_next(until)
         except Disconnected:
@@ -336,6 +349,15 @@ class ChildEngine:
             self._drop_child("It did not stop when it was asked to, and was ended.")
             self._busy = None
             job.end(Cancelled())
+
+    def _end_a_mute_child(self) -> None:
+        """A child that does not even say hello is killed, and has not been started."""
+        child = self._child
+        if child is not None and child.pid is None:
+            silent_s = time.monotonic() - child.heard_at
+            if silent_s > self._start_patience_s:
+                self._drop_child("It did not say hello, and was ended.")
+                self._start_has_failed(f"it has said nothing for {silent_s:.0f} s")
 
     def _ask_next(self, until: float) -> None:
         """Bring the next job one step closer to the child, or there."""

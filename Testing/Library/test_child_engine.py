@@ -419,8 +419,9 @@ def test_the_work_goes_on_in_another_engine_with_all_there_was(engine):
     session.add_point("left", RIGHT)
     drive(session.start_predict())
     drive(session.start_finetune(3))
+    drive(session.start_predict())
     session.use_engine(LocalEngine("cpu"))
-    assert session.predict("left").method == "image-aware label"
+    assert "fine-tuned" not in session.predict("left").method
     assert session.undo() and session.undo()
     assert session.predict("left").volume_ml == first.volume_ml
 
@@ -554,6 +555,19 @@ def test_a_python_that_lacks_the_program_s_packages(tmp_path):
     with pytest.raises(EngineUnavailable, match=r"cannot do the work .*No module named 'numpy'.*install"):
         drive(session.start_predict())
     assert "numpy" in session._engine.log  # type: ignore[attr-defined]
+    session.close()
+
+
+def test_a_python_that_is_held_back(tmp_path):
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nsleep 1000\n")
+    script.chmod(0o755)
+    engine = ChildEngine("cpu", python=[str(script)], start_patience_s=0.2)
+    session = prompted(engine)
+    while not engine.warm_up():
+        time.sleep(0.01)
+    with pytest.raises(EngineUnavailable, match="it has said nothing"):
+        drive(session.start_predict())
     session.close()
 
 

@@ -186,7 +186,7 @@ class Driver:
 
     # ---- time
 
-    def wait(self, until: Callable[[], bool] | None = None, seconds: float = 60.0) -> None:
+    def wait(self, until: Callable[[], bool] | None = None, seconds: float = 180.0) -> None:
         """Let the application go on until nothing is computed, or until a condition holds."""
         end = time.monotonic() + seconds
         panel = self.widget.panel

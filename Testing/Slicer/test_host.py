@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +55,22 @@ def test_one_wrapper_per_object_and_children_are_a_tuple(qt: Any) -> None:
     layout.addWidget(button)
     assert parent.findChildren("QPushButton") == (button,)
     assert parent.children()[1] is button
+
+
+def test_the_main_window_is_that_of_the_host_that_runs() -> None:
+    code = """
+from Testing.host import start
+import slicer.util
+for _ in range(3):
+    host = start()
+    host.open()
+    print(slicer.util.mainWindow()._cpp is host.app.window)
+    host.close()
+"""
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+
+    assert done.stdout.split() == ["True"] * 3
 
 
 def test_unknown_names_of_the_application_are_errors(host: Any) -> None:

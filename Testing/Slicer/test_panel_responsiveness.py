@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -18,28 +19,30 @@ SPACING = np.diag([-0.75, -0.75, 0.9, 1.0])
 MOST_S = 0.1
 
 
-def runnable_wait() -> float:
-    """Seconds this thread has waited for a processor that others had: not what the module is to blame for."""
-    try:
-        return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
-    except OSError:
-        return 0.0
-
-
 class Stopwatch:
     """How long each turn of the event loop took, less what other processes took."""
 
     def __init__(self) -> None:
         self.worst = 0.0
         self.turns = 0
+        scheduler = Path("/proc/thread-self/schedstat")
+        self._scheduler = scheduler.open("rb", buffering=0) if scheduler.exists() else None
+
+    def _waited(self) -> float:
+        """Seconds this thread has waited for a processor that others had: not what the module is to blame for."""
+        if self._scheduler is None:
+            return 0.0
+        return int(os.pread(self._scheduler.fileno(), 100, 0).split()[1]) / 1e9
 
     def turn(self) -> None:
-        began, waited = time.perf_counter(), runnable_wait()
-        QApplication.processEvents()
-        self.saw(began, waited)
+        self.call(QApplication.processEvents)
 
-    def saw(self, began: float, waited: float) -> None:
-        took = time.perf_counter() - began - (runnable_wait() - waited)
+    def call(self, function: Any, *arguments: Any) -> None:
+        # In this order, so that no wait is counted that began before.
+        waited = self._waited()
+        began = time.perf_counter()
+        function(*arguments)
+        took = time.perf_counter() - began - (self._waited() - waited)
         self.worst = max(self.worst, took)
         self.turns += 1
 
@@ -52,11 +55,6 @@ class Stopwatch:
                 return
             time.sleep(0.002)
         raise AssertionError(f"waited {seconds} s; the panel says: {panel.said}")
-
-    def call(self, function: Any, *arguments: Any) -> None:
-        began, waited = time.perf_counter(), runnable_wait()
-        function(*arguments)
-        self.saw(began, waited)
 
 
 def large_ct() -> np.ndarray:

@@ -82,6 +82,21 @@ def test_after_reopening_a_prompt_changes_only_its_segment(panel: Any, tmp_path:
     assert dice(panel.mask_as_loaded("Segment 1"), ball(LEFT)) > 0.85
 
 
+def test_a_scene_opened_while_another_module_is_shown_is_left_alone_until_this_one_is(
+    panel: Any, tmp_path: Path
+) -> None:
+    everything(panel)
+    panel.host.leave()
+
+    reopen(panel, tmp_path)
+    assert panel.case is None
+
+    panel.host.enter()
+    assert panel.names == ["Segment 1", "Segment 2"]
+    panel.select("Segment 1")
+    assert panel.listed() == ["point +", "scribble +"]
+
+
 def test_under_a_transform_prompts_and_segment_are_where_the_image_is(panel: Any) -> None:
     volume = panel.load()
     transform = panel.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "registration")

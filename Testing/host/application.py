@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import shiboken6
 import slicer
 import vtk
 from PySide6.QtCore import Property, QObject, Signal
@@ -189,6 +190,9 @@ class Host:
             self.app.window.takeCentralWidget().deleteLater()
             self.widget = None
         QApplication.processEvents()
+        # At once, not when Python gets round to it: the next host's `slicer.util.mainWindow()` would find this one's.
+        if shiboken6.isValid(self.app.window):
+            shiboken6.delete(self.app.window)
 
     @property
     def panel(self) -> qSlicerScriptedLoadableModuleWidget:
