@@ -16,6 +16,7 @@ from PWSegmentationPanel.logPane import LogPane
 from PWSegmentationPanel.overlayControls import OverlayControls
 from PWSegmentationPanel.promptList import PromptList
 from PWSegmentationPanel.promptTools import PromptTools
+from PWSegmentationPanel.review import Review
 from PWSegmentationPanel.segmentList import SegmentList
 from PWSegmentationPanel.shortcuts import Shortcuts
 
@@ -45,6 +46,7 @@ class Panel(VTKObservationMixin):
         self.prompts = PromptList(self)
         self.tools = PromptTools(self)
         self.overlays = OverlayControls(self)
+        self.review = Review(self)
         self.shortcuts = Shortcuts(self)
         self._settling = qt.QTimer()
         self._settling.setSingleShot(True)
@@ -363,6 +365,7 @@ class Panel(VTKObservationMixin):
         case = self.case
         self.segments.refresh()
         self.prompts.refresh()
+        self.review.refresh()
         segmentId = self.segments.current()
         hasPrompts = case is not None and segmentId is not None and bool(case.store.nodes(segmentId))
         self.ui.segmentButton.enabled = hasPrompts

@@ -25,7 +25,7 @@ Review the segments of a case, or of all cases in a folder.
 A case is a folder with image.nii.gz (or .nrrd, .mha, DICOM), segmentation.seg.nrrd (or .seg.dcm, .nii.gz; or
 labels.nii.gz) and, where there are, prompts.json and probability and uncertainty maps as `pwseg segment` writes them.
 The work list has the segments that most likely need correction first; every case gets a page, review.html, and a folder
-of cases one more. What is said of a segment is kept in the case's review.json, and in the tags of a Slicer segmentation.
+of cases one more. What is said of a segment is kept in the case's review.json, and in a Slicer segmentation's tags.
 """
 
 _EPILOG = """\

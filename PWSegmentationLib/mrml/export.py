@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.export.file_names import own_file_names
@@ -122,11 +123,20 @@ def segment_status(segment: Any) -> Status:
     return status
 
 
+def segment_tag(segment: Any, tag: str) -> str:
+    """The text of a vtkSegment's tag; "" where it has none."""
+    if not segment.HasTag(tag):
+        return ""
+    text = vtk.reference("")
+    segment.GetTag(tag, text)
+    return str(text)
+
+
 def _terminology(segment: Any) -> str:
     # Slicer versions with and without `GetTerminology`.
     if hasattr(segment, "GetTerminology"):
         return str(segment.GetTerminology() or "")
-    return str(segment.GetTag(segment.GetTerminologyEntryTagName()) or "")
+    return segment_tag(segment, segment.GetTerminologyEntryTagName())
 
 
 def _is_on_image(segmentation_node: Node, volume_node: Node) -> bool:

@@ -147,7 +147,9 @@ class Lump:
     position: tuple[float, float, float] | None = None
 
 
-def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
+def lumps(
+    segment: Segment, opinion: Prediction, *, sure: float = SURE, radius_mm: float = LUMP_MM
+) -> tuple[Lump, Lump]:
     """The largest lump that only the segment has, and the largest that only the second opinion has and is sure of."""
     region = segment.region.union(opinion.region)
     step = [max(1, int(_LATTICE_MM // spacing)) for spacing in opinion.grid.spacing]
@@ -159,22 +161,23 @@ def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
     affine[:3, :3] *= step
     grid = Grid(mask.shape, affine)
     size = max(1, int(np.count_nonzero(mask)))
-    return _lump(mask & (probability < 1 - SURE), grid, size), _lump(~mask & (probability > SURE), grid, size)
+    extra, missing = mask & (probability < 1 - sure), ~mask & (probability > sure)
+    return _lump(extra, grid, size, radius_mm), _lump(missing, grid, size, radius_mm)
 
 
-def _lump(mask: NDArray[np.bool_], grid: Grid, size: int) -> Lump:
+def _lump(mask: NDArray[np.bool_], grid: Grid, size: int, radius_mm: float) -> Lump:
     """The largest part of ``mask`` into which a ball fits everywhere."""
     region = Region.around(mask)
     if region is None:
         return Lump(0.0)
     part, own = mask[region.slices], grid.crop(region)
     depth = thickness_mm(part, own)
-    cores, count = ndimage.label(depth > LUMP_MM)
+    cores, count = ndimage.label(depth > radius_mm)
     if count == 0:
         return Lump(0.0)
     largest = cores == 1 + int(np.bincount(cores.ravel())[1:].argmax())
     away = ndimage.distance_transform_edt(~np.pad(largest, 1), sampling=own.spacing)[1:-1, 1:-1, 1:-1]
-    found = part & (away <= LUMP_MM)
+    found = part & (away <= radius_mm)
     deepest = np.unravel_index(int(np.where(largest, depth, 0).argmax()), depth.shape)
     return Lump(float(np.count_nonzero(found) / size), _place(own.to_world(deepest)))
 
@@ -210,11 +213,10 @@ def _shape(segment: Segment, measures: Measures, grid: Grid) -> Iterable[Flag]:
     faces = touched_faces(segment, grid)
     if faces:
         yield Flag("border", f"It touches the border of the image ({', '.join(faces)}): it may be cut off.")
-    depth = thickness_mm(segment.mask, grid)
-    # Deep voxels, and what is within their depth of them, are thick; the rest is thinner than two voxels.
-    least = 1.01 * max(grid.spacing)
-    core = ndimage.binary_dilation(np.pad(depth > least, 1), iterations=2)[1:-1, 1:-1, 1:-1]
-    thin = float(np.count_nonzero(segment.mask & ~core) / segment.voxels)
+    # What is left of a layer of voxels less, and two layers around that, is thick.
+    core = ndimage.binary_erosion(np.pad(segment.mask, 2))
+    thick = ndimage.binary_dilation(core, iterations=2)[2:-2, 2:-2, 2:-2]
+    thin = float(np.count_nonzero(segment.mask & ~thick) / segment.voxels)
     if thin > _THIN_SHARE:
         yield Flag("thin", f"{thin:.0%} of it is less than three voxels thick.")
 

@@ -41,7 +41,8 @@ KNOWS = {
     "segments": {"volume", "prediction"},
     "export": {"volume", "prompts", "cases", "prediction", "segments"},
     "session": {"volume", "prompts", "prediction", "segments", "export"},
-    "mrml": {"volume", "prompts", "prediction", "segments", "export", "session"},
+    "mrml": {"volume", "prompts", "prediction", "segments", "export", "review", "session"},
+    "review": {"volume", "prompts", "cases", "prediction", "segments", "export", "drawing"},
     "drawing": {"volume", "prompts", "segments"},
 }
 
