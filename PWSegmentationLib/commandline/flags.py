@@ -12,7 +12,7 @@ def add_to(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "flags",
         help="how often the review's alarms are right",
-        description="Plant errors (leak, missing part, swapped label, shifted geometry) into the references of labelled "
+        description="Plant errors (leak, missing part, swapped label, shifted geometry) into references of labelled "
         "images, review them beside the good ones, and count the errors found and the false alarms.",
     )
     parser.set_defaults(run=run)

@@ -5,8 +5,8 @@ border. An *alarm* says that the segment should be looked at. What raises an ala
 "tuning" in `samples/development_cases.json`; docs/review.md says how often it is right.
 
 Most alarms come from holding the segment against its own prompts: directly, and by a second opinion, the segment that
-the prompts and the image give by themselves (`Prediction`). Where the second opinion is sure of a whole lump that the
-segment lacks, or that only the segment has, something is missing or has leaked.
+the prompts and the image give by themselves (`Prediction`). Where a whole lump of the segment is surely outside by the
+second opinion it may have leaked; where the second opinion has a large lump more, a part may be missing.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ Kind: TypeAlias = Literal[
     "thin",
 ]
 
-# The second opinion is sure of a voxel from here on.
-SURE = 0.9
-# A lump that the second opinion is sure of, as a share of the segment, that raises an alarm; and the radius of the ball
-# that must fit into it, mm.
-LEAK_SHARE, MISSING_SHARE, LUMP_MM = 0.10, 0.10, 2.0
+# A lump of the segment, into which a ball of this radius fits (mm), that the second opinion is sure is outside ...
+LUMP_MM, SURE = 2.5, 0.9
+# ... and one that it thinks is inside and the segment lacks raise an alarm from this share of the segment on.
+LEAK_SHARE, MISSING_SHARE = 0.04, 0.25
 # Prompts of others inside the segment from which on it is said to be theirs: a share of their prompts.
 _SWAPPED_SHARE = 0.6
 _LOW_DICE, _LOW_CONFIDENCE = 0.7, 0.75
@@ -120,11 +119,19 @@ def _against_prompts(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
         yield Flag("prompts", text, alarm=True, position=_place(first))
     for other in evidence.others:
         theirs = _points(other, True)
-        if other.name != segment.name and len(theirs):
-            hit = _holds(segment, evidence.grid, theirs)
-            if hit.mean() >= _SWAPPED_SHARE and (len(missed) == 0 or missed.mean() >= 0.5):
-                text = f"It lies where '{other.name}' was marked: are the names swapped?"
-                yield Flag("swapped", text, alarm=True, position=_place(theirs[hit][0]))
+        hit = _holds(segment, evidence.grid, theirs)
+        if other.name == segment.name or not hit.any():
+            continue
+        if hit.mean() >= _SWAPPED_SHARE and (len(missed) == 0 or missed.mean() >= 0.5):
+            text = f"It lies where '{other.name}' was marked: are the names swapped?"
+            yield Flag("swapped", text, alarm=True, position=_place(theirs[hit][0]))
+            continue
+        # Where segments may overlap, a tumour's prompts are in the liver, and in the tumour too.
+        own = next((s for s in evidence.neighbours if s.name == other.name), None)
+        lost = hit if own is None else hit & ~_holds(own, evidence.grid, theirs)
+        if lost.any():
+            text = f"It holds {int(lost.sum())} of the {len(theirs)} places marked as '{other.name}': has it leaked?"
+            yield Flag("leak", text, alarm=True, position=_place(theirs[lost][0]))
 
 
 def _against_opinion(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
@@ -147,10 +154,8 @@ class Lump:
     position: tuple[float, float, float] | None = None
 
 
-def lumps(
-    segment: Segment, opinion: Prediction, *, sure: float = SURE, radius_mm: float = LUMP_MM
-) -> tuple[Lump, Lump]:
-    """The largest lump that only the segment has, and the largest that only the second opinion has and is sure of."""
+def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
+    """The largest lump that only the segment has, against a sure second opinion, and the largest that only that has."""
     region = segment.region.union(opinion.region)
     step = [max(1, int(_LATTICE_MM // spacing)) for spacing in opinion.grid.spacing]
     every = tuple(slice(n // 2, None, n) for n in step)
@@ -161,23 +166,22 @@ def lumps(
     affine[:3, :3] *= step
     grid = Grid(mask.shape, affine)
     size = max(1, int(np.count_nonzero(mask)))
-    extra, missing = mask & (probability < 1 - sure), ~mask & (probability > sure)
-    return _lump(extra, grid, size, radius_mm), _lump(missing, grid, size, radius_mm)
+    return _lump(mask & (probability < 1 - SURE), grid, size), _lump(~mask & (probability > 0.5), grid, size)
 
 
-def _lump(mask: NDArray[np.bool_], grid: Grid, size: int, radius_mm: float) -> Lump:
+def _lump(mask: NDArray[np.bool_], grid: Grid, size: int) -> Lump:
     """The largest part of ``mask`` into which a ball fits everywhere."""
     region = Region.around(mask)
     if region is None:
         return Lump(0.0)
     part, own = mask[region.slices], grid.crop(region)
     depth = thickness_mm(part, own)
-    cores, count = ndimage.label(depth > radius_mm)
+    cores, count = ndimage.label(depth > LUMP_MM)
     if count == 0:
         return Lump(0.0)
     largest = cores == 1 + int(np.bincount(cores.ravel())[1:].argmax())
     away = ndimage.distance_transform_edt(~np.pad(largest, 1), sampling=own.spacing)[1:-1, 1:-1, 1:-1]
-    found = part & (away <= radius_mm)
+    found = part & (away <= LUMP_MM)
     deepest = np.unravel_index(int(np.where(largest, depth, 0).argmax()), depth.shape)
     return Lump(float(np.count_nonzero(found) / size), _place(own.to_world(deepest)))
 
