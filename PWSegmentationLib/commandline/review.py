@@ -104,8 +104,8 @@ def _say(args: argparse.Namespace, cases: Sequence[ReviewFiles]) -> None:
         ("fix", "inprogress"),
         ("reopen", "notstarted"),
     )
-    for option, status in statuses:
-        said += [(name, status) for name in getattr(args, option)]
+    for option, chosen in statuses:
+        said += [(name, chosen) for name in getattr(args, option)]
     if not said and args.comment is None:
         return
     if len(cases) > 1:

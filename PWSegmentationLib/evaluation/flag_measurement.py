@@ -23,8 +23,7 @@ from PWSegmentationLib.evaluation.planted_errors import KINDS, plant
 from PWSegmentationLib.prediction.predict import predict
 from PWSegmentationLib.progress import Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
-from PWSegmentationLib.review.flags import Evidence, flags
-from PWSegmentationLib.review.measures import measure
+from PWSegmentationLib.review.flags import Evidence, alarms
 from PWSegmentationLib.segments.segmentation import Segment
 
 GOOD = "none"
@@ -136,8 +135,7 @@ def _evidence(case: Case, name: str, prompts: dict[str, SegmentPrompts], second_
 
 
 def _alarms(segment: Segment, evidence: Evidence) -> tuple[str, ...]:
-    found = flags(segment, measure(segment, evidence.grid), evidence)
-    return tuple(flag.kind for flag in found if flag.alarm)
+    return tuple(flag.kind for flag in alarms(segment, evidence) if flag.alarm)
 
 
 def _share(value: float | None) -> str:

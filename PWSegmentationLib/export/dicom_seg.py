@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,7 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
         raise InputError("DICOM segmentations need highdicom: pip install 'pwsegmentation[dicom]'.") from error
     _check(segmentation)
     if source:
-        images = [dcmread(file, stop_before_pixels=True) for file in source]
+        images: list[Dataset] = [dcmread(file, stop_before_pixels=True) for file in source]
         _check_series(images, segmentation.grid)
     else:
         images = _slices_without_series(segmentation.grid)
@@ -201,7 +202,8 @@ def _frames(segmentation: Segmentation) -> NDArray[np.uint8] | NDArray[np.uint16
         return np.ascontiguousarray(layers[0].T)
     frames = np.zeros((*segmentation.grid.shape[::-1], len(numbered)), np.uint8)
     for index, segment in enumerate(numbered):
-        frames[(*reversed(segment.region.slices), index)] = segment.mask.T
+        i, j, k = segment.region.slices
+        frames[k, j, i, index] = segment.mask.T
     return frames
 
 
@@ -241,18 +243,21 @@ def _segment(item: Any, index: int, mask: NDArray[np.bool_], own: Grid, grid: Gr
     shown = color(index)
     if "RecommendedDisplayCIELabValue" in item:
         lab = highdicom.color.CIELabColor.from_dicom_value(item.RecommendedDisplayCIELabValue)
-        shown = tuple(v / 255 for v in lab.to_rgb())
+        red, green, blue = lab.to_rgb()
+        shown = (red / 255, green / 255, blue / 255)
     kind = item.SegmentedPropertyTypeCodeSequence[0]
     codes = [item.SegmentedPropertyCategoryCodeSequence[0], kind]
     codes += list(kind.get("SegmentedPropertyTypeModifierCodeSequence", []))[:1]
     terminology = terminology_text(*((c.CodingSchemeDesignator, c.CodeValue, c.CodeMeaning) for c in codes))
     value = int(tracking[1]) if tracking else int(item.SegmentNumber)
+    made = Segment(str(item.SegmentLabel), value, shown, terminology=terminology)
     region = Region.around(mask)
-    where: tuple[Any, ...] = ()
-    if region is not None:
-        part = mask[region.slices]
-        where = (region, part) if grid is None else _moved(part, own.crop(region), grid, str(item.SegmentLabel))
-    return Segment(str(item.SegmentLabel), value, shown, *where, terminology=terminology)
+    if region is None:
+        return made
+    part = mask[region.slices]
+    if grid is not None:
+        region, part = _moved(part, own.crop(region), grid, made.name)
+    return replace(made, region=region, mask=part)
 
 
 def _moved(mask: NDArray[np.bool_], here: Grid, grid: Grid, name: str) -> tuple[Region, NDArray[np.bool_]]:

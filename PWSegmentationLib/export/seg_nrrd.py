@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +111,14 @@ def _segment(fields: Mapping[str, str], layers: Sequence[NDArray[Any]], index: i
     rgb = [float(v) for v in fields.get("Color", "").split()]
     tags = _tags(fields.get("Tags", ""))
     status = tags.get(STATUS_TAG, "")
-    return Segment(
+    made = Segment(
         fields.get("Name", fields["ID"]),
         value,
         (rgb[0], rgb[1], rgb[2]) if len(rgb) == 3 else color(index),
-        *(() if region is None else (region, mask[region.slices].copy())),
         terminology=tags.get(TERMINOLOGY_TAG, ""),
         status=status if status in STATUSES else "",  # type: ignore[arg-type]
     )
+    return made if region is None else replace(made, region=region, mask=mask[region.slices].copy())
 
 
 def _tags(text: str) -> dict[str, str]:

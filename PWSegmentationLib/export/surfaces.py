@@ -98,15 +98,15 @@ def _writer(ending: str) -> Any:
     if ending == ".stl":
         from vtkmodules.vtkIOGeometry import vtkSTLWriter
 
-        writer = vtkSTLWriter()
-        writer.SetFileTypeToBinary()
-        return writer
+        stl = vtkSTLWriter()
+        stl.SetFileTypeToBinary()
+        return stl
     if ending == ".ply":
         from vtkmodules.vtkIOPLY import vtkPLYWriter
 
-        writer = vtkPLYWriter()
-        writer.SetFileTypeToBinary()
-        return writer
+        ply = vtkPLYWriter()
+        ply.SetFileTypeToBinary()
+        return ply
     from vtkmodules.vtkIOGeometry import vtkOBJWriter
 
     return vtkOBJWriter()

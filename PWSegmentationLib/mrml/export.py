@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +101,14 @@ def segmentation_from_node(segmentation_node: Node, volume_node: Node) -> Segmen
         segment = segmentation.GetSegment(segment_id)
         mask = segment_mask(segmentation_node, segment_id, volume_node)
         region = Region.around(mask)
-        where = () if region is None else (region, mask[region.slices])
-        made.append(
-            Segment(
-                segment.GetName(),
-                value,
-                segment.GetColor(),
-                *where,
-                terminology=_terminology(segment),
-                status=segment_status(segment),
-            )
+        found = Segment(
+            segment.GetName(),
+            value,
+            segment.GetColor(),
+            terminology=_terminology(segment),
+            status=segment_status(segment),
         )
+        made.append(found if region is None else replace(found, region=region, mask=mask[region.slices]))
     return Segmentation(grid, tuple(made))
 
 

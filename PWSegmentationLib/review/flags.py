@@ -89,21 +89,25 @@ class Evidence:
 
 def flags(segment: Segment, measures: Measures, evidence: Evidence) -> tuple[Flag, ...]:
     """All signs that a segment may be wrong, alarms first."""
+    found = alarms(segment, evidence)
+    if segment.voxels and evidence.grid.same_as(evidence.image_grid):
+        found = (*found, *_certainty(measures), *_shape(segment, measures, evidence.grid))
+    return tuple(sorted(found, key=lambda flag: not flag.alarm))
+
+
+def alarms(segment: Segment, evidence: Evidence) -> tuple[Flag, ...]:
+    """What speaks against a segment from outside: its grid, prompts, a second opinion, its neighbours."""
     if not evidence.grid.same_as(evidence.image_grid):
         text = "The segmentation is not on the image's grid: its shape, spacing, place or orientation differ."
         return (Flag("geometry", text, alarm=True),)
     if segment.voxels == 0:
         asked = evidence.prompts is not None and evidence.prompts.has_positive
-        text = "It is empty although it has prompts." if asked else "It is empty."
-        return (Flag("empty", text, alarm=asked),)
-    found = [
+        return (Flag("empty", "It is empty although it has prompts." if asked else "It is empty.", alarm=asked),)
+    return (
         *_against_prompts(segment, evidence),
         *_against_opinion(segment, evidence),
         *_side(segment, evidence),
-        *_certainty(measures),
-        *_shape(segment, measures, evidence.grid),
-    ]
-    return tuple(sorted(found, key=lambda flag: not flag.alarm))
+    )
 
 
 def _against_prompts(segment: Segment, evidence: Evidence) -> Iterable[Flag]:

@@ -52,7 +52,9 @@ def segment_picture(
     middle = middle_of(mask) if place is None else _voxel(scene, place)
     centre, half = frame_of(scene, mask if place is None else mask | _dot(mask, middle))
     doubt = None if uncertainty is None else scene.turned(uncertainty)
-    versions = [scene.turned(m) for m in added_and_removed(before, segment, case.volume.grid)] if changed else []
+    versions: list[NDArray[np.bool_]] = []
+    if changed and before is not None:
+        versions = [scene.turned(m) for m in added_and_removed(before, segment, case.volume.grid)]
     for column, plane in enumerate(PLANES):
         for row, words in zip(axes, rows, strict=True):
             view = View(row[column], scene, plane, middle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -106,8 +106,10 @@ class Segmentation:
         for index, name in enumerate(names):
             found = predictions.get(name)
             shown = (colors or {}).get(name, color(index))
-            where = (found.region, found.region_mask) if found is not None else ()
-            made.append(Segment(name, table[name], shown, *where, terminology=terminology_entry(name)))
+            segment = Segment(name, table[name], shown, terminology=terminology_entry(name))
+            if found is not None:
+                segment = replace(segment, region=found.region, mask=found.region_mask)
+            made.append(segment)
         return cls(grid, tuple(made))
 
     @classmethod
@@ -119,11 +121,11 @@ class Segmentation:
         made = []
         for index, (name, value) in enumerate(values.items()):
             box = boxes[value - 1] if 0 < value <= len(boxes) else None
-            where: tuple[Any, ...] = ()
+            segment = Segment(name, value, color(index), terminology=terminology_entry(name))
             if box is not None:
                 region = Region(tuple(s.start for s in box), tuple(s.stop for s in box))  # type: ignore[arg-type]
-                where = (region, labels[box] == value)
-            made.append(Segment(name, value, color(index), *where, terminology=terminology_entry(name)))
+                segment = replace(segment, region=region, mask=labels[box] == value)
+            made.append(segment)
         return cls(grid, tuple(made))
 
     @property
