@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,26 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary = Path(folder) / f"writing{ending}"
         yield temporary
         temporary.replace(path)
+
+
+@contextmanager
+def replacing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Give a temporary path for each of ``paths``, files of one folder; move all when the block succeeds.
+
+    The first file is what the others, its side-cars, tell about. A kill between two moves cannot leave a side-car
+    beside a file it does not describe: side-cars that would change are taken away first, and come last. The old files
+    stay untouched if the block raises.
+    """
+    folder = paths[0].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".pwseg-", dir=folder) as hidden:
+        temporary = [Path(hidden) / f"{n}{''.join(path.suffixes[-2:])}" for n, path in enumerate(paths)]
+        yield temporary
+        for new, path in zip(temporary[1:], paths[1:], strict=True):
+            if path.is_file() and path.read_bytes() != new.read_bytes():
+                path.unlink()
+        for new, path in zip(temporary, paths, strict=True):
+            new.replace(path)
 
 
 def read_json(path: Path, what: str) -> Any:

@@ -17,6 +17,7 @@ from PWSegmentationPanel.modelFile import ModelFile
 from PWSegmentationPanel.overlayControls import OverlayControls
 from PWSegmentationPanel.promptList import PromptList
 from PWSegmentationPanel.promptTools import PromptTools
+from PWSegmentationPanel.review import Review
 from PWSegmentationPanel.segmentList import SegmentList
 from PWSegmentationPanel.shortcuts import Shortcuts
 
@@ -47,6 +48,7 @@ class Panel(VTKObservationMixin):
         self.tools = PromptTools(self)
         self.overlays = OverlayControls(self)
         self.modelFile = ModelFile(self)
+        self.review = Review(self)
         self.shortcuts = Shortcuts(self)
         self._settling = qt.QTimer()
         self._settling.setSingleShot(True)
@@ -382,6 +384,7 @@ class Panel(VTKObservationMixin):
         case = self.case
         self.segments.refresh()
         self.prompts.refresh()
+        self.review.refresh()
         segmentId = self.segments.current()
         hasPrompts = case is not None and segmentId is not None and bool(case.store.nodes(segmentId))
         self.ui.segmentButton.enabled = hasPrompts

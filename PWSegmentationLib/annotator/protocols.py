@@ -42,7 +42,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way to prompt: ``inside`` and ``outside`` clicks, or scribbles, or a box; then corrective clicks."""
+    """A way to prompt: ``inside`` and ``outside`` clicks, or scribbles, or a box; then corrective clicks.
+
+    With ``spots``, the way in which somebody else chooses where to ask ("suggested", "uncertain" or "random"), the
+    annotator only answers whether the structure is there.
+    """
 
     name: str
     inside: int = 0
@@ -50,6 +54,7 @@ class Protocol:
     scribbles: bool = False
     box: bool = False
     corrections: int = 0
+    spots: str = ""
     noise: Noise = field(default_factory=Noise)
 
 
@@ -66,15 +71,20 @@ PROTOCOLS = (
     Protocol("points 20+20, careless", inside=20, outside=20, noise=Noise(jitter_mm=5.0, wrong_share=0.05)),
 )
 
+# One click, and then answers at spots that the program, or chance, asks about; only measured when asked for.
+GUIDED = tuple(
+    Protocol(f"{spots} spots", inside=1, corrections=12, spots=spots) for spots in ("suggested", "uncertain", "random")
+)
+
 
 def protocol(name: str) -> Protocol:
-    """One of `PROTOCOLS` by its name, or ``points A+B`` for any numbers. Raises `InputError` for another name."""
-    for known in PROTOCOLS:
+    """One of `PROTOCOLS` or `GUIDED` by its name, or ``points A+B`` for any numbers; an `InputError` for another."""
+    for known in (*PROTOCOLS, *GUIDED):
         if known.name == name:
             return known
     found = _POINTS.fullmatch(name)
     if found is None or int(found[1]) == 0:
-        names = ", ".join(f"'{p.name}'" for p in PROTOCOLS)
+        names = ", ".join(f"'{p.name}'" for p in (*PROTOCOLS, *GUIDED))
         raise InputError(f"There is no way of prompting called '{name}': choose among {names} and 'points A+B'.")
     return Protocol(name, inside=int(found[1]), outside=int(found[2]))
 
@@ -121,6 +131,16 @@ class SimulatedAnnotator:
         said, truth = region.fitted(mask, around), self._reference.over(around)
         click = placement.next_click(said, truth, self._reference.grid.spacing)
         return None if click is None else self._clicked(prompts, click[0] + around.start, click[1])
+
+    def answer_at(self, prompts: SegmentPrompts, position: tuple[float, float, float]) -> SegmentPrompts | None:
+        """``prompts`` and a click on the voxel at ``position`` (mm, RAS) that says what is there.
+
+        None if that voxel was clicked before.
+        """
+        self._random = np.random.default_rng((self._seed, len(prompts)))
+        voxel = self._reference.grid.to_voxel(position)
+        one = Region(tuple(voxel.tolist()), tuple((voxel + 1).tolist()))
+        return self._clicked(prompts, voxel, bool(self._reference.over(one).any()))
 
     def _clicked(self, prompts: SegmentPrompts, voxel: NDArray[np.integer], positive: bool) -> SegmentPrompts | None:
         """With a click on ``voxel``, or beside it; None if there is one already."""

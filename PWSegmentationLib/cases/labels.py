@@ -74,7 +74,7 @@ def read_labels(
         values = read_pictures(case.labels, case.image, grid, case.name)
     else:
         labelled = read_volume(case.labels)
-        values = _whole(labelled.array, case.labels)
+        values = whole_numbers(labelled.array, case.labels)
         if not labelled.grid.same_as(grid):
             if not resampled:
                 raise InputError(
@@ -95,11 +95,11 @@ def read_sparse_labels(
     """
     volume = read_volume(path)
     what = f"The {path.name} of '{case.name}'"
-    return _merged(_whole(volume.array, path), {**named, "background": (background,)}, what), volume.grid
+    return _merged(whole_numbers(volume.array, path), {**named, "background": (background,)}, what), volume.grid
 
 
-def _whole(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
-    """As whole numbers, 0 where there is no number; an `InputError` if they are none."""
+def whole_numbers(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
+    """A labelmap's values as whole numbers, 0 where there is no number; an `InputError` if they are none."""
     if array.dtype.kind == "f":
         array = np.nan_to_num(array, nan=0.0, posinf=np.inf, neginf=-np.inf)
         whole = np.round(array)

@@ -41,7 +41,10 @@ def add_to(subparsers: Any) -> None:
         "other methods: growcut, gaussian, random-walk, separated by commas, or none (default: all that are installed)"
     )
     what.add_argument("--against", metavar="NAMES", help=text)
-    text = "'one click', box, scribbles, 'points 5+10', ...; may be repeated (default: all)"
+    text = (
+        "'one click', box, scribbles, 'points 5+10', ...; may be repeated (default: all of these); also "
+        "'suggested spots', 'uncertain spots' and 'random spots': a click, then answers where we or chance ask"
+    )
     what.add_argument("--prompts", metavar="NAME", action="append", help=text)
     what.add_argument("--only", metavar="STRUCTURE", action="append", default=[], help="may be repeated")
     what.add_argument("--seed", type=int, default=0, help="of the simulated annotator (default: 0)")

@@ -19,9 +19,12 @@ from PWSegmentationLib.commandline import (
     demo,
     evaluate,
     experiment,
+    export,
+    flags,
     info,
     predict,
     pretrain,
+    review,
     segment,
     train,
 )
@@ -29,7 +32,21 @@ from PWSegmentationLib.errors import InputError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
-_SUBCOMMANDS = (segment, info, train, evaluate, predict, convert, demo, benchmark, experiment, pretrain)
+_SUBCOMMANDS = (
+    segment,
+    review,
+    export,
+    info,
+    train,
+    evaluate,
+    predict,
+    convert,
+    demo,
+    benchmark,
+    flags,
+    experiment,
+    pretrain,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

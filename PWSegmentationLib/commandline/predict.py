@@ -109,7 +109,7 @@ def _write(found: VolumeSegmentation, folder: Path, name: str, args: argparse.Na
     """The labelmap with the names of its values, and the maps asked for."""
     from PWSegmentationLib.commandline.map_files import map_paths
     from PWSegmentationLib.files import replacing
-    from PWSegmentationLib.segments.writing import write_image
+    from PWSegmentationLib.volume.writing import write_image
 
     grid = found.prepared.canonical.source
     write_image(found.labels(largest_only=args.largest_only), grid, folder / f"{name}.nii.gz")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PWSegmentationLib import __version__
+from PWSegmentationLib.commandline.export_options import (
+    add_export_options,
+    check_installed,
+    check_writable,
+    label_table,
+    source_files,
+    write_all,
+)
 from PWSegmentationLib.commandline.progress_bar import progress_bar
 from PWSegmentationLib.commandline.prompt_files import AppendPromptFile, gather
 from PWSegmentationLib.errors import InputError
@@ -34,6 +41,7 @@ examples:
   pwseg segment ct.nii.gz --prompts prompts.json -o organs.seg.nrrd
   pwseg segment DICOM_FOLDER --points liver=liver.mrk.json --negative-points liver=not-liver.mrk.json -o liver.nii.gz
   pwseg segment mr.nrrd --scribbles tumour=strokes.nii.gz --finetune 20 -o tumour.seg.nrrd --uncertainty tumour-u.nii.gz
+  pwseg segment DICOM_FOLDER --prompts prompts.json -o organs.seg.dcm -o organs.nii.gz --labels table.json
 """
 
 
@@ -90,13 +98,20 @@ def _add_output_options(group: Any) -> None:
         "--output",
         metavar="OUT",
         type=Path,
+        action="append",
         required=True,
-        help=".seg.nrrd for a Slicer segmentation; .nii.gz, .nii, .nrrd or .mha for a labelmap in which segment k has "
-        "the value k, with the names in OUT's side-car .labels.json",
+        help=".seg.nrrd for a Slicer segmentation, .seg.dcm for a DICOM one; .nii.gz, .nii, .nrrd, .mha for a labelmap "
+        "in which segment k has the value k, with side-cars .labels.json and .ctbl; .stl, .obj or .ply for surfaces "
+        "(mm); may be repeated; beside it OUT.provenance.json",
     )
+    add_export_options(group)
     for option, what in (("--probability", "probability"), ("--uncertainty", "uncertainty (0 certain to 1)")):
-        text = f"also write the {what} map, float32; with several segments one file each, STEM.SEGMENT.ENDING"
+        text = f"also write the {what} map; with several segments one file each, STEM.SEGMENT.ENDING"
         group.add_argument(option, metavar="FILE", type=Path, help=text)
+    text = "numbers of the maps: float (0 to 1) or 8-bit (0 to 255); default float"
+    group.add_argument("--map-type", choices=("float", "8-bit"), default="float", help=text)
+    text = "also write the prompts, all in one pwseg-prompts JSON file"
+    group.add_argument("--save-prompts", metavar="FILE", type=Path, help=text)
     group.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
     group.add_argument("--quiet", action="store_true", help="no progress bars and no table")
 
@@ -142,7 +157,7 @@ def run(args: argparse.Namespace) -> None:
     reports = _finetune(session, args)
     predictions = _predict(session, args)
     outcome.seconds = {"reading": read - start, "segmenting": time.perf_counter() - read}
-    outcome.outputs = _write(predictions, volume, args)
+    outcome.outputs = _write(session, predictions, volume, args)
     outcome.seconds["total"] = time.perf_counter() - start
     outcome.segments = [_row(n, k, p, reports) for k, (n, p) in enumerate(predictions.items(), start=1)]
     if args.json:
@@ -152,27 +167,27 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    from PWSegmentationLib.segments.writing import IMAGE_ENDINGS, check_ending
+    from PWSegmentationLib.export.writing import ENDINGS
+    from PWSegmentationLib.volume.writing import IMAGE_ENDINGS, check_ending
 
-    check_ending(args.output)
+    for path in args.output:
+        check_installed(check_ending(path, ENDINGS))
     seen = {args.image.resolve(): "the image itself"}
     for path, what in (
-        (args.output, "--output"),
+        *((path, "--output") for path in args.output),
         (args.probability, "--probability"),
         (args.uncertainty, "--uncertainty"),
+        (args.save_prompts, "--save-prompts"),
     ):
         if path is None:
             continue
-        if what != "--output":
+        if what in ("--probability", "--uncertainty"):
             check_ending(path, IMAGE_ENDINGS)
-        if path.is_dir():
-            raise InputError(f"The output {path} is a folder: give a file name.")
-        folder = next(p for p in path.absolute().parents if p.exists())
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise InputError(f"The output {path} cannot be written: {folder} is no folder, or is write-protected.")
-        other = seen.setdefault(path.resolve(), what)
-        if other != what:
+        check_writable(path)
+        if path.resolve() in seen:
+            other = seen[path.resolve()]
             raise InputError(f"The output {path} ({what}) is also {other}: give each its own file.")
+        seen[path.resolve()] = what
 
 
 def _map_files(args: argparse.Namespace, names: Sequence[str]) -> dict[str, dict[str, Path]]:
@@ -224,19 +239,29 @@ def _predict(session: Session, args: argparse.Namespace) -> dict[str, Prediction
         return session.predictions(progress=progress)
 
 
-def _write(predictions: Mapping[str, Prediction], volume: Volume, args: argparse.Namespace) -> dict[str, Any]:
-    from PWSegmentationLib.segments.writing import write_image, write_segments
+def _write(
+    session: Session, predictions: Mapping[str, Prediction], volume: Volume, args: argparse.Namespace
+) -> dict[str, Any]:
+    from PWSegmentationLib.export.maps import write_map
+    from PWSegmentationLib.prompts.json_format import write_prompts
+    from PWSegmentationLib.segments.segmentation import Segmentation
 
     written: dict[str, Any] = {}
+    made = Segmentation.of(predictions, volume.grid, values=label_table(args))
     with progress_bar("writing", quiet=args.quiet) as progress:
         progress(0.0, "writing")
-        files = write_segments(predictions, volume.grid, args.output)
-        written.update(zip(("segmentation", "labels"), (str(f) for f in files), strict=False))
+        said = session.provenance(by=args.by, dated=args.dated)
+        files = write_all(made, args.output, args, said, source_files(args.image, args.series, args.output))
+        written.update(zip(("segmentation", "labels"), (str(f) for f in files if f.suffix != ".ctbl"), strict=False))
+        written["files"] = [str(f) for f in files]
         for kind, paths in _map_files(args, list(predictions)).items():
             written[kind] = {name: str(path) for name, path in paths.items()}
             for name, path in paths.items():
                 progress(0.5, f"writing {path.name}")
-                write_image(getattr(predictions[name], kind), volume.grid, path)
+                write_map(getattr(predictions[name], kind), volume.grid, path, eight_bit=args.map_type == "8-bit")
+        if args.save_prompts is not None:
+            write_prompts(session.prompts, args.save_prompts)
+            written["prompts"] = str(args.save_prompts)
     return written
 
 
@@ -265,6 +290,8 @@ def _table(outcome: _Outcome) -> str:
         if "finetune" in row:
             lines.append(f"{'':>5}{row['finetune']['reason']}")
     lines += sorted({row["note"] for row in outcome.segments if "note" in row})
-    for files in outcome.outputs.values():
-        lines += [f"wrote {f}" for f in (files.values() if isinstance(files, dict) else [files])]
+    maps = [files for files in outcome.outputs.values() if isinstance(files, dict)]
+    others = [outcome.outputs["prompts"]] if "prompts" in outcome.outputs else []
+    written = [*outcome.outputs["files"], *(f for files in maps for f in files.values()), *others]
+    lines += [f"wrote {f}" for f in written]
     return "\n".join(lines)

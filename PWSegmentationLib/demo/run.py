@@ -149,7 +149,8 @@ def _write(
     case: DemoCase, predictions: Mapping[str, Prediction], output: Path, progress: Progress | None
 ) -> tuple[Path, ...]:
     from PWSegmentationLib.commandline.map_files import map_paths
-    from PWSegmentationLib.segments.writing import write_image, write_segments
+    from PWSegmentationLib.export.writing import write_segments
+    from PWSegmentationLib.volume.writing import write_image
 
     grid = case.volume.grid
     files = [*write_segments(predictions, grid, output / f"{case.name}.seg.nrrd")]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+
 from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.cases.case_files import CaseFiles
@@ -15,6 +17,7 @@ from PWSegmentationLib.evaluation.methods import Method
 from PWSegmentationLib.evaluation.metrics import Answer, calibration, overlap
 from PWSegmentationLib.evaluation.pictures import picture_name, write_picture
 from PWSegmentationLib.evaluation.results import Failure, Result, Results
+from PWSegmentationLib.evaluation.spots import choose_spot
 from PWSegmentationLib.progress import Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 
@@ -137,7 +140,7 @@ class Benchmark:
             first = annotator.start()
             for method in self._methods:
                 try:
-                    steps = _conversation(annotator, first, protocol.corrections, reference, method)
+                    steps = _conversation(annotator, first, protocol, reference, method, self._seed)
                     names = (case.name, structure, use, protocol.name, method.name)
                     results, answer, prompts = _measured(names, steps, protocol, reference)
                     found += results
@@ -170,7 +173,12 @@ def _measured(
 
 
 def _conversation(
-    annotator: SimulatedAnnotator, first: SegmentPrompts, corrections: int, reference: Reference, method: Method
+    annotator: SimulatedAnnotator,
+    first: SegmentPrompts,
+    protocol: Protocol,
+    reference: Reference,
+    method: Method,
+    seed: int,
 ) -> Iterator[Step]:
     """What is said, and answered. Empty if the method cannot answer the first prompts."""
     prompts: SegmentPrompts | None = first
@@ -178,8 +186,14 @@ def _conversation(
     if latest is None:
         return
     yield 0, first, latest
-    for step in range(1, corrections + 1):
-        prompts = annotator.correct(prompts, latest.region, latest.mask) if prompts is not None else None
+    rng = np.random.default_rng(seed)
+    for step in range(1, protocol.corrections + 1):
+        if prompts is not None and protocol.spots:
+            spot = choose_spot(protocol.spots, latest, reference.grid, prompts, rng)
+            # A voxel that was asked about before: the answer stands, and the next spot is another.
+            prompts = None if spot is None else annotator.answer_at(prompts, spot) or prompts
+        elif prompts is not None:
+            prompts = annotator.correct(prompts, latest.region, latest.mask)
         answer = method.answer(prompts, reference) if prompts is not None else None
         latest = answer or latest
         yield step, prompts or first, answer

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from PWSegmentationLib.segments.writing import write_image
 from PWSegmentationLib.volume.grid import Grid
+from PWSegmentationLib.volume.writing import write_image
 
 STRUCTURES = {"large organ": 1, "small organ": 2, "cortex": 3, "core": 4, "lesion": 5}
 

@@ -6,7 +6,7 @@ scene or Qt. All of it must be called on the thread that owns the scene.
 
 from __future__ import annotations
 
-from PWSegmentationLib.mrml.export import export_segments
+from PWSegmentationLib.mrml.export import export_scene, export_segments, segmentation_from_node
 from PWSegmentationLib.mrml.markups import box_from_node, points_from_node, scribble_from_node
 from PWSegmentationLib.mrml.nodes import prepare_scene
 from PWSegmentationLib.mrml.overlays import clear_overlay, is_overlay, write_overlay
@@ -15,8 +15,8 @@ from PWSegmentationLib.mrml.prompt_store import PromptItem, PromptStore
 from PWSegmentationLib.mrml.scene_session import Applied, Refined, SceneSession
 from PWSegmentationLib.mrml.segments import SegmentWriter, is_locked, segment_mask, set_locked, write_prediction
 from PWSegmentationLib.mrml.strokes import STROKE_TAG, strokes_from_labelmap_node, strokes_from_segmentation
-from PWSegmentationLib.mrml.terminology import terminology_entry
 from PWSegmentationLib.mrml.volumes import memory_need, volume_from_node
+from PWSegmentationLib.segments.terminology import terminology_entry
 
 __all__ = [
     "STROKE_TAG",
@@ -29,6 +29,7 @@ __all__ = [
     "SegmentWriter",
     "box_from_node",
     "clear_overlay",
+    "export_scene",
     "export_segments",
     "is_locked",
     "is_overlay",
@@ -39,6 +40,7 @@ __all__ = [
     "scribble_from_node",
     "segment_mask",
     "segment_prompts",
+    "segmentation_from_node",
     "set_locked",
     "strokes_from_labelmap_node",
     "strokes_from_segmentation",

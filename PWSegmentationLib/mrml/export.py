@@ -1,49 +1,162 @@
-"""Segments of the scene into a file, as they are shown: edits by hand and segments of others among them."""
+"""Segments of the scene into files, as they are shown: edits by hand and segments of others among them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import slicer
+import vtk
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.export.file_names import own_file_names
+from PWSegmentationLib.export.provenance import provenance as provenance_of
+from PWSegmentationLib.export.writing import write_segmentation
+from PWSegmentationLib.files import in_short, replacing
 from PWSegmentationLib.mrml.labelmaps import segment_labelmap
-from PWSegmentationLib.mrml.nodes import Node, name_of
+from PWSegmentationLib.mrml.lattices import coincide
+from PWSegmentationLib.mrml.nodes import Node, Scene, name_of, node_to_world
 from PWSegmentationLib.mrml.segments import segment_mask
-from PWSegmentationLib.mrml.volumes import volume_from_node
-from PWSegmentationLib.prediction.prediction import Prediction
-from PWSegmentationLib.segments.writing import write_segments
+from PWSegmentationLib.mrml.volumes import image_grid, volume_from_node
+from PWSegmentationLib.segments.segmentation import Segment, Segmentation, Status
 from PWSegmentationLib.volume.grid import Region
 
 
-def export_segments(segmentation_node: Node, volume_node: Node, path: str | Path) -> None:
-    """Write all segments of a segmentation to ``path``.
+def export_segments(
+    segmentation_node: Node,
+    volume_node: Node,
+    path: str | Path,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Path, ...]:
+    """Write all segments of a segmentation to ``path``, on the image's grid, and how they came about beside it.
 
-    ``.seg.nrrd`` keeps names, colours, terminology and overlaps. Any other ending gives a labelmap on the image's grid
-    in which the k-th segment of the table has the value k.
+    The k-th segment of the table has the value k. A ``.seg.nrrd`` keeps names, colours, terminology, status and
+    overlaps; where segments were drawn on finer or other voxels than the image's, Slicer's own code writes it, so that
+    nothing of them is lost.
+
+    Parameters
+    ----------
+    provenance
+        By default, what is known of the scene alone: versions and the image.
+    options
+        See `PWSegmentationLib.export.writing.write_segmentation`.
+
+    Returns
+    -------
+    The files written.
 
     Raises
     ------
     InputError
-        If there is nothing to write, or the file cannot be written.
+        If there is nothing to write, or a file cannot be written.
     """
+    path = Path(path)
     segmentation = segmentation_node.GetSegmentation()
     ids = [str(i) for i in segmentation.GetSegmentIDs()]
     if not any(segment_labelmap(segmentation_node, i) is not None for i in ids):
         raise InputError(f"'{name_of(segmentation_node)}' has no voxels yet: segment something before exporting it.")
-    if str(path).endswith(".seg.nrrd"):
-        storage = slicer.vtkMRMLSegmentationStorageNode()
-        storage.SetFileName(str(path))
-        if not storage.WriteData(segmentation_node):
-            raise InputError(f"'{path}' could not be written: choose another folder, or free some disk space.")
-        return
-    grid = volume_from_node(volume_node).grid
-    names = [segmentation.GetSegment(i).GetName() for i in ids]
-    if len(set(names)) < len(names):
-        raise InputError("Two segments have one name: give each its own name before exporting them.")
-    masks = {}
-    for segment_id, name in zip(ids, names, strict=True):
+    if provenance is None:
+        provenance = provenance_of(volume_from_node(volume_node))
+    try:
+        if path.name.lower().endswith(".seg.nrrd") and not _is_on_image(segmentation_node, volume_node):
+            return (_as_it_is(segmentation_node, path),)
+        found = segmentation_from_node(segmentation_node, volume_node)
+        return write_segmentation(found, path, provenance=provenance, **options)
+    except OSError as error:
+        raise InputError(
+            f"'{path}' could not be written ({in_short(error)}): choose another folder, or free some disk space."
+        ) from error
+
+
+def export_scene(scene: Scene, folder: str | Path, ending: str = ".seg.nrrd") -> dict[str, tuple[Path, ...]]:
+    """Write every segmentation of the scene that has voxels and knows its image into ``folder``.
+
+    Files are called as the nodes are; the files written, by node name. Raises `InputError` as `export_segments`, and
+    if there is none.
+    """
+    nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene) if _image_of(n) is not None]
+    nodes = [n for n in nodes if any(_has_voxels(n, i) for i in n.GetSegmentation().GetSegmentIDs())]
+    if not nodes:
+        raise InputError("There is no segmentation to export: segment something first.")
+    found = [name_of(node) for node in nodes]
+    names = [n if found.count(n) == 1 else f"{n} {index}" for index, n in enumerate(found, start=1)]
+    files = own_file_names(Path(folder), ending, names)
+    return {n: export_segments(node, _image_of(node), files[n]) for node, n in zip(nodes, names, strict=True)}
+
+
+def segmentation_from_node(segmentation_node: Node, volume_node: Node) -> Segmentation:
+    """The segments of a node on the image's grid; the k-th has the value k.
+
+    Raises `InputError` if two have one name.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    grid = image_grid(volume_node)
+    made = []
+    for value, segment_id in enumerate(segmentation.GetSegmentIDs(), start=1):
+        segment = segmentation.GetSegment(segment_id)
         mask = segment_mask(segmentation_node, segment_id, volume_node)
-        half = mask.astype("float16")
-        masks[name] = Prediction(name, grid, Region.whole(grid.shape), mask, half, half)
-    write_segments(masks, grid, path, names=names)
+        region = Region.around(mask)
+        found = Segment(
+            segment.GetName(),
+            value,
+            segment.GetColor(),
+            terminology=_terminology(segment),
+            status=segment_status(segment),
+        )
+        made.append(found if region is None else replace(found, region=region, mask=mask[region.slices]))
+    return Segmentation(grid, tuple(made))
+
+
+def segment_status(segment: Any) -> Status:
+    """How far the work on a vtkSegment is; "" where nothing was said."""
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if not segment.HasTag(logic.GetStatusTagName()):
+        return ""
+    status: Status = logic.GetSegmentStatusAsMachineReadableString(logic.GetSegmentStatus(segment))
+    return status
+
+
+def segment_tag(segment: Any, tag: str) -> str:
+    """The text of a vtkSegment's tag; "" where it has none."""
+    if not segment.HasTag(tag):
+        return ""
+    text = vtk.reference("")
+    segment.GetTag(tag, text)
+    return str(text)
+
+
+def _terminology(segment: Any) -> str:
+    # Slicer versions with and without `GetTerminology`.
+    if hasattr(segment, "GetTerminology"):
+        return str(segment.GetTerminology() or "")
+    return segment_tag(segment, segment.GetTerminologyEntryTagName())
+
+
+def _is_on_image(segmentation_node: Node, volume_node: Node) -> bool:
+    """Whether the segments are made of the image's voxels."""
+    grid = image_grid(volume_node)
+    image = np.linalg.inv(node_to_world(segmentation_node)) @ grid.affine
+    stored = [segment_labelmap(segmentation_node, str(i)) for i in segmentation_node.GetSegmentation().GetSegmentIDs()]
+    return all(coincide(s.affine, image, grid.shape) for s in stored if s is not None)
+
+
+def _as_it_is(segmentation_node: Node, path: Path) -> Path:
+    with replacing(path) as temporary:
+        storage = slicer.vtkMRMLSegmentationStorageNode()
+        storage.SetFileName(str(temporary))
+        if not storage.WriteData(segmentation_node):
+            raise OSError("Slicer could not write the segmentation")
+    return path
+
+
+def _has_voxels(segmentation_node: Node, segment_id: str) -> bool:
+    return segment_labelmap(segmentation_node, str(segment_id)) is not None
+
+
+def _image_of(segmentation_node: Node) -> Node | None:
+    return segmentation_node.GetNodeReference(segmentation_node.GetReferenceImageGeometryReferenceRole())

@@ -39,10 +39,12 @@ from PWSegmentationLib.mrml.nodes import (
     node_to_world,
     prepare_scene,
 )
-from PWSegmentationLib.mrml.terminology import Color, find_term, set_terminology, terminology_entry
+from PWSegmentationLib.mrml.terminology import set_terminology
 from PWSegmentationLib.mrml.volumes import image_grid, local_affine, volume_from_node
 from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.segments.colors import Color
 from PWSegmentationLib.segments.colors import color as palette_color
+from PWSegmentationLib.segments.terminology import find_term, terminology_entry
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
 

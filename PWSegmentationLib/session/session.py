@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.files import resource
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Progress, part_of
 from PWSegmentationLib.prompts.checks import check_claims, check_complete, check_placement
@@ -403,14 +404,34 @@ class Session:
                 out[predictions[name].region.slices][predictions[name].region_mask] = value
         return out
 
-    def export(self, path: str | Path, **options: Any) -> None:
-        """Write all segments to a file: ``.seg.nrrd``, or a labelmap ``.nii.gz``, ``.nrrd``, ``.mha``.
+    def export(self, path: str | Path, **options: Any) -> tuple[Path, ...]:
+        """Write all segments to a file, how they came about beside it; the files written.
 
-        See `PWSegmentationLib.segments.writing.write_segments` for the options (colours, descriptions).
+        ``.seg.nrrd``, ``.seg.dcm``, a labelmap ``.nii.gz``, ``.nrrd``, ``.mha``, or surfaces ``.stl``, ``.obj``,
+        ``.ply``. See `PWSegmentationLib.export.writing.write_segments` for the options (colours, values, ...).
         """
-        from PWSegmentationLib.segments.writing import write_segments
+        from PWSegmentationLib.export.writing import write_segments
 
-        write_segments(self.predictions(), self.volume.grid, path, names=self.segments, **options)
+        options.setdefault("provenance", self.provenance())
+        return write_segments(self.predictions(), self.volume.grid, path, names=self.segments, **options)
+
+    def provenance(self, *, by: str = "", dated: bool = False) -> dict[str, Any]:
+        """How the segments came about, see `PWSegmentationLib.export.provenance`; who and when only if asked for."""
+        from PWSegmentationLib.export.provenance import provenance
+
+        settings = {**asdict(self.options), "allow_overlap": self.allow_overlap}
+        seed, model = settings.pop("seed"), settings.pop("model")
+        weights = Path(model) if model else resource("Models/promptable.safetensors")
+        return provenance(
+            self.volume,
+            prompts=self.prompts,
+            seed=seed,
+            settings=settings,
+            model=weights if self.options.method == "network" else None,
+            methods={name: p.method for name, p in self.predictions().items()},
+            by=by,
+            dated=dated,
+        )
 
     def _answer_all(self, name: str, progress: Progress | None, cancel: Cancel | None) -> None:
         asked = self._open_questions(name)

@@ -77,6 +77,18 @@ def open_dicom(path: Path, series: str | int | None) -> Opened:
     return Opened(header, lambda: _read_stack([s.file for s in slices]))
 
 
+def series_files(path: Path, series: str | int | None = None) -> list[Path]:
+    """The files of the series that `open_dicom` opens, in the order of the volume's slices.
+
+    Raises `InputError` as reading it does.
+    """
+    with _quiet():
+        chosen = _choose(_find_series(path), series, path) if path.is_dir() else _series_of_file(path)
+        if len(chosen.files) == 1:
+            return [Path(chosen.files[0])]
+        return [Path(s.file) for s in _sorted(tuple(_read_slice(f) for f in chosen.files), chosen)]
+
+
 def _find_series(folder: Path) -> list[_Series]:
     files = _files_by_series(folder)
     if not files:

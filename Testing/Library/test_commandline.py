@@ -198,7 +198,10 @@ def test_bad_input_is_refused_with_one_sentence(
     for said, *args in [
         ("no file or folder", tmp_path / "none.nii.gz", *prompts, *out),
         ("There are no prompts", image, *out),
-        ("unknown ending", image, *prompts, "-o", tmp_path / "o.stl"),
+        ("unknown ending", image, *prompts, "-o", tmp_path / "o.png"),
+        ("no name before its ending", image, *prompts, "-o", tmp_path / ".stl"),
+        ("Cannot read the label names", image, *prompts, *out, "--labels", tmp_path / "none.json"),
+        ("There is no segment 'nobody'", image, *prompts, *out, "--priority", "nobody"),
         ("unknown ending", image, *prompts, *out, "--probability", tmp_path / "p.seg.png"),
         ("is a folder", image, *prompts, "-o", dotted_folder(tmp_path)),
         ("is no folder", image, *prompts, "-o", far / "o.nii.gz"),

@@ -14,11 +14,11 @@ from PWSegmentationLib import InputError
 from PWSegmentationLib.cases.labels import read_labels
 from PWSegmentationLib.cases.layouts import CHAOS
 from PWSegmentationLib.cases.sources import read_cases
-from PWSegmentationLib.segments.writing import write_image
 from PWSegmentationLib.training.preparation import Preparation
 from PWSegmentationLib.training.windows import PrepareCase
 from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.reading import read_volume
+from PWSegmentationLib.volume.writing import write_image
 
 from .conftest import random_affine
 from .training_data import quick, scene

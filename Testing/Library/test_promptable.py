@@ -20,9 +20,9 @@ from PWSegmentationLib.prediction.promptable import PromptableModel, promptable_
 from PWSegmentationLib.prediction.view import View, region_for
 from PWSegmentationLib.prediction.zoom import furthest, zoomed
 from PWSegmentationLib.prompts.prompts import Box, Point, SegmentPrompts
-from PWSegmentationLib.segments.writing import write_image
 from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
+from PWSegmentationLib.volume.writing import write_image
 from Testing.Library.conftest import bright_ellipsoid, dice
 
 TINY = UNETRConfig(window=32, patch=8, stem=2, hidden=32, heads=2, mlp=64, depth=2, skips=(0,), features=8)

@@ -13,11 +13,11 @@ import pytest
 from PWSegmentationLib import InputError, Point, PromptSet, SegmentPrompts, write_prompts
 from PWSegmentationLib.cases import CaseFiles, CaseSet, read_cases
 from PWSegmentationLib.cases.case_set import fifths
-from PWSegmentationLib.segments.writing import write_image
 from PWSegmentationLib.training.case_labels import dense_target, given_prompts, sparse_target
 from PWSegmentationLib.training.preparation import Preparation
 from PWSegmentationLib.training.windows import PrepareCase, TrainingWindows
 from PWSegmentationLib.volume.grid import Grid
+from PWSegmentationLib.volume.writing import write_image
 
 from .training_data import STRUCTURES, quick, scene, write_datalist
 

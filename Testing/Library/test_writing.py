@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.export.writing import write_segments
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.segments.colors import PALETTE, color
-from PWSegmentationLib.segments.writing import write_image, write_segments
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.reading import read_volume
+from PWSegmentationLib.volume.writing import write_image
 
 SHAPE = (9, 8, 7)
 _C, _S = np.cos(0.4), np.sin(0.4)
@@ -55,7 +56,7 @@ def test_labelmap_round_trip(tmp_path: Path, ending: str, name: str) -> None:
     grid = GRIDS[name]
     segments = two(grid)
     written = write_segments(segments, grid, tmp_path / f"out{ending}", names=["spleen", "empty", "left kidney"])
-    assert [p.name for p in written] == [f"out{ending}", "out.labels.json"]
+    assert [p.name for p in written] == [f"out{ending}", "out.labels.json", "out.ctbl"]
     volume = read_volume(written[0])
     assert volume.grid.same_as(grid)
     assert volume.array.dtype == np.uint8
@@ -102,7 +103,7 @@ def test_more_segments_than_a_byte_counts(tmp_path: Path) -> None:
         )
         for n in range(300)
     }
-    path, _ = write_segments(segments, grid, tmp_path / "many.nii.gz")
+    path, *_ = write_segments(segments, grid, tmp_path / "many.nii.gz")
     array = read_volume(path).array
     assert array.dtype == np.uint16
     assert all((array == n + 1).sum() == segments[f"s{n}"].mask.sum() for n in range(300))

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from PWSegmentationLib.segments.writing import write_image
 from PWSegmentationLib.training.config import TrainingConfig, config_from_dict
 from PWSegmentationLib.volume.grid import Grid
+from PWSegmentationLib.volume.writing import write_image
 
 ROOT = Path(__file__).parents[2]
 STRUCTURES = {"ball": 1, "bar": 2}

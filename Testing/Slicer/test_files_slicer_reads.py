@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from PWSegmentationLib.export.writing import write_segments
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.markups import read_markups
 from PWSegmentationLib.prompts.prompts import Box, Point, Scribble
-from PWSegmentationLib.segments.writing import write_image, write_segments
 from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.writing import write_image
 
 slicer = pytest.importorskip("slicer", exc_type=ImportError)
 vtk = pytest.importorskip("vtk")

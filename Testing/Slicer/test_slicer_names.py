@@ -23,16 +23,17 @@ PYTHON = {
     "PIPE",
     "Popen",
     "append",
-    "astype",
     "assertEqual",
     "assertGreater",
     "assertTrue",
+    "astype",
     "contextmanager",
     "default_rng",
     "dist",
     "executable",
     "find_spec",
     "format",
+    "get",
     "index",
     "indices",
     "info",
@@ -188,7 +189,7 @@ def test_signals_of_slicers_widgets_are_in_the_table() -> None:
         for n in calls
         if isinstance(n.func, ast.Attribute) and n.func.attr == "connect"
     }
-    of_qt = {"clicked(bool)", "timeout()", "activated()", "cellDoubleClicked(int,int)"}
+    of_qt = {"clicked(bool)", "editingFinished()", "timeout()", "activated()", "cellDoubleClicked(int,int)"}
 
     assert connected - of_qt <= {row["name"] for row in table()}
 

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("slicer", exc_type=ImportError)
 
-from PWSegmentationLib.mrml.terminology import TERMS, find_term, terminology_entry
+from PWSegmentationLib.segments.terminology import TERMS, find_term, terminology_entry
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Segmentations as files, through one writer for every front end, and back."""

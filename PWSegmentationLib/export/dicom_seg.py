@@ -1,0 +1,321 @@
+"""DICOM segmentations (binary, one frame per segment and slice), through highdicom.
+
+Where the image came from a DICOM series, the object belongs to the same study and patient and says of every frame
+which slice of the series it is about. Where it did not, it belongs to a new study of a patient without a name, and its
+frames say where they lie.
+
+DICOM numbers segments 1, 2, ... without gaps, so that a segment's value in the label table is kept as its tracking
+ID, "label 7".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PWSegmentationLib import __version__
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.segments.colors import color
+from PWSegmentationLib.segments.segmentation import Segment, Segmentation
+from PWSegmentationLib.segments.terminology import UNSPECIFIED, code_parts, terminology_text
+from PWSegmentationLib.volume.grid import RAS_TO_LPS, Grid, Region
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_TRACKING = re.compile(r"label (\d+)")
+_LONGEST_NAME = 64
+# A slice may lie this far from where the grid has it, as a share of the slice distance.
+_EVENNESS = 0.2
+# Type 2 attributes that some archives leave out, though they may be empty at most.
+_MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+
+
+def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Path] = ()) -> None:
+    """Write a DICOM SEG; the file is made or overwritten in place.
+
+    Parameters
+    ----------
+    source
+        The files of the series that the image came from, in the order of its slices (`volume.dicom.series_files`).
+        The object carries the patient's and the study's identity of that series, as DICOM demands.
+
+    Raises
+    ------
+    InputError
+        If highdicom is not installed, there is no segment, a name does not fit, or the grid is not the series'.
+    """
+    try:
+        import highdicom
+        from pydicom import dcmread
+    except ImportError as error:
+        raise InputError("DICOM segmentations need highdicom: pip install 'pwsegmentation[dicom]'.") from error
+    _check(segmentation)
+    if source:
+        images: list[Dataset] = [dcmread(file, stop_before_pixels=True) for file in source]
+        _check_series(images, segmentation.grid)
+    else:
+        images = _slices_without_series(segmentation.grid)
+    for image in images:
+        image.decode()
+        for attribute in _MAY_BE_EMPTY:
+            if attribute not in image:
+                setattr(image, attribute, "")
+    made = highdicom.seg.Segmentation(
+        source_images=images,
+        pixel_array=_frames(segmentation),
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_description(s, n) for n, s in enumerate(segmentation.segments, start=1)],
+        series_instance_uid=highdicom.UID(),
+        series_number=_series_number(images[0]),
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer="PWSegmentation",
+        manufacturer_model_name="PWSegmentation",
+        software_versions=__version__,
+        device_serial_number="0",
+        content_description="Segmentation",
+        content_label="SEGMENTATION",
+        series_description="PWSegmentation",
+        omit_empty_frames=any(s.voxels for s in segmentation.segments),
+        specific_character_set="ISO_IR 192",
+    )
+    if not source:
+        _forget_series(made)
+    made.save_as(path)
+
+
+def read_dicom_seg(path: Path, grid: Grid | None = None) -> Segmentation:
+    """Read a DICOM SEG onto ``grid``, its image's; without one, onto the smallest grid that holds its frames.
+
+    Raises
+    ------
+    InputError
+        If highdicom is not installed, the file is no binary segmentation, or its frames are not on the grid.
+    """
+    try:
+        import highdicom
+        from pydicom.pixels import iter_pixels
+    except ImportError as error:
+        raise InputError("DICOM segmentations need highdicom: pip install 'pwsegmentation[dicom]'.") from error
+    try:
+        found = highdicom.seg.segread(path)
+        own, places, numbers = _stack(found)
+        frames = [np.asarray(frame) for frame in iter_pixels(found)]
+    except Exception as error:  # pydicom and highdicom raise whatever they stumble over
+        raise InputError(f"Cannot read {path}: it is no DICOM segmentation on even slices.") from error
+    segments = []
+    for index, item in enumerate(found.SegmentSequence):
+        mask = np.zeros(own.shape, bool)
+        for frame, place, number in zip(frames, places, numbers, strict=True):
+            if number == int(item.SegmentNumber):
+                mask[:, :, place] = frame.T > 0
+        segments.append(_segment(item, index, mask, own, grid))
+    return Segmentation(own if grid is None else grid, tuple(segments))
+
+
+def _stack(found: Any) -> tuple[Grid, list[int], list[int]]:
+    """The grid of the frames' places, and of every frame its slice there and its segment's number."""
+    shared = found.SharedFunctionalGroupsSequence[0]
+
+    def group(frame: Any, name: str) -> Any:
+        """What all frames have in common stands in one place, or in each of them."""
+        return (frame if name in frame else shared)[name][0]
+
+    frames = found.PerFrameFunctionalGroupsSequence
+    positions = np.array([group(f, "PlanePositionSequence").ImagePositionPatient for f in frames], float)
+    numbers = [int(group(f, "SegmentIdentificationSequence").ReferencedSegmentNumber) for f in frames]
+    orientation = group(frames[0], "PlaneOrientationSequence").ImageOrientationPatient
+    directions = np.array(orientation, float).reshape(2, 3)
+    measures = group(frames[0], "PixelMeasuresSequence")
+    normal = np.cross(directions[0], directions[1])
+    along = positions @ normal
+    distinct = np.unique(np.round(along, 3))
+    gap = float(np.diff(distinct).min()) if len(distinct) > 1 else float(measures.SliceThickness)
+    places = np.rint((along - along.min()) / gap).astype(int)
+    affine = np.eye(4)
+    # Pixel spacing is (between rows, between columns); i runs along a row.
+    affine[:3, 0] = directions[0] * float(measures.PixelSpacing[1])
+    affine[:3, 1] = directions[1] * float(measures.PixelSpacing[0])
+    first, last = int(along.argmin()), int(along.argmax())
+    affine[:3, 2] = (positions[last] - positions[first]) / places.max() if places.max() else normal * gap
+    affine[:3, 3] = positions[first]
+    shape = (int(found.Columns), int(found.Rows), int(places.max()) + 1)
+    return Grid(shape, RAS_TO_LPS @ affine), places.tolist(), numbers
+
+
+def _check(segmentation: Segmentation) -> None:
+    if not segmentation.segments:
+        raise InputError("A DICOM segmentation needs one segment at least: segment something before exporting it.")
+    for segment in segmentation.segments:
+        if len(segment.name) > _LONGEST_NAME or "\\" in segment.name or not segment.name.strip():
+            raise InputError(
+                f"DICOM cannot hold the name '{segment.name}': use 1 to {_LONGEST_NAME} characters and no backslash."
+            )
+    axes = segmentation.grid.affine[:3, :2] / segmentation.grid.spacing[:2]
+    if abs(float(axes[:, 0] @ axes[:, 1])) > 1e-4:
+        raise InputError("DICOM cannot hold slices whose rows and columns are not at right angles: resample the image.")
+
+
+def _check_series(images: Sequence[Dataset], grid: Grid) -> None:
+    """An `InputError` unless the k-th file is the k-th slice of ``grid``."""
+    if len(images) == 1 and int(images[0].get("NumberOfFrames", 1)) == grid.shape[2]:
+        return
+    affine = RAS_TO_LPS @ grid.affine
+    size = (int(images[0].Columns), int(images[0].Rows), len(images))
+    directions = np.array(images[0].ImageOrientationPatient, float).reshape(2, 3).T
+    fits = size == grid.shape and np.allclose(directions, affine[:3, :2] / grid.spacing[:2], atol=1e-3)
+    if fits:
+        there = np.array([image.ImagePositionPatient for image in images], float)
+        here = affine[:3, 3] + np.arange(size[2])[:, None] * affine[:3, 2]
+        fits = bool(np.abs(there - here).max() <= _EVENNESS * grid.spacing[2])
+    if not fits:
+        raise InputError(
+            "The segments are not on the slices of that DICOM series: name the series that was segmented, or leave it "
+            "out."
+        )
+
+
+def _frames(segmentation: Segmentation) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """As highdicom takes them: ``[k, j, i]`` with segment numbers, or ``[k, j, i, segment]`` where they overlap."""
+    numbered = tuple(
+        Segment(s.name, n, s.color, s.region, s.mask) for n, s in enumerate(segmentation.segments, start=1)
+    )
+    layers, _ = Segmentation(segmentation.grid, numbered).layers()
+    if len(layers) == 1:
+        return np.ascontiguousarray(layers[0].T)
+    frames = np.zeros((*segmentation.grid.shape[::-1], len(numbered)), np.uint8)
+    for index, segment in enumerate(numbered):
+        i, j, k = segment.region.slices
+        frames[k, j, i, index] = segment.mask.T
+    return frames
+
+
+def _description(segment: Segment, number: int) -> Any:
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    category, kind, modifier = (_code(part) for part in code_parts(segment.terminology or UNSPECIFIED.entry()))
+    made = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=segment.name,
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name="PWSegmentation", version=__version__, family=codes.cid7162.ArtificialIntelligence
+        ),
+        tracking_uid=highdicom.UID(),
+        tracking_id=f"label {segment.value}",
+        display_color=highdicom.color.CIELabColor.from_rgb(*segment.rgb),
+    )
+    if modifier is not None:
+        made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
+    return made
+
+
+def _code(part: tuple[str, str, str] | None) -> Any:
+    from highdicom.sr import CodedConcept
+
+    return None if part is None else CodedConcept(value=part[1], scheme_designator=part[0], meaning=part[2])
+
+
+def _segment(item: Any, index: int, mask: NDArray[np.bool_], own: Grid, grid: Grid | None) -> Segment:
+    import highdicom
+
+    tracking = _TRACKING.fullmatch(str(item.get("TrackingID", "")))
+    shown = color(index)
+    if "RecommendedDisplayCIELabValue" in item:
+        lab = highdicom.color.CIELabColor.from_dicom_value(item.RecommendedDisplayCIELabValue)
+        red, green, blue = lab.to_rgb()
+        shown = (red / 255, green / 255, blue / 255)
+    kind = item.SegmentedPropertyTypeCodeSequence[0]
+    codes = [item.SegmentedPropertyCategoryCodeSequence[0], kind]
+    codes += list(kind.get("SegmentedPropertyTypeModifierCodeSequence", []))[:1]
+    terminology = terminology_text(*((c.CodingSchemeDesignator, c.CodeValue, c.CodeMeaning) for c in codes))
+    value = int(tracking[1]) if tracking else int(item.SegmentNumber)
+    made = Segment(str(item.SegmentLabel), value, shown, terminology=terminology)
+    region = Region.around(mask)
+    if region is None:
+        return made
+    part = mask[region.slices]
+    if grid is not None:
+        region, part = _moved(part, own.crop(region), grid, made.name)
+    return replace(made, region=region, mask=part)
+
+
+def _moved(mask: NDArray[np.bool_], here: Grid, grid: Grid, name: str) -> tuple[Region, NDArray[np.bool_]]:
+    """A mask on another grid of the same voxels, whose axes may be swapped or run the other way."""
+    step = np.rint(grid.inverse[:3, :3] @ here.affine[:3, :3]).astype(int)
+    corners = np.array([np.zeros(3), np.array(here.shape) - 1.0])
+    ends = grid.to_index(here.to_world(corners))
+    start = np.rint(ends.min(axis=0)).astype(int)
+    stop = np.rint(ends.max(axis=0)).astype(int) + 1
+    exact = np.abs(ends - np.rint(ends)).max() < _EVENNESS and (np.abs(step).sum(axis=0) == 1).all()
+    if not exact or (start < 0).any() or (stop > grid.shape).any():
+        raise InputError(f"Segment '{name}' does not lie on the voxels of the image: was it drawn on another one?")
+    axes = np.abs(step).argmax(axis=1)
+    turned = mask.transpose(axes)
+    flips = tuple(slice(None, None, int(step[n, axes[n]])) for n in range(3))
+    return Region(tuple(start.tolist()), tuple(stop.tolist())), np.ascontiguousarray(turned[flips])
+
+
+def _slices_without_series(grid: Grid) -> list[Dataset]:
+    """Headers of slices on ``grid``, of nobody, so that highdicom has something to measure by."""
+    from pydicom import Dataset
+    from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+
+    affine = RAS_TO_LPS @ grid.affine
+    directions = affine[:3, :2] / grid.spacing[:2]
+    study, series, frame = generate_uid(), generate_uid(), generate_uid()
+    slices = []
+    for k in range(grid.shape[2]):
+        image = Dataset()
+        image.SOPClassUID, image.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+        image.StudyInstanceUID, image.SeriesInstanceUID, image.FrameOfReferenceUID = study, series, frame
+        image.Modality, image.SeriesNumber, image.InstanceNumber = "OT", 1, k + 1
+        image.SpecificCharacterSet = "ISO_IR 192"
+        image.Rows, image.Columns = grid.shape[1], grid.shape[0]
+        image.PixelSpacing = [_decimal(grid.spacing[1]), _decimal(grid.spacing[0])]
+        image.SliceThickness = _decimal(grid.spacing[2])
+        image.ImageOrientationPatient = [_decimal(v) for v in directions.T.ravel()]
+        image.ImagePositionPatient = [_decimal(v) for v in affine[:3, 3] + k * affine[:3, 2]]
+        slices.append(image)
+    return slices
+
+
+def _decimal(value: float) -> str:
+    """A number in the 16 characters that DICOM has for it."""
+    from pydicom.valuerep import format_number_as_ds
+
+    return format_number_as_ds(float(value))
+
+
+def _series_number(image: Dataset) -> int:
+    return int(image.get("SeriesNumber") or 0) + 1000
+
+
+def _forget_series(made: Dataset) -> None:
+    """Take out references to slices that exist nowhere."""
+    for name in ("ReferencedSeriesSequence", "SourceImageSequence"):
+        if name in made:
+            delattr(made, name)
+    for item in made.PerFrameFunctionalGroupsSequence:
+        if "DerivationImageSequence" in item:
+            del item.DerivationImageSequence

@@ -1,0 +1,103 @@
+"""A flat labelmap with its table beside it: names and values as JSON, colours as Slicer's colour table.
+
+``NAME.labels.json`` holds ``{"liver": 1, ...}``, which `cases.label_names` reads. ``NAME.ctbl`` is what Slicer colours
+the labelmap by; it cannot tell an underscore from a space, so that names come from the JSON file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from PWSegmentationLib.cases.label_names import read_names
+from PWSegmentationLib.cases.labels import whole_numbers
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.files import read_json
+from PWSegmentationLib.segments.colors import Color
+from PWSegmentationLib.segments.segmentation import Segmentation
+from PWSegmentationLib.volume.reading import read_volume
+from PWSegmentationLib.volume.writing import IMAGE_ENDINGS, check_ending, write_image_to
+
+
+def side_cars(path: Path) -> tuple[Path, Path]:
+    """Where the names and the colours of the labelmap ``path`` are."""
+    stem = path.name[: -len(check_ending(path, IMAGE_ENDINGS))]
+    return path.with_name(f"{stem}.labels.json"), path.with_name(f"{stem}.ctbl")
+
+
+def write_labelmap(
+    segmentation: Segmentation, paths: Sequence[Path], ending: str, priority: Sequence[str] | None = None
+) -> None:
+    """Write the labelmap, its names and its colours to three ``paths``; see `Segmentation.flat` for ``priority``."""
+    write_image_to(segmentation.flat(priority), segmentation.grid, paths[0], ending)
+    text = json.dumps(segmentation.values, indent=1, ensure_ascii=False)
+    paths[1].write_text(text + "\n", encoding="utf-8")
+    paths[2].write_text(_color_table(segmentation), encoding="utf-8")
+
+
+def read_labelmap(path: Path) -> Segmentation:
+    """A labelmap with its side-cars; without names (``labels.json`` in the folder counts too) "label 1", ...
+
+    Raises
+    ------
+    InputError
+        If it is no labelmap, or a value in it has no name.
+    """
+    volume = read_volume(path)
+    labels = whole_numbers(volume.array, path)
+    found = {int(v) for v in np.unique(labels)} - {0}
+    names, colors = side_cars(path)
+    table = next((t for t in (names, path.with_name("labels.json")) if t.is_file()), None)
+    values = {f"label {v}": v for v in sorted(found)} if table is None else _single(table)
+    strange = sorted(found - set(values.values()))
+    if strange:
+        raise InputError(f"{path} holds the value {strange[0]}, which has no name: add it to {table}.")
+    made = Segmentation.of_labels(labels, volume.grid, values)
+    shown = _read_colors(colors) if colors.is_file() else {}
+    return replace(made, segments=tuple(replace(s, color=shown.get(s.value, s.color)) for s in made.segments))
+
+
+def read_table(path: Path) -> dict[str, int]:
+    """A label table, ``{"liver": 1, ...}`` or a Slicer colour table (``.ctbl``): values by name."""
+    if path.suffix.lower() == ".ctbl":
+        return {name: value for value, name in _read_ctbl_names(path).items() if value}
+    return _single(path)
+
+
+def _single(table: Path) -> dict[str, int]:
+    if read_json(table, "label names") == {}:
+        return {}
+    names = read_names(table)
+    several = next((n for n, v in names.items() if len(v) > 1), None)
+    if several is not None:
+        raise InputError(f"{table} gives '{several}' several values: an exported segment has one.")
+    return {name: values[0] for name, values in names.items()}
+
+
+def _color_table(segmentation: Segmentation) -> str:
+    lines = ["# Color", "0 Background 0 0 0 0"]
+    for segment in sorted(segmentation.segments, key=lambda s: s.value):
+        name = re.sub(r"\s+", "_", segment.name.strip()) or "_"
+        lines.append(" ".join(map(str, (segment.value, name, *segment.rgb, 255))))
+    return "\n".join(lines) + "\n"
+
+
+def _rows(path: Path) -> list[list[str]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [w for w in (line.split() for line in lines if not line.startswith("#")) if len(w) >= 5 and w[0].isdigit()]
+
+
+def _read_colors(path: Path) -> dict[int, Color]:
+    return {int(w[0]): tuple(int(v) / 255 for v in w[2:5]) for w in _rows(path)}  # type: ignore[misc]
+
+
+def _read_ctbl_names(path: Path) -> dict[int, str]:
+    try:
+        return {int(w[0]): w[1].replace("_", " ") for w in _rows(path)}
+    except OSError as error:
+        raise InputError(f"Cannot read the label table {path}: {error.strerror or error}.") from error

@@ -1,0 +1,263 @@
+"""Signs that a segment may be wrong.
+
+A *note* is a fact worth knowing, true of many good segments too: a lung has thin parts, a cut-off liver touches the
+border. An *alarm* says that the segment should be looked at. What raises an alarm was chosen on the structures marked
+"tuning" in `samples/development_cases.json`; docs/review.md says how often it is right.
+
+Most alarms come from holding the segment against its own prompts: directly, and by a second opinion, the segment that
+the prompts and the image give by themselves (`Prediction`). Where a whole lump of the segment is surely outside by the
+second opinion it may have leaked; where the second opinion has a large lump more, a part may be missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.review.measures import Measures, thickness_mm, touched_faces
+from PWSegmentationLib.segments.segmentation import Segment
+from PWSegmentationLib.segments.terminology import find_term
+from PWSegmentationLib.volume.grid import Grid, Region
+
+Kind: TypeAlias = Literal[
+    "geometry",
+    "empty",
+    "prompts",
+    "swapped",
+    "side",
+    "leak",
+    "missing part",
+    "confidence",
+    "components",
+    "border",
+    "thin",
+]
+
+# A lump of the segment, into which a ball of this radius fits (mm), that the second opinion is sure is outside ...
+LUMP_MM, SURE = 2.5, 0.9
+# ... and one that it thinks is inside and the segment lacks raise an alarm from this share of the segment on.
+LEAK_SHARE, MISSING_SHARE = 0.04, 0.25
+# Prompts of others inside the segment from which on it is said to be theirs: a share of their prompts.
+_SWAPPED_SHARE = 0.6
+_LOW_DICE, _LOW_CONFIDENCE = 0.7, 0.75
+_THIN_SHARE = 0.25
+# Lumps are looked for on a lattice no finer than this, mm: they are larger.
+_LATTICE_MM = 2.6
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A sign: what ``kind``, one sentence, whether it is an ``alarm``, and the place to look at (mm, RAS)."""
+
+    kind: Kind
+    text: str
+    alarm: bool = False
+    position: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a segment is held against; whatever is not there raises no flag.
+
+    Parameters
+    ----------
+    grid
+        Of the segmentation; ``image_grid`` that of the image.
+    prompts, others
+        Of the segment, and of the case's other segments.
+    opinion
+        What the prompts and the image give by themselves.
+    neighbours
+        The case's other segments.
+    """
+
+    grid: Grid
+    image_grid: Grid
+    prompts: SegmentPrompts | None = None
+    others: Sequence[SegmentPrompts] = ()
+    opinion: Prediction | None = None
+    neighbours: Sequence[Segment] = field(default_factory=tuple)
+
+
+def flags(segment: Segment, measures: Measures, evidence: Evidence) -> tuple[Flag, ...]:
+    """All signs that a segment may be wrong, alarms first."""
+    found = alarms(segment, evidence)
+    if segment.voxels and evidence.grid.same_as(evidence.image_grid):
+        found = (*found, *_certainty(measures), *_shape(segment, measures, evidence.grid))
+    return tuple(sorted(found, key=lambda flag: not flag.alarm))
+
+
+def alarms(segment: Segment, evidence: Evidence) -> tuple[Flag, ...]:
+    """What speaks against a segment from outside: its grid, prompts, a second opinion, its neighbours."""
+    if not evidence.grid.same_as(evidence.image_grid):
+        text = "The segmentation is not on the image's grid: its shape, spacing, place or orientation differ."
+        return (Flag("geometry", text, alarm=True),)
+    if segment.voxels == 0:
+        asked = evidence.prompts is not None and evidence.prompts.has_positive
+        return (Flag("empty", "It is empty although it has prompts." if asked else "It is empty.", alarm=asked),)
+    return (
+        *_against_prompts(segment, evidence),
+        *_against_opinion(segment, evidence),
+        *_side(segment, evidence),
+    )
+
+
+def _against_prompts(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
+    if evidence.prompts is None:
+        return
+    inside, outside = (_points(evidence.prompts, positive) for positive in (True, False))
+    missed, violated = ~_holds(segment, evidence.grid, inside), _holds(segment, evidence.grid, outside)
+    if missed.any() or violated.any():
+        first = np.concatenate([inside[missed], outside[violated]])[0]
+        count = int(missed.sum() + violated.sum())
+        text = f"{count} of {len(missed) + len(violated)} prompt{'s' if len(missed) + len(violated) != 1 else ''}"
+        text += f" say{'s' if count == 1 else ''} otherwise ({missed.sum()} inside, {violated.sum()} outside)."
+        yield Flag("prompts", text, alarm=True, position=_place(first))
+    for other in evidence.others:
+        theirs = _points(other, True)
+        hit = _holds(segment, evidence.grid, theirs)
+        if other.name == segment.name or not hit.any():
+            continue
+        if hit.mean() >= _SWAPPED_SHARE and (len(missed) == 0 or missed.mean() >= 0.5):
+            text = f"It lies where '{other.name}' was marked: are the names swapped?"
+            yield Flag("swapped", text, alarm=True, position=_place(theirs[hit][0]))
+            continue
+        # Where segments may overlap, a tumour's prompts are in the liver, and in the tumour too.
+        own = next((s for s in evidence.neighbours if s.name == other.name), None)
+        lost = hit if own is None else hit & ~_holds(own, evidence.grid, theirs)
+        if lost.any():
+            text = f"It holds {int(lost.sum())} of the {len(theirs)} places marked as '{other.name}': has it leaked?"
+            yield Flag("leak", text, alarm=True, position=_place(theirs[lost][0]))
+
+
+def _against_opinion(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
+    if evidence.opinion is None:
+        return
+    extra, missing = lumps(segment, evidence.opinion)
+    if extra.share > LEAK_SHARE:
+        text = f"A lump of {extra.share:.0%} of it is outside by its prompts and the image: has it leaked?"
+        yield Flag("leak", text, alarm=True, position=extra.position)
+    if missing.share > MISSING_SHARE:
+        text = f"A lump of {missing.share:.0%} of its size is inside by its prompts and the image: is a part missing?"
+        yield Flag("missing part", text, alarm=True, position=missing.position)
+
+
+@dataclass(frozen=True)
+class Lump:
+    """Its size as a share of the segment's, and the place deepest inside (mm, RAS)."""
+
+    share: float
+    position: tuple[float, float, float] | None = None
+
+
+def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
+    """The largest lump that only the segment has, against a sure second opinion, and the largest that only that has."""
+    region = segment.region.union(opinion.region)
+    step = [max(1, int(_LATTICE_MM // spacing)) for spacing in opinion.grid.spacing]
+    every = tuple(slice(n // 2, None, n) for n in step)
+    mask = segment.over(region)[every]
+    probability = opinion.region.fitted(opinion.region_probability, region)[every]
+    affine = opinion.grid.affine.copy()
+    affine[:3, 3] = opinion.grid.to_world(np.array(region.start) + [n // 2 for n in step])
+    affine[:3, :3] *= step
+    grid = Grid(mask.shape, affine)
+    size = max(1, int(np.count_nonzero(mask)))
+    return _lump(mask & (probability < 1 - SURE), grid, size), _lump(~mask & (probability > 0.5), grid, size)
+
+
+def _lump(mask: NDArray[np.bool_], grid: Grid, size: int) -> Lump:
+    """The largest part of ``mask`` into which a ball fits everywhere."""
+    region = Region.around(mask)
+    if region is None:
+        return Lump(0.0)
+    part, own = mask[region.slices], grid.crop(region)
+    depth = thickness_mm(part, own)
+    cores, count = ndimage.label(depth > LUMP_MM)
+    if count == 0:
+        return Lump(0.0)
+    largest = cores == 1 + int(np.bincount(cores.ravel())[1:].argmax())
+    away = ndimage.distance_transform_edt(~np.pad(largest, 1), sampling=own.spacing)[1:-1, 1:-1, 1:-1]
+    found = part & (away <= LUMP_MM)
+    deepest = np.unravel_index(int(np.where(largest, depth, 0).argmax()), depth.shape)
+    return Lump(float(np.count_nonzero(found) / size), _place(own.to_world(deepest)))
+
+
+def _side(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
+    """A left structure to the right of its right counterpart."""
+    named = find_term(segment.name)
+    if named is None or named[1] is None or not named[0].paired:
+        return
+    opposite = _opposite(segment.name)
+    for other in evidence.neighbours:
+        if _plain(other.name) == opposite and other.voxels:
+            here, there = _middle(segment, evidence.grid), _middle(other, evidence.grid)
+            # Right is positive.
+            wrong = here[0] > there[0] if named[1] == "left" else here[0] < there[0]
+            if wrong:
+                text = f"It is called {named[1]} but lies on the other side of '{other.name}': are the names swapped?"
+                yield Flag("side", text, alarm=True, position=_place(here))
+
+
+def _certainty(measures: Measures) -> Iterable[Flag]:
+    if measures.expected_dice is not None and measures.confidence is not None:
+        low = measures.expected_dice < _LOW_DICE or measures.confidence < _LOW_CONFIDENCE
+        if low:
+            text = f"The answer itself is unsure: it expects a Dice of {measures.expected_dice:.2f}."
+            yield Flag("confidence", text, alarm=True)
+
+
+def _shape(segment: Segment, measures: Measures, grid: Grid) -> Iterable[Flag]:
+    if measures.components > 1:
+        text = f"It has {measures.components} parts that do not touch; the largest holds {measures.largest_share:.0%}."
+        yield Flag("components", text)
+    faces = touched_faces(segment, grid)
+    if faces:
+        yield Flag("border", f"It touches the border of the image ({', '.join(faces)}): it may be cut off.")
+    # What is left of a layer of voxels less, and two layers around that, is thick.
+    core = ndimage.binary_erosion(np.pad(segment.mask, 2))
+    thick = ndimage.binary_dilation(core, iterations=2)[2:-2, 2:-2, 2:-2]
+    thin = float(np.count_nonzero(segment.mask & ~thick) / segment.voxels)
+    if thin > _THIN_SHARE:
+        yield Flag("thin", f"{thin:.0%} of it is less than three voxels thick.")
+
+
+def _points(prompts: SegmentPrompts, positive: bool) -> NDArray[np.float64]:
+    """Positions of points, and of every few voxels of strokes, mm RAS ``(n, 3)``."""
+    positions = prompts.positions(positive)
+    return positions[:: max(1, len(positions) // 500)]
+
+
+def _holds(segment: Segment, grid: Grid, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which positions are in voxels of the segment; those outside the image are not."""
+    held = np.zeros(len(positions), bool)
+    if len(positions):
+        index = grid.to_voxel(positions) - np.array(segment.region.start)
+        near = ((index >= 0) & (index < segment.region.shape)).all(axis=1)
+        held[near] = segment.mask[tuple(index[near].T)]
+    return held
+
+
+def _middle(segment: Segment, grid: Grid) -> NDArray[np.float64]:
+    return grid.to_world(np.argwhere(segment.mask).mean(axis=0) + segment.region.start)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name.lower()).strip()
+
+
+def _opposite(name: str) -> str:
+    """The plain name of the counterpart on the other side."""
+    swap = {"left": "right", "right": "left", "l": "r", "r": "l"}
+    return " ".join(swap.get(word, word) for word in _plain(name).split())
+
+
+def _place(position: NDArray[np.float64]) -> tuple[float, float, float]:
+    return tuple(round(float(v), 2) for v in position)  # type: ignore[return-value]

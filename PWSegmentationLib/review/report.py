@@ -1,0 +1,114 @@
+"""The review as a page: one HTML file per case and per folder, with everything in it, to look at or to print."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from PWSegmentationLib import __version__
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.files import replacing
+from PWSegmentationLib.review.record import ReviewRecord
+from PWSegmentationLib.review.review import CaseReview, work_list
+
+PAGE = "review.html"
+STATUS_WORDS = {
+    "notstarted": "not started",
+    "inprogress": "in progress",
+    "completed": "completed",
+    "flagged": "flagged",
+    "": "",
+}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """WebP pictures of a case: of all segments, and of each by name."""
+
+    overview: bytes | None
+    segments: Mapping[str, bytes]
+
+
+def check_installed() -> None:
+    """Raise `InputError` unless everything that the pages need is installed."""
+    missing = [name for name in ("matplotlib", "jinja2") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"The report needs {' and '.join(missing)}: pip install 'pwsegmentation[demo]'.")
+
+
+def draw(review: CaseReview, record: ReviewRecord) -> Pictures:
+    """Draw the pictures of a case that was read."""
+    from PWSegmentationLib.drawing.slices import Scene
+    from PWSegmentationLib.review.pictures import overview_picture, segment_picture
+
+    if review.case is None:
+        return Pictures(None, {})
+    scene = Scene.of(review.case.volume)
+    made = {}
+    for found in review.segments:
+        name = found.segment.name
+        picture = segment_picture(review.case, scene, found, record.reviewed.get(name))
+        if picture is not None:
+            made[name] = picture
+    return Pictures(overview_picture(review.case, scene), made)
+
+
+def write_case_page(review: CaseReview, pictures: Pictures, path: Path) -> Path:
+    """Write the page of one case."""
+    order = sorted(review.segments, key=lambda s: -s.need)
+    grid = None if review.case is None else review.case.volume.grid
+    shown = {name: _data(picture) for name, picture in pictures.segments.items()}
+    overview = None if pictures.overview is None else _data(pictures.overview)
+    return _render("case.html.jinja", path, review=review, order=order, grid=grid, pictures=shown, overview=overview)
+
+
+def write_folder_page(
+    reviews: Sequence[CaseReview], overviews: Mapping[str, bytes | None], path: Path, title: str
+) -> Path:
+    """Write the page of a folder: the work list, and a picture of every case (WebP, by case name)."""
+    links = {r.files.name: _link(r.files.folder, path.parent) for r in reviews}
+    shown = {name: _data(picture) for name, picture in overviews.items() if picture is not None}
+    counts = {status: sum(s.opinion.status == status for r in reviews for s in r.segments) for status in STATUS_WORDS}
+    return _render(
+        "folder.html.jinja",
+        path,
+        reviews=sorted(reviews, key=lambda r: -r.need),
+        items=work_list(reviews),
+        links=links,
+        pictures=shown,
+        counts=counts,
+        title=title,
+    )
+
+
+def _render(template: str, path: Path, **values: Any) -> Path:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("PWSegmentationLib.review", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(template).render(version=__version__, words=STATUS_WORDS, **values)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def _link(folder: Path, start: Path) -> str:
+    """The case's page, relative to where the folder's page is."""
+    try:
+        return quote((folder / PAGE).relative_to(start).as_posix())
+    except ValueError:
+        return (folder / PAGE).resolve().as_uri()
+
+
+def _data(picture: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"

@@ -1,0 +1,277 @@
+"""Segments leave the program and come back the same: voxels, names, values and colours, in every format."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.export.reading import read_segmentation
+from PWSegmentationLib.export.writing import write_segmentation
+from PWSegmentationLib.segments.segmentation import Segment, Segmentation
+from PWSegmentationLib.segments.terminology import terminology_entry
+from PWSegmentationLib.volume.grid import Grid, Region
+
+SHAPE = (9, 8, 7)
+_C, _S = np.cos(0.4), np.sin(0.4)
+_ROTATION = np.array([[_C, -_S, 0], [_S, _C, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, _C, -_S], [0, _S, _C]])
+
+
+def grid_of(axes: np.ndarray) -> Grid:
+    affine = np.eye(4)
+    affine[:3, :3] = axes * (0.7, 1.25, 3.0)
+    affine[:3, 3] = (-12.5, 40.0, 7.75)
+    return Grid(SHAPE, affine)
+
+
+GRIDS = {
+    "straight": grid_of(np.eye(3)),
+    "oblique": grid_of(_ROTATION),
+    "left-handed": grid_of(_ROTATION @ np.diag([1.0, -1.0, 1.0])),
+    "permuted": grid_of(np.eye(3)[:, [1, 2, 0]]),
+    "tilted": grid_of(np.eye(3) + np.outer([0, 0.3, 0], [0, 0, 1])),
+}
+NAMES = ("left kidney", "Milz (größer)", "脾臓", "الكبد", "kidney_right", 'a "b", c=1; #x', "селезёнка ё")
+FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".seg.dcm")
+
+
+def segments(grid: Grid, count: int, *, overlap: bool = False) -> Segmentation:
+    """Segments with gaps between their values, of any colour; the second is empty."""
+    rng = np.random.default_rng(count)
+    taken = np.zeros(SHAPE, bool)
+    made = []
+    for n in range(count):
+        name = NAMES[n] if n < len(NAMES) else f"segment {n}"
+        mask = rng.random(SHAPE) < (0.4 if overlap else 1.5 / count)
+        if not overlap:
+            mask &= ~taken
+            taken |= mask
+        region = Region.around(mask) if n != 1 else None
+        where = () if region is None else (region, mask[region.slices])
+        color = tuple(rng.integers(0, 256, 3) / 255)
+        made.append(Segment(name, 3 + 2 * n, color, *where, terminology=terminology_entry(name)))
+    return Segmentation(grid, tuple(made))
+
+
+def assert_same(found: Segmentation, expected: Segmentation) -> None:
+    assert found.grid.same_as(expected.grid)
+    assert found.values == expected.values
+    assert [s.rgb for s in found.segments] == [s.rgb for s in expected.segments]
+    whole = Region.whole(SHAPE)
+    for a, b in zip(found.segments, expected.segments, strict=True):
+        np.testing.assert_array_equal(a.over(whole), b.over(whole))
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize("ending", FORMATS)
+def test_round_trip(tmp_path: Path, ending: str, grid: Grid) -> None:
+    made = segments(grid, 7)
+    path = write_segmentation(made, tmp_path / f"out{ending}")[0]
+    found = read_segmentation(path, grid)
+    assert_same(found, made)
+    assert [s.terminology for s in found.segments] == [s.terminology for s in made.segments]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_any_number_of_segments(tmp_path: Path, ending: str, count: int) -> None:
+    made = segments(GRIDS["oblique"], count)
+    if count == 0 and ending == ".seg.dcm":
+        with pytest.raises(InputError, match="one segment at least"):
+            write_segmentation(made, tmp_path / f"out{ending}")
+        assert list(tmp_path.iterdir()) == []
+        return
+    path = write_segmentation(made, tmp_path / f"out{ending}")[0]
+    assert_same(read_segmentation(path, made.grid), made)
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".seg.dcm"])
+def test_overlaps_are_kept(tmp_path: Path, ending: str) -> None:
+    made = segments(GRIDS["left-handed"], 5, overlap=True)
+    path = write_segmentation(made, tmp_path / f"out{ending}")[0]
+    assert_same(read_segmentation(path, made.grid), made)
+
+
+def test_priority_decides_in_a_flat_labelmap(tmp_path: Path) -> None:
+    made = segments(GRIDS["straight"], 4, overlap=True)
+    with pytest.raises(InputError, match="has priority"):
+        write_segmentation(made, tmp_path / "out.nii.gz")
+    assert list(tmp_path.iterdir()) == []
+    path = write_segmentation(made, tmp_path / "out.nii.gz", priority=["الكبد"])[0]
+    found = read_segmentation(path)
+    whole = Region.whole(SHAPE)
+    first, second = made["الكبد"].over(whole), made["left kidney"].over(whole)
+    np.testing.assert_array_equal(found["الكبد"].over(whole), first)
+    np.testing.assert_array_equal(found["left kidney"].over(whole), second & ~first)
+
+
+# ---- DICOM ------------------------------------------------------------------------------------------------------
+
+PATIENT = "Mustermann^Erika"
+
+
+def write_series(folder: Path, grid: Grid) -> None:
+    """A CT series on ``grid``."""
+    import pydicom
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    folder.mkdir()
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
+    series, study, frame = generate_uid(), generate_uid(), generate_uid()
+    for k in range(grid.shape[2]):
+        data = pydicom.Dataset()
+        data.file_meta = FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
+        data.SeriesInstanceUID, data.StudyInstanceUID, data.FrameOfReferenceUID = series, study, frame
+        data.SpecificCharacterSet = "ISO_IR 100"
+        data.SeriesNumber, data.Modality, data.PatientName, data.PatientID = 3, "CT", PATIENT, "4711"
+        data.StudyDate, data.StudyTime, data.InstanceNumber = "20260101", "120000", k + 1
+        data.ImagePositionPatient = [f"{v:.9g}" for v in affine[:3, 3] + k * affine[:3, 2]]
+        data.ImageOrientationPatient = [f"{v:.9g}" for v in (affine[:3, :2] / grid.spacing[:2]).T.ravel()]
+        data.PixelSpacing = [grid.spacing[1], grid.spacing[0]]
+        data.SliceThickness = 3.0
+        data.Rows, data.Columns = grid.shape[1], grid.shape[0]
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated = data.BitsStored = 16
+        data.HighBit, data.PixelRepresentation = 15, 0
+        data.RescaleSlope, data.RescaleIntercept = 1, -1000
+        data.PixelData = np.full(grid.shape[1::-1], k, np.uint16).tobytes()
+        data.save_as(folder / f"im{99 - k}.dcm", enforce_file_format=True)
+
+
+def by_dcmqi(path: Path, folder: Path) -> list[tuple[dict, np.ndarray, Grid]]:
+    """What dcmqi, which shares no code with what wrote the file, finds in it: meta data, mask and grid by segment."""
+    import SimpleITK
+
+    from PWSegmentationLib.volume.reading import itk_affine
+
+    folder.mkdir()
+    tool = Path(sys.executable).with_name("segimage2itkimage")
+    words = [tool, "--inputDICOM", path, "--outputDirectory", folder, "-t", "nrrd", "-p", "s"]
+    subprocess.run(words, check=True, capture_output=True)
+    meta = json.loads((folder / "s-meta.json").read_text(encoding="utf-8"))
+    found = []
+    for (item,) in meta["segmentAttributes"]:
+        image = SimpleITK.ReadImage(folder / f"s-{item['labelID']}.nrrd")
+        grid = Grid(image.GetSize(), itk_affine(image.GetSpacing(), image.GetDirection(), image.GetOrigin()))
+        found.append((item, SimpleITK.GetArrayFromImage(image).T > 0, grid))
+    return found
+
+
+def places_of(mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """World positions of the voxels of a mask, in an order of their own."""
+    places = np.round(grid.to_world(np.argwhere(mask)), 2) + 0.0
+    return places[np.lexsort(places.T)]
+
+
+@pytest.mark.parametrize("overlap", [False, True], ids=["apart", "overlap"])
+@pytest.mark.parametrize("name", ["straight", "oblique", "left-handed", "permuted"])
+def test_another_program_reads_the_dicom_segmentation(tmp_path: Path, name: str, overlap: bool) -> None:
+    from PWSegmentationLib.volume.dicom import series_files
+    from PWSegmentationLib.volume.reading import read_volume
+
+    write_series(tmp_path / "ct", GRIDS[name])
+    grid = read_volume(tmp_path / "ct").grid
+    made = segments(grid, 5, overlap=overlap)
+    (path,) = write_segmentation(made, tmp_path / "out.seg.dcm", source=series_files(tmp_path / "ct"))
+    full = made.segments
+    found = by_dcmqi(path, tmp_path / "dcmqi")
+    assert [item["SegmentLabel"] for item, *_ in found] == [s.name for s in full]
+    colors = [item["recommendedDisplayRGBValue"] for item, *_ in found]
+    np.testing.assert_allclose(colors, [s.rgb for s in full], atol=1)
+    assert found[0][0]["SegmentedPropertyTypeCodeSequence"]["CodeMeaning"] == "Kidney"
+    assert found[0][0]["SegmentedPropertyTypeModifierCodeSequence"]["CodeMeaning"] == "Left"
+    for (_, mask, where), segment in zip(found, full, strict=True):
+        expected = places_of(segment.over(Region.whole(SHAPE)), grid)
+        np.testing.assert_allclose(places_of(mask, where), expected, atol=0.02)
+    assert_same(read_segmentation(path, grid), made)
+
+
+def test_dicom_segmentation_belongs_to_its_series(tmp_path: Path) -> None:
+    import pydicom
+
+    from PWSegmentationLib.volume.dicom import series_files
+    from PWSegmentationLib.volume.reading import read_volume
+
+    write_series(tmp_path / "ct", GRIDS["oblique"])
+    grid = read_volume(tmp_path / "ct").grid
+    files = series_files(tmp_path / "ct")
+    (path,) = write_segmentation(segments(grid, 3), tmp_path / "out.seg.dcm", source=files)
+    found, source = pydicom.dcmread(path), [pydicom.dcmread(f) for f in files]
+    assert found.StudyInstanceUID == source[0].StudyInstanceUID
+    assert found.FrameOfReferenceUID == source[0].FrameOfReferenceUID
+    assert str(found.PatientName) == PATIENT
+    assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == source[0].SeriesInstanceUID
+    uid_at = {tuple(np.round([float(v) for v in s.ImagePositionPatient], 3)): s.SOPInstanceUID for s in source}
+    for frame in found.PerFrameFunctionalGroupsSequence:
+        position = tuple(np.round([float(v) for v in frame.PlanePositionSequence[0].ImagePositionPatient], 3))
+        reference = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        assert reference.ReferencedSOPInstanceUID == uid_at[position]
+
+
+def test_dicom_says_what_it_cannot_hold(tmp_path: Path) -> None:
+    from PWSegmentationLib.volume.dicom import series_files
+
+    write_series(tmp_path / "ct", GRIDS["oblique"])
+    made = segments(GRIDS["straight"], 2)
+    with pytest.raises(InputError, match="not on the slices of that DICOM series"):
+        write_segmentation(made, tmp_path / "out.seg.dcm", source=series_files(tmp_path / "ct"))
+    long = Segmentation(made.grid, (Segment("n" * 65, 1, (1, 0, 0)),))
+    with pytest.raises(InputError, match="use 1 to 64 characters"):
+        write_segmentation(long, tmp_path / "out.seg.dcm")
+    assert [p.name for p in tmp_path.iterdir()] == ["ct"]
+
+
+# ---- surfaces -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["straight", "left-handed", "permuted"])
+@pytest.mark.parametrize("ending", [".stl", ".obj", ".ply"])
+def test_surfaces_are_closed_and_in_place(tmp_path: Path, ending: str, name: str) -> None:
+    import vtk
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    affine = GRIDS[name].affine @ np.diag([1, 1, 0.4, 1])
+    grid = Grid((40, 30, 36), affine)
+    index = np.indices(grid.shape).reshape(3, -1).T
+    world = grid.to_world(index)
+    center = grid.to_world((20, 15, 18))
+    ball = (np.linalg.norm(world - center, axis=1) < 10).reshape(grid.shape)
+    region = Region.around(ball)
+    assert region is not None
+    segment = Segment("ball", 1, (0.2, 0.4, 0.6), region, ball[region.slices])
+    (path,) = write_segmentation(Segmentation(grid, (segment,)), tmp_path / f"out{ending}")
+    assert b"SPACE=LPS" in path.read_bytes()[:400]
+    reader = {".stl": vtk.vtkSTLReader, ".obj": vtk.vtkOBJReader, ".ply": vtk.vtkPLYReader}[ending]()
+    reader.SetFileName(str(path))
+    reader.Update()
+    surface = reader.GetOutput()
+    points = vtk_to_numpy(surface.GetPoints().GetData()) * (-1, -1, 1)
+    np.testing.assert_allclose(points.mean(axis=0), center, atol=0.3)
+    triangles = vtk_to_numpy(surface.GetPolys().GetConnectivityArray()).reshape(-1, 3)
+    a, b, c = (points[triangles[:, n]] - center for n in range(3))
+    # Triangles that face outwards, all of them, enclose the volume; its surface has no border.
+    volume = float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6)
+    assert volume == pytest.approx(4 / 3 * np.pi * 10**3, rel=0.06)
+    edges = vtk.vtkFeatureEdges()
+    clean = vtk.vtkCleanPolyData()
+    clean.SetInputData(surface)
+    edges.SetInputConnection(clean.GetOutputPort())
+    edges.FeatureEdgesOff()
+    edges.Update()
+    assert edges.GetOutput().GetNumberOfCells() == 0
+
+
+def test_a_surface_for_each_segment(tmp_path: Path) -> None:
+    made = segments(GRIDS["oblique"], 4)
+    paths = write_segmentation(made, tmp_path / "out.stl")
+    assert [p.name for p in paths] == ["out.left_kidney.stl", "out.脾臓.stl", "out.الكبد.stl"]
+    assert all(p.stat().st_size > 84 for p in paths)

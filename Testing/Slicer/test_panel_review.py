@@ -1,0 +1,112 @@
+"""Reviewing in the panel: what it says of a segment, and accept, fix, flag, next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+from PySide6.QtCore import Qt
+
+from PWSegmentationLib.export.reading import read_segmentation
+from PWSegmentationLib.mrml import export_scene, export_segments
+from PWSegmentationLib.mrml.labelmaps import oriented_image
+from PWSegmentationLib.mrml.volumes import image_grid
+from PWSegmentationLib.volume.grid import Region
+from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, world
+
+LOGIC = slicer.vtkSlicerSegmentationsModuleLogic
+
+
+def two_segments(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    panel.press(panel.ui.addSegmentButton)
+    panel.place(panel.ui.positivePointButton, world(RIGHT))
+
+
+def status(panel: Any, name: str) -> int:
+    return LOGIC.GetSegmentStatus(panel.segmentation.GetSegmentation().GetSegment(panel.segment_id(name)))
+
+
+def erase(panel: Any, name: str) -> None:
+    """What a slip of the eraser does: all of the segment is gone from its own click on."""
+    node, segment_id = panel.segmentation, panel.segment_id(name)
+    mask = panel.mask(name)
+    mask[:, : int(np.argwhere(mask)[:, 1].mean()) + 2] = False
+    image = oriented_image(mask, Region.whole(mask.shape), image_grid(panel.volume).affine)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    assert logic.SetBinaryLabelmapToSegment(image, node, segment_id, logic.MODE_REPLACE)
+
+
+def test_nothing_to_review_is_said(panel: Any) -> None:
+    panel.load()
+    buttons = (panel.ui.reviewButton, panel.ui.nextReviewButton, panel.ui.acceptSegmentButton)
+    assert not any(button.enabled for button in buttons)
+    panel.press(panel.ui.addSegmentButton)
+
+    panel.press(panel.ui.nextReviewButton)
+
+    assert "It is empty" in panel.ui.reviewLabel.text
+
+
+def test_a_segment_against_its_prompts_is_found_and_gone_to(panel: Any) -> None:
+    two_segments(panel)
+    erase(panel, "Segment 1")
+    panel.select("Segment 2")
+    panel.press(panel.ui.reviewButton)
+    assert "1 of 2 segments should be looked at" in panel.said
+    assert "⚠" not in panel.ui.reviewLabel.text
+
+    panel.press(panel.ui.nextReviewButton)
+
+    assert "1 of 1 prompt says otherwise" in panel.ui.reviewLabel.text
+
+
+def test_accept_flag_and_fix_by_keys(panel: Any) -> None:
+    two_segments(panel)
+    panel.select("Segment 1")
+    panel.key(Qt.Key.Key_A, Qt.KeyboardModifier.ShiftModifier)
+    assert status(panel, "Segment 1") == LOGIC.Completed
+    # The next one is selected, and the accepted one is locked.
+    panel.key(Qt.Key.Key_F, Qt.KeyboardModifier.ShiftModifier)
+    assert status(panel, "Segment 2") == LOGIC.Flagged
+    before = panel.mask("Segment 1")
+    panel.select("Segment 1")
+    panel.key(Qt.Key.Key_X, Qt.KeyboardModifier.ShiftModifier)
+    assert status(panel, "Segment 1") == LOGIC.InProgress
+    assert np.array_equal(panel.mask("Segment 1"), before)
+
+
+def test_all_accepted(panel: Any) -> None:
+    two_segments(panel)
+    panel.select("Segment 1")
+    panel.press(panel.ui.acceptSegmentButton)
+    panel.press(panel.ui.acceptSegmentButton)
+    assert "All segments are completed" in panel.said
+
+
+def test_comment_and_status_go_into_the_file(panel: Any, tmp_path: Any) -> None:
+    two_segments(panel)
+    panel.select("Segment 1")
+    line = panel.ui.reviewCommentLineEdit
+    line.text = "Rand prüfen | sonst gut"
+    line.editingFinished()
+    panel.press(panel.ui.flagSegmentButton)
+    panel.select("Segment 1")
+    assert line.text == "Rand prüfen / sonst gut"
+
+    files = export_segments(panel.segmentation, panel.volume, tmp_path / "out.seg.nrrd")
+
+    found = read_segmentation(files[0])
+    assert [s.status for s in found.segments] == ["flagged", ""]
+    assert [p.name for p in files] == ["out.seg.nrrd", "out.seg.nrrd.provenance.json"]
+    assert ball(LEFT)[tuple(np.argwhere(found.segments[0].over(Region.whole(found.grid.shape))).T)].mean() > 0.9
+
+
+def test_a_whole_scene_is_exported(panel: Any, tmp_path: Any) -> None:
+    two_segments(panel)
+    written = export_scene(panel.scene, tmp_path, ".nii.gz")
+    assert len(written) == 1
+    (files,) = written.values()
+    assert [s.name for s in read_segmentation(files[0]).segments] == ["Segment 1", "Segment 2"]
