@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.commandline import (
+    app,
     benchmark,
     convert,
     demo,
@@ -29,7 +30,7 @@ from PWSegmentationLib.errors import InputError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
-_SUBCOMMANDS = (segment, info, train, evaluate, predict, convert, demo, benchmark, experiment, pretrain)
+_SUBCOMMANDS = (segment, app, info, train, evaluate, predict, convert, demo, benchmark, experiment, pretrain)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
