@@ -15,9 +15,9 @@ TOKEN_COOKIE = "pwsegmentation_token"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_REFUSED = """<!doctype html><title>PWSegmentation</title><body style="background:#14171c;color:#d5d9e0;font:16px system-ui;
-display:grid;place-items:center;height:90vh"><div><h2>This page needs its token</h2><p>Open the whole address that
-<code>pwseg app</code> has printed.</p></div>"""
+_REFUSED = """<!doctype html><title>PWSegmentation</title>
+<body style="background:#14171c;color:#d5d9e0;font:16px system-ui;display:grid;place-items:center;height:90vh"><div>
+<h2>This page needs its token</h2><p>Open the whole address that <code>pwseg app</code> has printed.</p></div>"""
 
 
 def is_loopback(host: str) -> bool:

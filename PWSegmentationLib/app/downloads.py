@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from PWSegmentationLib.app.workplace import Workplace
 
 
-
 class Downloads:
     """Makes files of a workplace and serves them."""
 
@@ -87,5 +86,3 @@ class Downloads:
 
 def _file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "image"
-
-

@@ -100,9 +100,9 @@ def listed(roots: Sequence[Path] | None) -> list[str]:
         return []
     found: list[str] = []
     for path in sorted(roots[0].rglob("*")):
-        if path.name.lower().endswith(IMAGE_ENDINGS) and path.is_file():
-            found.append(str(path.relative_to(roots[0])))
-        elif path.is_dir() and any(path.glob("*.dcm")):
+        if (path.name.lower().endswith(IMAGE_ENDINGS) and path.is_file()) or (
+            path.is_dir() and any(path.glob("*.dcm"))
+        ):
             found.append(str(path.relative_to(roots[0])))
         if len(found) >= _LISTED:
             break

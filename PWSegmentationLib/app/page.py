@@ -11,8 +11,8 @@ from trame.widgets import client, html
 from trame.widgets import vuetify3 as v3
 
 from PWSegmentationLib.app.page_dialogs import build_help, build_open
-from PWSegmentationLib.app.page_panel import build_panel
 from PWSegmentationLib.app.page_elements import button, icon_button
+from PWSegmentationLib.app.page_panel import build_panel
 from PWSegmentationLib.app.shortcuts import KEYS, SHORTCUTS
 from PWSegmentationLib.app.slice_mouse import View
 from PWSegmentationLib.app.views import NAMES, SLICE_VIEWS, Server
@@ -36,9 +36,10 @@ class Page:
     def __init__(self, server: Server, place: Workplace) -> None:
         self._server = server
         self._place = place
-        server.enable_module({"serve": {"pwseg": str(STATIC)}, "scripts": ["pwseg/page.js"], "styles": ["pwseg/page.css"]})
+        files = {"scripts": ["pwseg/page.js"], "styles": ["pwseg/page.css"]}
+        server.enable_module({"serve": {"pwseg": str(STATIC)}, **files})
         server.state.trame__title = "PWSegmentation"
-        server.state.trame__favicon = "pwseg/icon.png"
+        server.state.trame__favicon = "pwseg/icon.svg"
         self._connect()
 
     def _connect(self) -> None:
@@ -100,7 +101,7 @@ class Page:
     def _build_bar(self) -> None:
         place = self._place
         with html.Div(classes="pw-bar"):
-            html.Img(src="pwseg/icon.png", classes="pw-icon", alt="")
+            html.Img(src="pwseg/icon.svg", classes="pw-icon", alt="")
             html.Span("PWSegmentation", classes="pw-brand")
             button("open", "mdi-folder-open-outline", "Open", "Open an image", "open_dialog = true")
             with html.Div(classes="pw-image", v_if=("image",), title=("image.size + ' voxels, ' + image.spacing",)):
@@ -159,9 +160,7 @@ class Page:
                 )
             with v3.VList(density="compact", classes="pw-menu"):
                 for kind, text, hint_text in DOWNLOADS:
-                    with html.A(
-                        href="#", classes="pw-menu-item", data_download=kind, data_test=f"download-{kind}"
-                    ):
+                    with html.A(href="#", classes="pw-menu-item", data_download=kind, data_test=f"download-{kind}"):
                         html.Div(text)
                         html.Div(hint_text, classes="pw-faint")
 
@@ -176,33 +175,32 @@ class Page:
                     key=tag,
                 ):
                     client.ServerTemplate(name=tag)
-            with html.Div(classes="pw-empty", v_if=("!image",)):
-                with html.Div(classes="pw-empty-box"):
-                    html.Div("Segment CT and MR from a few clicks", classes="pw-empty-title")
-                    html.Div(
-                        "Open a NIfTI, NRRD or MHA file or a DICOM series, or drop it here. "
-                        "Nothing leaves the computer that runs this program.",
-                        classes="pw-empty-text",
+            with html.Div(classes="pw-empty", v_if=("!image",)), html.Div(classes="pw-empty-box"):
+                html.Div("Segment CT and MR from a few clicks", classes="pw-empty-title")
+                html.Div(
+                    "Open a NIfTI, NRRD or MHA file or a DICOM series, or drop it here. "
+                    "Nothing leaves the computer that runs this program.",
+                    classes="pw-empty-text",
+                )
+                with html.Div(classes="pw-empty-buttons"):
+                    v3.VBtn(
+                        "Open an image",
+                        click="open_dialog = true",
+                        prepend_icon="mdi-folder-open-outline",
+                        color="primary",
+                        variant="flat",
+                        data_test="empty-open",
                     )
-                    with html.Div(classes="pw-empty-buttons"):
-                        v3.VBtn(
-                            "Open an image",
-                            click="open_dialog = true",
-                            prepend_icon="mdi-folder-open-outline",
-                            color="primary",
-                            variant="flat",
-                            data_test="empty-open",
-                        )
-                        v3.VBtn(
-                            "Sample: chest CT",
-                            click=self._place.open_sample,
-                            prepend_icon="mdi-lungs",
-                            variant="tonal",
-                            loading=("opening",),
-                            data_test="sample",
-                        )
-                    html.Div("{{ opening_text }}", v_if=("opening",), classes="pw-faint")
-                    html.Div("{{ open_error }}", v_if=("open_error && !opening",), classes="pw-error", role="alert")
+                    v3.VBtn(
+                        "Sample: chest CT",
+                        click=self._place.open_sample,
+                        prepend_icon="mdi-lungs",
+                        variant="tonal",
+                        loading=("opening",),
+                        data_test="sample",
+                    )
+                html.Div("{{ opening_text }}", v_if=("opening",), classes="pw-faint")
+                html.Div("{{ open_error }}", v_if=("open_error && !opening",), classes="pw-error", role="alert")
 
     def _build_status(self) -> None:
         with html.Div(classes="pw-status"):
@@ -221,6 +219,13 @@ class Page:
         place = self._place
         html.Div(NAMES[tag], classes="pw-view-name")
         with html.Div(classes="pw-view-buttons"):
+            if tag in SLICE_VIEWS:
+                icon_button(
+                    f"turn-{tag}",
+                    "mdi-rotate-3d-variant",
+                    "Turn this slice by 15° about its vertical: an oblique slice",
+                    (place.turn_slice, f"['{tag}']"),
+                )
             icon_button(
                 f"maximise-{tag}",
                 "mdi-arrow-expand",
@@ -245,4 +250,3 @@ class Page:
                 data_test=f"slider-{tag}",
             )
             html.Span("{{ " + f"{state}.offset" + ".toFixed(1) }} mm", classes="pw-offset")
-

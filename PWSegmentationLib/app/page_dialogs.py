@@ -56,19 +56,26 @@ def build_open(place: Workplace) -> None:
                     data_test="path",
                 )
                 v3.VBtn("Open", click=(place.open_path, "[open_path]"), variant="tonal", data_test="open-path")
-            with html.Div(classes="pw-list mt-2", v_if=("open_list.length",)):
-                with html.Button(
+            with (
+                html.Div(classes="pw-list mt-2", v_if=("open_list.length",)),
+                html.Button(
                     "{{ name }}",
                     v_for="name in open_list",
                     key="name",
                     click=(place.open_path, "[name]"),
                     classes="pw-list-item",
-                ):
-                    pass
+                ),
+            ):
+                pass
             html.Div("{{ opening_text }}", v_if=("opening",), classes="pw-faint mt-3")
             v3.VProgressLinear(indeterminate=True, v_if=("opening",), classes="mt-2", color="primary")
-            html.Div("{{ open_error }}", v_if=("open_error && !opening",), classes="pw-error mt-3", role="alert",
-                     data_test="open-error")
+            html.Div(
+                "{{ open_error }}",
+                v_if=("open_error && !opening",),
+                classes="pw-error mt-3",
+                role="alert",
+                data_test="open-error",
+            )
             html.Div(
                 "The image that is open, and what was made on it, is closed: download it first.",
                 v_if=("image && segments.length",),

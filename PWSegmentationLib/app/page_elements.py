@@ -9,7 +9,16 @@ from trame_client.widgets.core import AbstractElement
 
 from PWSegmentationLib.app.shortcuts import hint
 
-for _name in ("data_test", "data_view", "data_progress", "data_download", "aria_label", "aria_pressed", "role"):
+for _name in (
+    "data_test",
+    "data_view",
+    "data_progress",
+    "data_download",
+    "data_answers",
+    "aria_label",
+    "aria_pressed",
+    "role",
+):
     AbstractElement.register_directive(_name, _name.replace("_", "-"))
 
 

@@ -69,14 +69,14 @@ def _build_segments(place: Workplace) -> None:
         html.Span("Segments")
         html.Div(classes="pw-stretch")
         icon_button("add", "mdi-plus", "New segment", on_case("add_segment"))
-    with html.Div(classes="pw-table pw-segments", data_test="segments"):
+    with html.Div(classes="pw-table pw-segments", data_test="segments", data_answers=("answers",)):
         html.Div("Click into a structure: its segment appears here.", v_if=("!segments.length",), classes="pw-hint")
         with html.Div(
             v_for="s in segments",
             key="s.id",
             classes=("s.id === current ? 'pw-tr pw-selected' : 'pw-tr'",),
             click=(on_case("select"), "[s.id]"),
-            data_test="segment",
+            data_test="segment-row",
         ):
             html.Input(
                 type="color",
@@ -97,10 +97,18 @@ def _build_segments(place: Workplace) -> None:
             )
             html.Span("{{ s.volume }}", classes="pw-value", data_test="segment-volume")
             for test, icon, tip, call in (
-                ("visible", "s.visible ? 'mdi-eye-outline' : 'mdi-eye-off-outline'", "Show or hide",
-                 place.toggle_visible),
-                ("lock", "s.locked ? 'mdi-lock' : 'mdi-lock-open-variant-outline'",
-                 "Lock: a locked segment never changes", on_case("toggle_lock")),
+                (
+                    "visible",
+                    "s.visible ? 'mdi-eye-outline' : 'mdi-eye-off-outline'",
+                    "Show or hide",
+                    place.toggle_visible,
+                ),
+                (
+                    "lock",
+                    "s.locked ? 'mdi-lock' : 'mdi-lock-open-variant-outline'",
+                    "Lock: a locked segment never changes",
+                    on_case("toggle_lock"),
+                ),
                 ("remove", "'mdi-close'", "Remove the segment and its prompts", on_case("remove_segment")),
             ):
                 with html.Button(
@@ -160,8 +168,7 @@ def _build_prompts(place: Workplace) -> None:
         ):
             html.Span(
                 "{{ p.kind }}",
-                classes=("p.role.includes('outside') ? 'pw-kind pw-minus' : p.role === 'box' ? 'pw-kind pw-blue' "
-                         ": 'pw-kind pw-plus'",),
+                classes=("'pw-kind ' + (p.role === 'box' ? 'pw-blue' : p.positive ? 'pw-plus' : 'pw-minus')",),
             )
             html.Span("{{ p.place }}", classes="pw-place")
             with html.Button(
@@ -179,18 +186,50 @@ def _build_work(place: Workplace) -> None:
         return lambda: getattr(place.case, name)() if place.case is not None else None
 
     with html.Div(classes="pw-buttons"):
-        button("undo", "mdi-undo", "Undo", "Take the last step back: prompts and masks together", on_case("undo"),
-               disabled=("!can.undo",))
+        button(
+            "undo",
+            "mdi-undo",
+            "Undo",
+            "Take the last step back: prompts and masks together",
+            on_case("undo"),
+            disabled=("!can.undo",),
+        )
         button("redo", "mdi-redo", "Redo", "Do the step undone last again", on_case("redo"), disabled=("!can.redo",))
-        button("segment", "mdi-auto-fix", "Segment", "Segment from the prompts of the selected segment",
-               on_case("segment_now"), disabled=("!can.segment",))
-        button("spot", "mdi-crosshairs-question", "Doubt", "Next uncertain spot: where a prompt would help most",
-               on_case("next_uncertain_spot"), disabled=("!can.spot",))
+        button(
+            "segment",
+            "mdi-auto-fix",
+            "Segment",
+            "Segment from the prompts of the selected segment",
+            on_case("segment_now"),
+            disabled=("!can.segment",),
+        )
+        button(
+            "spot",
+            "mdi-crosshairs-question",
+            "Doubt",
+            "Next uncertain spot: where a prompt would help most",
+            on_case("next_uncertain_spot"),
+            disabled=("!can.spot",),
+        )
     with html.Div(classes="pw-row pw-line"):
-        button("refine", "mdi-school-outline", "Refine", "Fit a network to this case; it is used where it helps",
-               on_case("refine"), disabled=("!can.refine",))
-        html.Input(type="number", min="5", max="600", v_model_number=("refine_seconds",), classes="pw-number",
-                   title="How long Refine may take, seconds", aria_label="Seconds to refine", data_test="refine-seconds")
+        button(
+            "refine",
+            "mdi-school-outline",
+            "Refine",
+            "Fit a network to this case; it is used where it helps",
+            on_case("refine"),
+            disabled=("!can.refine",),
+        )
+        html.Input(
+            type="number",
+            min="5",
+            max="600",
+            v_model_number=("refine_seconds",),
+            classes="pw-number",
+            title="How long Refine may take, seconds",
+            aria_label="Seconds to refine",
+            data_test="refine-seconds",
+        )
         html.Span("s", classes="pw-faint")
         html.Div(classes="pw-stretch")
         button("cancel", "mdi-stop", "Cancel", "Stop what is computed", on_case("cancel"), disabled=("!busy",))
@@ -221,14 +260,21 @@ def _build_look(place: Workplace) -> None:
                 )
     with html.Div(v_if=("overlay !== 'none'",)):
         html.Div(
-            "{{ overlay === 'probability' ? 'unlikely 0 ··· 0.5 ··· 1 certain' : 'certain 0 ··· 0.5 ··· 1 a coin toss' }}",
+            "{{ legends[overlay] }}",
             classes=("'pw-legend pw-' + overlay",),
             data_test="legend",
         )
         with html.Div(classes="pw-row pw-line"):
             html.Span("Strength", classes="pw-label")
-            html.Input(type="range", min="0", max="1", step="0.05", v_model_number=("overlay_opacity",),
-                       title="How much of the image the overlay hides", aria_label="Strength of the overlay")
+            html.Input(
+                type="range",
+                min="0",
+                max="1",
+                step="0.05",
+                v_model_number=("overlay_opacity",),
+                title="How much of the image the overlay hides",
+                aria_label="Strength of the overlay",
+            )
     with html.Div(classes="pw-row pw-line"):
         with html.Label(classes="pw-check", title="Segment at once when a prompt is placed"):
             html.Input(type="checkbox", v_model=("auto_segment",), data_test="auto")
@@ -245,6 +291,10 @@ def _build_look(place: Workplace) -> None:
             title="How prompts become a segment",
             data_test="method",
         ):
-            for value, text in (("auto", "Automatic"), ("network", "Network"), ("image-aware", "Image-aware label"),
-                                ("gaussian", "Gaussian label")):
+            for value, text in (
+                ("auto", "Automatic"),
+                ("network", "Network"),
+                ("image-aware", "Image-aware label"),
+                ("gaussian", "Gaussian label"),
+            ):
                 html.Option(text, value=value)

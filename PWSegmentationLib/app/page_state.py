@@ -16,6 +16,11 @@ ROLES = {
     "scribble outside": "scribble −",
 }
 
+LEGENDS = {
+    "probability": "unlikely 0 ··· 0.5 ··· 1 certain",
+    "uncertainty": "certain 0 ··· 0.5 ··· 1 a coin toss",
+}
+
 _FIRST: dict[str, Any] = {
     "image": None,
     "opening": False,
@@ -36,6 +41,8 @@ _FIRST: dict[str, Any] = {
     "level": 40.0,
     "windows": [],
     "segments": [],
+    # How often voxels have changed: for those who wait for it.
+    "answers": 0,
     "current": None,
     "prompts": [],
     "busy": "",
@@ -48,6 +55,7 @@ _FIRST: dict[str, Any] = {
     "many_lesions": False,
     "refine_seconds": 20,
     "overlay": "none",
+    "legends": LEGENDS,
     "overlay_opacity": 0.6,
     "fill": 0.4,
     "method": "auto",
@@ -127,6 +135,7 @@ def _prompt_row(number: int, item: Any) -> dict[str, Any]:
     return {
         "number": number,
         "role": item.role,
+        "positive": item.positive,
         "kind": ROLES[item.role],
         "place": "  ".join(f"{v:.0f}" for v in item.position),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -50,9 +51,7 @@ async def hand_on(
         return response
 
 
-async def _socket(
-    request: web.Request, worker: Worker, url: str, client: aiohttp.ClientSession
-) -> web.StreamResponse:
+async def _socket(request: web.Request, worker: Worker, url: str, client: aiohttp.ClientSession) -> web.StreamResponse:
     here = web.WebSocketResponse(max_msg_size=_MESSAGE_BYTES, compress=False, heartbeat=30)
     await here.prepare(request)
     worker.connections += 1
@@ -73,8 +72,8 @@ async def _socket(
 
 
 async def _copy(
-    source: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
-    target: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+    source: web.WebSocketResponse | aiohttp.ClientWebSocketResponse[Any],
+    target: web.WebSocketResponse | aiohttp.ClientWebSocketResponse[Any],
 ) -> None:
     async for message in source:
         if message.type is aiohttp.WSMsgType.BINARY:

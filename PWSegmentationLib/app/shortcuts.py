@@ -19,8 +19,11 @@ class Shortcut(NamedTuple):
 
 
 def _on_case(method: str) -> Callable[[Workplace], object]:
-    def call(place: Workplace) -> object:
-        return getattr(place.case, method)() if place.case is not None else place.say("Open an image first.")
+    def call(place: Workplace) -> None:
+        if place.case is None:
+            place.say("Open an image first.", error=True)
+        else:
+            getattr(place.case, method)()
 
     return call
 

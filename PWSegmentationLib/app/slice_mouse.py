@@ -23,7 +23,8 @@ _PRIORITY = 10.0
 @dataclass(frozen=True)
 class Place:
     """Where the mouse is: world position, mm RAS; the view's directions (right, up, towards the viewer) as columns
-    ``(3, 3)``; and how many mm a pixel of the view is."""
+    ``(3, 3)``; and how many mm a pixel of the view is.
+    """
 
     position: Position
     axes: NDArray[np.float64]

@@ -36,11 +36,6 @@ class Surfaces:
             self._scene.RemoveNode(node)
         self._models = {}
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to see."""
-        return all(n.GetPolyData().GetNumberOfPoints() == 0 for n in self._models.values())
-
     def update(self, segment_id: str) -> None:
         """Make the surface of a segment what its voxels are now."""
         node = self._models.get(segment_id)
@@ -129,5 +124,3 @@ def _steps(shape: tuple[int, ...], spacing: NDArray[np.float64]) -> tuple[int, i
         axis = int(np.argmin(spacing * steps))
         steps[axis] += 1
     return (steps[0], steps[1], steps[2])
-
-

@@ -70,7 +70,16 @@ class Views:
             if tag in SLICE_VIEWS:
                 view.set_background_color_from_string("#000000")
                 view.modified.connect(lambda _view, tag=tag: on_changed(tag))
+        # With no tool chosen the left button changes window and level.
+        interaction = app.app_logic.GetInteractionNode()
+        if interaction is not None:
+            interaction.SetCurrentInteractionMode(interaction.AdjustWindowLevel)
+        self._was_turned = False
+        self._made[THREE_D].interactor().AddObserver("LeftButtonPressEvent", self._on_turn, 10.0)
         self.show(list(NAMES))
+
+    def _on_turn(self, _interactor: object, _event: str) -> None:
+        self._was_turned = True
 
     def __getitem__(self, tag: str) -> View:
         return self._made[tag]
@@ -111,8 +120,18 @@ class Views:
 
     def reset_camera(self) -> None:
         """Look at all surfaces from the front."""
+        self._was_turned = False
         view = self._made[THREE_D]
         view.fit_view_to_content()
+        view.schedule_render()
+
+    def show_surfaces(self) -> None:
+        """Draw surfaces that have changed; until somebody has turned them, so that all are seen."""
+        if not self._was_turned:
+            self.reset_camera()
+            return
+        view = self._made[THREE_D]
+        view.renderer().ResetCameraClippingRange()
         view.schedule_render()
 
     def reformat(self, is_on: bool) -> None:

@@ -30,7 +30,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @dataclass(frozen=True)
 class Orders:
     """What a worker is to do: ``folder`` keeps the session; ``key`` is what the gateway shows; ``image`` is a path,
-    "sample" or empty; ``roots`` as in `Allowance`."""
+    "sample" or empty; ``roots`` as in `Allowance`.
+    """
 
     folder: Path
     key: str
@@ -75,6 +76,9 @@ def main() -> int:
     place = Workplace(server, Allowance(orders.roots, orders.upload_bytes), orders.device)
     keeper = Keeper(place, orders.folder)
 
+    # Of tasks that nobody else refers to.
+    tasks: list[asyncio.Future[None]] = []
+
     def on_bind(wslink_server: Any) -> None:
         app: web.Application = wslink_server.app
         app.middlewares.append(_guard(orders.key))
@@ -83,8 +87,8 @@ def main() -> int:
     def on_ready(**_: Any) -> None:
         sys.stdout.write(json.dumps({"port": server.port}) + "\n")
         sys.stdout.flush()
-        _watch_input(asyncio.get_running_loop(), lambda: asyncio.ensure_future(server.stop()))
-        asyncio.ensure_future(keeper.begin(orders.image))
+        _watch_input(asyncio.get_running_loop(), lambda: tasks.append(asyncio.ensure_future(server.stop())))
+        tasks.append(asyncio.ensure_future(keeper.begin(orders.image)))
 
     server.controller.add("on_server_bind")(on_bind)
     server.controller.add("on_server_ready")(on_ready)

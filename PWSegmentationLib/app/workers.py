@@ -1,4 +1,4 @@
-"""The processes of all users: started when needed, ended when nobody looks for a while, found again by their session."""
+"""The processes of all users: started when needed, ended when nobody looks for long, found by their session."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class Worker:
             self._process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log
             )
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(self.orders.to_json().encode() + b"\n")
         await self._process.stdin.drain()
         try:

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 # Surfaces are made when the new voxels have been on the screen for a moment.
 _SURFACE_DELAY_S = 0.15
+_TURN_DEGREES = 15.0
 # From and to, in the image's units (in CT: HU).
 WINDOWS = {
     "Soft tissue": (-160.0, 240.0),
@@ -261,6 +262,10 @@ class Workplace:
         self.views.reformat(is_on)
         self.state.set(reformat=is_on)
 
+    def turn_slice(self, tag: str) -> None:
+        """Make a slice view oblique, or more so."""
+        self.views.turn(tag, _TURN_DEGREES)
+
     def reset_views(self) -> None:
         """Show all of the image in planes of its own axes."""
         self.views.reset()
@@ -391,6 +396,7 @@ class Workplace:
         case = self.case
         if case is None:
             return
+        self.state.set(answers=self.state.get("answers") + 1)
         self._stale.update(case.segment_ids() if segment_ids is None else segment_ids)
         if self._surfacing is None or self._surfacing.done():
             self._surfacing = asyncio.get_running_loop().create_task(self._make_surfaces())
@@ -400,12 +406,9 @@ class Workplace:
         surfaces = self.surfaces
         if surfaces is None:
             return
-        was_empty = surfaces.is_empty
         surfaces.forget_removed()
+        self.views.show_surfaces()
         while self._stale and surfaces is self.surfaces:
             surfaces.update(self._stale.pop())
-            if was_empty and not surfaces.is_empty:
-                was_empty = False
-                self.views.reset_camera()
-            self.views["ThreeD"].schedule_render()
+            self.views.show_surfaces()
             await asyncio.sleep(0.01)

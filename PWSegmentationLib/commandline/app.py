@@ -77,7 +77,8 @@ def options(args: argparse.Namespace) -> Any:
 
     if args.sessions < 1 or args.max_upload <= 0 or args.days <= 0 or not 0 <= args.port <= 65535:
         raise InputError("--sessions, --max-upload and --days must be above 0, and --port at most 65535.")
-    image, roots = args.image, None if is_loopback(args.host) else ()
+    image: str = args.image
+    roots: tuple[Path, ...] | None = None if is_loopback(args.host) else ()
     if image and image != "sample":
         path = Path(image).expanduser().resolve()
         if not path.exists():
