@@ -110,7 +110,8 @@ class Gateway:
             return web.Response(status=503, text="Starting…")
         except InputError as error:
             return web.Response(status=409, text=str(error))
-        return web.Response(text="ok")
+        # Another text means another process: the page is to be loaded again.
+        return web.Response(text=worker.life)
 
     async def _remove(self, request: web.Request) -> web.Response:
         await self._workers.remove(request.match_info["session"])

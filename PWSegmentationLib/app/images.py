@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.volume.reading import IMAGE_ENDINGS, read_volume
 from PWSegmentationLib.volume.volume import Volume
 
-# More than this many files are not looked through for a list to choose from.
+# So many images are offered, and so many files looked at to find them.
 _LISTED = 300
+_LOOKED_AT = 20_000
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def listed(roots: Sequence[Path] | None) -> list[str]:
     if not roots or not roots[0].is_dir():
         return []
     found: list[str] = []
-    for path in sorted(roots[0].rglob("*")):
+    for path in sorted(islice(roots[0].rglob("*"), _LOOKED_AT)):
         if (path.name.lower().endswith(IMAGE_ENDINGS) and path.is_file()) or (
             path.is_dir() and any(path.glob("*.dcm"))
         ):

@@ -31,7 +31,7 @@ IMAGE = "image"
 SAMPLE = "sample"
 
 # Changes in quick succession are written once.
-_DELAY_S = 0.7
+_DELAY_S = 1.0
 _KEPT = ("auto_segment", "many_lesions", "brush_mm", "refine_seconds", "overlay", "overlay_opacity", "method")
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Keeper:
         self._folder = folder
         self._due: asyncio.TimerHandle | None = None
         self._is_restoring = False
+        self._has_new_voxels = True
 
     async def begin(self, image: str) -> None:
         """Bring the session back; without one open ``image``, a path or "sample", if it names one."""
@@ -61,13 +62,18 @@ class Keeper:
                 await place.open(lambda: open_image(allowed(image, None)), "Reading the image…")
         finally:
             self._is_restoring = False
-        place.on_saved = self.touch
+        place.on_saved, place.on_voxels = self.touch, self.touch_voxels
         self.touch()
 
     def touch(self) -> None:
         """Something has changed: write it soon."""
         if self._due is None and not self._is_restoring:
             self._due = asyncio.get_running_loop().call_later(_DELAY_S, self.save)
+
+    def touch_voxels(self) -> None:
+        """The segments are not what was written last."""
+        self._has_new_voxels = True
+        self.touch()
 
     # ---- write -----------------------------------------------------------------------------------------------
 
@@ -82,9 +88,10 @@ class Keeper:
         case = place.case
         try:
             segmentation = case.segmentation_node
-            if case.segment_ids():
+            if case.segment_ids() and self._has_new_voxels:
                 with replacing(self._folder / SEGMENTS) as path:
                     _write_segmentation(segmentation, path)
+                self._has_new_voxels = False
             ids = case.session.store.prompted()
             document = {
                 "version": 1,
@@ -161,7 +168,8 @@ class Keeper:
 def _write_segmentation(node: Node, path: Path) -> None:
     storage = slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(path))
-    storage.SetUseCompression(True)
+    # The page waits meanwhile.
+    storage.SetUseCompression(False)
     if not storage.WriteData(node):
         raise InputError(f"{path} could not be written.")
 

@@ -145,6 +145,13 @@ class Page:
                 icon_button("reset", "mdi-fit-to-page-outline", "Show the whole image, straight", place.reset_views)
             self._build_downloads()
             icon_button("help", "mdi-keyboard-outline", "Keys and mouse", "help_dialog = true")
+            with html.Button(
+                classes="pw-mini",
+                title="End session: delete the image and all that was made here from the server",
+                aria_label="End session",
+                data_test="end-session",
+            ):
+                v3.VIcon("mdi-logout", size="18")
 
     def _build_downloads(self) -> None:
         with v3.VMenu(v_if=("image",)):

@@ -32,6 +32,7 @@ class Worker:
         self.session = session
         self.orders = orders
         self.used_at = time.monotonic()
+        self.life = secrets.token_hex(4)
         self.connections = 0
         self._process: asyncio.subprocess.Process | None = None
         self._starting: asyncio.Task[int] | None = None
@@ -63,7 +64,12 @@ class Worker:
         log = (self.orders.folder / "worker.log").open("ab")
         with log:
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                # Ctrl-C is for the gateway, which ends its processes in good order.
+                start_new_session=True,
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +32,8 @@ _log = logging.getLogger(__name__)
 # Surfaces are made when the new voxels have been on the screen for a moment.
 _SURFACE_DELAY_S = 0.15
 _TURN_DEGREES = 15.0
+# A fine-tune takes all cores; mouse and pictures go first.
+_NICENESS = 4
 # From and to, in the image's units (in CT: HU).
 WINDOWS = {
     "Soft tissue": (-160.0, 240.0),
@@ -56,13 +60,16 @@ class Workplace:
         self.app = SlicerApp()
         prepare_scene(self.app.scene)
         self.settings = Settings()
-        self.engine = ChildEngine(device)
+        self.engine = ChildEngine(device, python=_engine_command())
         self.case: Case | None = None
         self.opened: Opened | None = None
         self.surfaces: Surfaces | None = None
         self.volume_node: Node | None = None
+        # For whoever keeps the session.
         self.on_saved: Callable[[], None] = lambda: None
+        self.on_voxels: Callable[[], None] = lambda: None
         self._stale: set[str] = set()
+        self._told = (0.0, 0.0)
         self._surfacing: asyncio.Task[None] | None = None
         self._is_opening = False
         self.state = PageState(server)
@@ -141,6 +148,9 @@ class Workplace:
         self.opened = opened
         self.volume_node = add_volume(self.app.scene, opened.volume, opened.name)
         self._set_window(*opened.window)
+        # The mouse changes it too.
+        display = self.volume_node.GetDisplayNode()
+        display.AddObserver("ModifiedEvent", lambda _node, _event: self._tell_window())
         self.begin(segmentation() if segmentation is not None else self.new_segmentation(opened.name))
 
     def new_segmentation(self, name: str) -> Node:
@@ -189,12 +199,11 @@ class Workplace:
             if part is not None:
                 part.close()
         self.case = self.surfaces = self.opened = None
-        scene = self.app.scene
+        scene, self.volume_node = self.app.scene, None
         for kind in ("vtkMRMLMarkupsNode", "vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"):
             found = scene.GetNodesByClass(kind)
             for node in [found.GetItemAsObject(n) for n in range(found.GetNumberOfItems())]:
                 scene.RemoveNode(node)
-        self.volume_node = None
         self.state.set(image=None)
 
     def _image_facts(self) -> dict[str, Any]:
@@ -220,7 +229,15 @@ class Workplace:
         display = self.volume_node.GetDisplayNode()
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(float(low), float(high))
-        self.state.set(window=round(high - low, 1), level=round(0.5 * (low + high), 1))
+        self._tell_window()
+
+    def _tell_window(self) -> None:
+        """Say which window is shown, in figures that a person would type."""
+        if self.volume_node is None:
+            return
+        display = self.volume_node.GetDisplayNode()
+        self._told = (float(f"{display.GetWindow():.4g}"), float(f"{display.GetLevel():.4g}"))
+        self.state.set(window=self._told[0], level=self._told[1])
 
     def choose_window(self, name: str) -> None:
         """Show a range of values by its name."""
@@ -236,7 +253,8 @@ class Workplace:
 
     def set_window(self, window: float, level: float) -> None:
         """Show a range of values."""
-        if self.volume_node is not None and window > 0:
+        # What was told is no wish.
+        if self.volume_node is not None and window > 0 and (window, level) != self._told:
             self._set_window(level - 0.5 * window, level + 0.5 * window)
 
     # ---- views -----------------------------------------------------------------------------------------------
@@ -396,6 +414,7 @@ class Workplace:
         case = self.case
         if case is None:
             return
+        self.on_voxels()
         self.state.set(answers=self.state.get("answers") + 1)
         self._stale.update(case.segment_ids() if segment_ids is None else segment_ids)
         if self._surfacing is None or self._surfacing.done():
@@ -412,3 +431,9 @@ class Workplace:
             surfaces.update(self._stale.pop())
             self.views.show_surfaces()
             await asyncio.sleep(0.01)
+
+
+def _engine_command() -> list[str]:
+    """Python as a process that leaves the page its time."""
+    nice = shutil.which("nice")
+    return [nice, "-n", str(_NICENESS), sys.executable] if nice is not None else [sys.executable]

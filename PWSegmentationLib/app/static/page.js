@@ -20,8 +20,8 @@
     if (control && event.shiftKey && letter === "Z") key = "Ctrl+Y";
     if (control && key !== "Ctrl+Z" && key !== "Ctrl+Y") return;
     if (event.repeat && !control) return;
-    // A button that has the focus would be pressed by Return, too.
-    if (letter === "Return" && event.target.closest?.("button, a")) return;
+    // Who goes through the page with the keyboard presses buttons with Return.
+    if (letter === "Return" && event.target.closest?.("button:focus-visible, a:focus-visible")) return;
     event.preventDefault();
     trame().trigger("pwseg_key", [key]);
   });
@@ -185,6 +185,41 @@
   document.addEventListener("drop", async (event) => {
     event.preventDefault();
     if (event.dataTransfer?.items.length) upload(await filesOf(event.dataTransfer));
+  });
+
+  // ---- a server that was stopped, or a session whose process ended: say so, and go on when it is back
+  const session = window.location.pathname.match(/\/s\/([0-9a-f]+)\//)?.[1];
+  let life = null, lost = false;
+
+  async function watch() {
+    let answer = null;
+    try {
+      answer = await fetch(`/sessions/${session}/ready`, { cache: "no-store" });
+    } catch {
+      // Told below.
+    }
+    if (answer?.ok) {
+      const now = await answer.text();
+      if (lost || (life !== null && now !== life)) return window.location.reload();
+      life = now;
+    } else if (!lost) {
+      lost = true;
+      const banner = document.createElement("div");
+      banner.className = "pw-lost";
+      banner.setAttribute("role", "alert");
+      banner.textContent = "The server cannot be reached. Your work is kept; this page goes on when it is back.";
+      document.body.appendChild(banner);
+    }
+    window.setTimeout(watch, lost ? 1000 : 5000);
+  }
+  watch();
+
+  // ---- the end
+  document.addEventListener("click", async (event) => {
+    if (!event.target.closest?.("[data-test=end-session]")) return;
+    if (!window.confirm("Delete the image and all that was made here from the server? Download first what you need.")) return;
+    await fetch(`/sessions/${session}/remove`, { method: "POST" });
+    window.location.assign("/");
   });
 
   // ---- downloads: what is wrong is said on the page, not on one of its own
