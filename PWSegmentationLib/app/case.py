@@ -101,6 +101,8 @@ class Case:
         self._settling: asyncio.TimerHandle | None = None
         self._warming: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._warm_up())
         self._overlay_asked: tuple[str | None, Overlay] | None = None
+        # Of segments that came with a session that was brought back, ml.
+        self._counted: dict[str, float | None] = {}
         self.watch_prompts()
 
     def close(self) -> None:
@@ -238,6 +240,7 @@ class Case:
 
     def watch_prompts(self) -> None:
         """Hear of changes in all prompt nodes, new ones too."""
+        self._observed = [(node, tag) for node, tag in self._observed if node.GetScene() is not None]
         watched = {id(node) for node, _ in self._observed}
         for node in self.session.store.nodes():
             if id(node) not in watched:
@@ -311,7 +314,7 @@ class Case:
         with self.showing_errors(lost=lambda: self.start_segmenting(segment_id)):
             applied = job.result()
             self._retried = False
-            self._listener.segments_written(self._ids_of(applied.written))
+            self._tell_written(self._ids_of(applied.written))
             self._listener.say(_described(applied))
         self._refresh_overlay()
         self._listener.case_changed()
@@ -332,7 +335,7 @@ class Case:
         with self.showing_errors():
             refined = job.result()
             used = [name for name, report in refined.reports.items() if report.accepted]
-            self._listener.segments_written(self._ids_of(refined.written))
+            self._tell_written(self._ids_of(refined.written))
             if used:
                 self._listener.say(f"Refined: {', '.join(used)}.")
             else:
@@ -380,7 +383,7 @@ class Case:
         ids = self.segment_ids()
         if self.current not in ids:
             self.current = ids[-1] if ids else None
-        self._listener.segments_written(None)
+        self._tell_written(None)
         # Prompts that were placed so quickly that their mask was never shown.
         if self.settings.auto_segment and self.current is not None and not self.session.is_answered(self.current):
             self.start_segmenting(self.current)
@@ -438,10 +441,13 @@ class Case:
         prediction = self.session.prediction(segment_id)
         if prediction is not None:
             return prediction.volume_ml
-        stored = segment_labelmap(self.segmentation_node, segment_id)
-        if stored is None or not stored.array.any():
-            return None
-        return float(stored.array.sum()) * abs(float(np.linalg.det(stored.affine[:3, :3]))) / 1000.0
+        if segment_id not in self._counted:
+            self._counted[segment_id] = _millilitres(self.segmentation_node, segment_id)
+        return self._counted[segment_id]
+
+    def _tell_written(self, segment_ids: Sequence[str] | None) -> None:
+        self._counted.clear()
+        self._listener.segments_written(segment_ids)
 
     @contextmanager
     def showing_errors(self, lost: Callable[[], None] | None = None) -> Iterator[None]:
@@ -465,6 +471,15 @@ class Case:
         except Exception as error:
             _log.exception("unexpected")
             self._listener.say(f"This did not work: {error}.", error=True)
+
+
+def _millilitres(segmentation_node: Node, segment_id: str) -> float | None:
+    """The volume of a segment's voxels; None while it is empty."""
+    stored = segment_labelmap(segmentation_node, segment_id)
+    count = 0 if stored is None else int(np.count_nonzero(stored.array))
+    if stored is None or count == 0:
+        return None
+    return count * abs(float(np.linalg.det(stored.affine[:3, :3]))) / 1000.0
 
 
 def _described(applied: Applied) -> str:

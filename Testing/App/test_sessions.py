@@ -55,10 +55,11 @@ def test_two_users_at_once_see_nothing_of_each_other_and_a_restarted_server_know
 
     port = restartable.port
     restartable.stop()
+    one.page.get_by_role("alert").wait_for()
     restartable.start(port)
 
-    one.page.reload()
-    one.page.wait_for_selector(".pw-frame")
+    # The page goes on by itself.
+    one.page.get_by_role("alert").wait_for(state="detached")
     one.wait_for_image("ball")
     wait_until(lambda: one.prompts == ["point +"], "the prompt")
     assert one.volume_ml == volume
