@@ -1,4 +1,5 @@
 # make demo   set everything up and segment a real chest CT        (needs Python 3.10-3.13 and a network the first time)
+# make app    set everything up and open the tool in a browser, on a real chest CT
 # make test   set everything up and run every test
 # make lint   ruff and mypy
 # make bench  accuracy and speed beside other methods: about an hour on 2 cores; interrupted, it goes on where it stopped
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: setup demo test lint bench experiment clean
+.PHONY: setup demo app test lint bench experiment clean
 .DEFAULT_GOAL := test
 
 setup: $(INSTALLED)
@@ -22,6 +23,9 @@ $(INSTALLED): pyproject.toml
 
 demo: setup
 	$(BIN)/pwseg demo -o demo-output
+
+app: setup
+	$(BIN)/pwseg app sample
 
 test: setup
 	$(BIN)/python -m pytest

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.commandline import (
+    app,
     benchmark,
     convert,
     demo,
@@ -34,6 +35,7 @@ OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 _SUBCOMMANDS = (
     segment,
+    app,
     review,
     export,
     info,

@@ -17,7 +17,7 @@ from PWSegmentationLib.prompts.prompts import Box, SegmentPrompts
 from PWSegmentationLib.segments.colors import Color
 from PWSegmentationLib.volume.canonical import Canonical
 from PWSegmentationLib.volume.grid import Grid
-from PWSegmentationLib.volume.intensity import robust_range
+from PWSegmentationLib.volume.intensity import shown_range
 from PWSegmentationLib.volume.volume import Volume
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ BACKGROUND, WORDS, REFERENCE, OUTSIDE = "#0c0d10", "#d5d9e0", "#ffffff", "#ff4b4
 _MARGIN_MM = 18.0
 # Prompts this near to a slice are drawn as lying in it.
 _NEAR_MM = 6.0
-# Soft tissue, Hounsfield units.
-_CT_WINDOW = (-160.0, 240.0)
 
 
 class Plane(NamedTuple):
@@ -56,9 +54,7 @@ class Scene:
     def of(cls, volume: Volume) -> Scene:
         """Make one."""
         canonical = Canonical.of(volume.grid)
-        low, high = robust_range(volume.array, volume.valid())
-        # In CT most of the range is air and bone; organs are told apart in between.
-        low, high = _CT_WINDOW if low < -800 and high > _CT_WINDOW[1] else (low, high)
+        low, high = shown_range(volume.array, volume.valid())
         shown = np.clip((volume.array.astype(np.float32) - low) / (high - low), 0, 1)
         return cls(canonical.forth(shown), canonical.grid, canonical)
 

@@ -15,7 +15,7 @@ from PWSegmentationLib.mrml.prompt_store import PromptItem, PromptStore
 from PWSegmentationLib.mrml.scene_session import Applied, Refined, SceneSession
 from PWSegmentationLib.mrml.segments import SegmentWriter, is_locked, segment_mask, set_locked, write_prediction
 from PWSegmentationLib.mrml.strokes import STROKE_TAG, strokes_from_labelmap_node, strokes_from_segmentation
-from PWSegmentationLib.mrml.volumes import memory_need, volume_from_node
+from PWSegmentationLib.mrml.volumes import add_volume, memory_need, volume_from_node
 from PWSegmentationLib.segments.terminology import terminology_entry
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Refined",
     "SceneSession",
     "SegmentWriter",
+    "add_volume",
     "box_from_node",
     "clear_overlay",
     "export_scene",

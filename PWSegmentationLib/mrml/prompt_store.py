@@ -18,7 +18,16 @@ from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.mrml.markups import box_from_node, points_from_node
 from PWSegmentationLib.mrml.nodes import Node, Scene, name_of
 from PWSegmentationLib.mrml.subject_hierarchy import place_in_folder
-from PWSegmentationLib.prompts.prompts import Box, Position, Prompt, PromptSet, Scribble, SegmentPrompts
+from PWSegmentationLib.prompts.prompts import (
+    IDENTITY,
+    Box,
+    Point,
+    Position,
+    Prompt,
+    PromptSet,
+    Scribble,
+    SegmentPrompts,
+)
 
 Role: TypeAlias = Literal["inside", "outside", "box", "scribble inside", "scribble outside"]
 
@@ -146,6 +155,27 @@ class PromptStore:
         node = self.make(segment_id, "scribble inside" if positive else "scribble outside", radius=radius)
         _set_points(node, path)
         return node
+
+    def add_box(
+        self, segment_id: str, center: Sequence[float], size: Sequence[float], axes: Sequence[float] = IDENTITY
+    ) -> Node:
+        """Keep a box: its middle and edge lengths, mm RAS; the columns of ``axes`` (row by row) are its directions."""
+        node = self.make(segment_id, "box")
+        position = tuple(float(v) for v in center)
+        size_mm = tuple(float(v) for v in size)
+        _put_back(node, _Kept("", "box", segment_id, (position,), 0.0, size_mm, tuple(axes)))  # type: ignore[arg-type]
+        return node
+
+    def add_prompt(self, segment_id: str, prompt: Prompt) -> None:
+        """Make nodes for any prompt but strokes, which no markup can hold (raises `InputError`)."""
+        if isinstance(prompt, Point):
+            self.add_point(segment_id, prompt.position, prompt.positive)
+        elif isinstance(prompt, Box):
+            self.add_box(segment_id, prompt.center, prompt.size, prompt.orientation)
+        elif isinstance(prompt, Scribble):
+            self.add_scribble(segment_id, prompt.points, prompt.radius, prompt.positive)
+        else:
+            raise InputError("Painted strokes cannot be shown as prompts here: use points, boxes or scribbles.")
 
     def _new_key(self) -> str:
         taken = [int(n.GetAttribute(_KEY) or 0) for n in self._all()]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.mrml.nodes import Node, matrix_to_array, name_of, node_to_world
+from PWSegmentationLib.mrml.nodes import Node, Scene, array_to_matrix, matrix_to_array, name_of, node_to_world
 from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.volume import Volume
 
@@ -35,6 +35,18 @@ def volume_from_node(node: Node) -> Volume:
     array = voxels(node)
     array.setflags(write=False)
     return Volume.from_array(array, image_grid(node).affine)
+
+
+def add_volume(scene: Scene, volume: Volume, name: str) -> Node:
+    """A new scalar volume node that shows ``volume``; voxels that lie as VTK wants them are not copied."""
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    image = vtk.vtkImageData()
+    image.SetDimensions(*volume.grid.shape)
+    flat = np.ascontiguousarray(volume.array.T).ravel()
+    image.GetPointData().SetScalars(numpy_to_vtk(flat.astype(np.float32) if flat.dtype == np.float16 else flat))
+    node.SetIJKToRASMatrix(array_to_matrix(volume.grid.affine))
+    node.SetAndObserveImageData(image)
+    return node
 
 
 def memory_need(node: Node) -> tuple[int, int | None]:

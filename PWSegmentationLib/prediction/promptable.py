@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 class PromptableModel:
     """A promptable network in evaluation mode, and what it is called in reports.
 
-    ``bias`` is added to the log-odds and ``temperature`` divides them, so that a probability is the share of such voxels
-    that are inside (Platt scaling).
+    ``bias`` is added to the log-odds and ``temperature`` divides them, so that a probability is about the share of such
+    voxels that are inside, and one half is where the border is best drawn (`pretraining.shipping.calibrated`).
     """
 
     network: ProbabilisticUNETR

@@ -29,7 +29,7 @@ _GROWTH, _LOOKS = 0.6, 4
 # A look from far is about this part of all the work; the near one is the rest.
 _FAR_SHARE = 0.15
 # Around the object: these shares of its size along the axis and of its largest size, and at least so many mm.
-_MARGIN, _MARGIN_ACROSS, _MARGIN_MM = 0.3, 0.1, 8.0
+_MARGIN, _MARGIN_ACROSS, _MARGIN_MM = 0.5, 0.2, 12.0
 
 # What is said of a view: probability on its working grid.
 Judge = Callable[[View], NDArray[np.float32]]

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 # Enough for percentiles; keeps the cost independent of the volume's size.
 _SAMPLE_VOXELS = 1_000_000
 
+# Soft tissue, Hounsfield units.
+CT_WINDOW = (-160.0, 240.0)
+
 
 def find_padding(array: NDArray[Any]) -> float | None:
     """The value below which voxels are padding; None where there is no padding.
@@ -41,6 +44,13 @@ def robust_range(array: NDArray[Any], valid: NDArray[np.bool_] | None = None) ->
         return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
     return low, high if high > low else low + 1.0
+
+
+def shown_range(array: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> tuple[float, float]:
+    """What to show as black and as white: the robust range, or in CT the window of soft tissue."""
+    low, high = robust_range(array, valid)
+    # In CT most of the range is air and bone; organs are told apart in between.
+    return CT_WINDOW if low < -800 and high > CT_WINDOW[1] else (low, high)
 
 
 def normalise(array: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:

@@ -84,7 +84,17 @@ def strangers(path: Path, room: str) -> set[str]:
 def test_a_room_knows_of_no_more_than_it_should():
     found = {str(p.relative_to(ROOT)): strangers(p, p.parent.name) for p in SOURCES if p.parent.name in KNOWS}
     assert {path: rooms for path, rooms in found.items() if rooms} == {}
-    assert {p.parent.name for p in SOURCES if p.parent != LIBRARY} - set(KNOWS) == {"commandline", "demo", "evaluation"}
+    assert {p.parent.name for p in SOURCES if p.parent != LIBRARY} - set(KNOWS) == {
+        "app",
+        "commandline",
+        "demo",
+        "evaluation",
+    }
+
+
+def test_nobody_needs_the_browser_app_but_its_command():
+    others = [p for p in SOURCES if p.parent.name != "app" and p != LIBRARY / "commandline" / "app.py"]
+    assert [str(p) for p in others if any(m.startswith(f"{LIBRARY.name}.app") for m in modules(p))] == []
 
 
 def test_an_arrow_that_points_back_is_found(tmp_path):
@@ -101,7 +111,7 @@ def test_an_arrow_that_points_back_is_found(tmp_path):
 def test_the_library_keeps_to_its_rooms(path):
     names = {name.split(".")[0] for name in modules(path)}
     assert not names & {"qt", "ctk"}
-    if "mrml" not in path.parts and path.name != "peers.py":
+    if not {"mrml", "app"} & set(path.parts) and path.name != "peers.py":
         # Surfaces are VTK's, which is there wherever Slicer is.
         assert not names & ({"slicer", "vtk"} if path.name == "surfaces.py" else {"slicer", "vtk", "vtkmodules"})
     text = path.read_text(encoding="utf-8")

@@ -1,0 +1,186 @@
+"""The server that browsers talk to: who may, whose session it is, and on to the process of that session."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import signal
+import webbrowser
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from PWSegmentationLib.app.access import guard, is_loopback, new_token
+from PWSegmentationLib.app.proxy import hand_on
+from PWSegmentationLib.app.worker import Orders
+from PWSegmentationLib.app.workers import Workers
+from PWSegmentationLib.errors import InputError
+
+_WAITING = """<!doctype html><html><head><title>PWSegmentation</title></head>
+<body style="background:#14171c;color:#d5d9e0;font:15px system-ui,sans-serif;display:grid;place-items:center;
+height:95vh;margin:0"><div id="text" role="status">Starting your session…</div>
+<script>
+async function look() {{
+  const answer = await fetch("/sessions/{session}/ready", {{ cache: "no-store" }});
+  if (answer.ok) return location.reload();
+  if (answer.status !== 503) {{ document.getElementById("text").textContent = await answer.text(); return; }}
+  setTimeout(look, 200);
+}}
+look();
+</script></body></html>"""
+
+_TEXT = """<!doctype html><title>PWSegmentation</title><body style="background:#14171c;color:#d5d9e0;
+font:15px system-ui,sans-serif;display:grid;place-items:center;height:95vh;margin:0"><div>{text}
+<p><a style="color:#5aa7ff" href="/">Begin a new session</a></p></div>"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve; see `pwseg app --help`."""
+
+    folder: Path
+    image: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8090
+    open_browser: bool = True
+    always_token: bool = False
+    roots: tuple[Path, ...] | None = None
+    upload_bytes: int = 2 * 1024**3
+    sessions: int = 4
+    days: float = 7.0
+    idle_s: float = 1800.0
+    device: str = "auto"
+
+
+class Gateway:
+    """Serves the sessions below one folder."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.token = new_token() if options.always_token or not is_loopback(options.host) else None
+        self._workers = Workers(
+            options.folder, self._orders, most=options.sessions, idle_s=options.idle_s, days=options.days
+        )
+
+    def _orders(self, folder: Path, key: str) -> Orders:
+        chosen = self.options
+        return Orders(folder, key, chosen.image, chosen.roots, chosen.upload_bytes, chosen.device)
+
+    def app(self) -> web.Application:
+        """The web application."""
+        app = web.Application(middlewares=[guard(self.token, self.options.host)], client_max_size=1 << 20)
+        app.add_routes(
+            [
+                web.get("/", self._new),
+                web.get("/sessions/{session}/ready", self._ready),
+                web.post("/sessions/{session}/remove", self._remove),
+                web.route("*", "/s/{session}/{path:.*}", self._session),
+            ]
+        )
+        app.cleanup_ctx.append(self._running)
+        return app
+
+    async def _running(self, _app: web.Application) -> AsyncIterator[None]:
+        timeout = aiohttp.ClientTimeout(total=None, connect=30)
+        # As it is sent: what is compressed is handed on compressed, what is not is not.
+        async with aiohttp.ClientSession(timeout=timeout, auto_decompress=True) as self._client:
+            task = asyncio.get_running_loop().create_task(self._workers.look_after())
+            yield
+            task.cancel()
+            await self._workers.close()
+
+    # ---- answers ---------------------------------------------------------------------------------------------
+
+    async def _new(self, _request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound(f"/s/{self._workers.new()}/")
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        session = request.match_info["session"]
+        if not self._workers.exists(session):
+            return web.Response(status=404, text="There is no such session any more.")
+        try:
+            worker = await self._workers.worker(session)
+            # Who waits does so here, not by asking a hundred times.
+            await asyncio.wait_for(asyncio.shield(worker.port()), 10.0)
+        except asyncio.TimeoutError:
+            return web.Response(status=503, text="Starting…")
+        except InputError as error:
+            return web.Response(status=409, text=str(error))
+        # Another text means another process: the page is to be loaded again.
+        return web.Response(text=worker.life)
+
+    async def _remove(self, request: web.Request) -> web.Response:
+        await self._workers.remove(request.match_info["session"])
+        return web.Response(text="ok")
+
+    async def _session(self, request: web.Request) -> web.StreamResponse:
+        session, path = request.match_info["session"], request.match_info["path"]
+        if not self._workers.exists(session):
+            text = "This session is not there any more: it was ended, or not used for long."
+            return web.Response(status=404, text=_TEXT.format(text=text), content_type="text/html")
+        try:
+            worker = await self._workers.worker(session)
+        except InputError as error:
+            text = _TEXT.format(text=html.escape(str(error)))
+            return web.Response(status=503, text=text, content_type="text/html")
+        if not worker.is_ready:
+            if path in ("", "index.html"):
+                return web.Response(text=_WAITING.format(session=session), content_type="text/html")
+            try:
+                await worker.port()
+            except InputError as error:
+                return web.Response(status=503, text=str(error))
+        return await hand_on(request, worker, await worker.port(), path or "index.html", self._client)
+
+
+async def serve(options: Options, say: Callable[[str], None]) -> None:
+    """Serve until the process is asked to stop.
+
+    Raises
+    ------
+    InputError
+        If the address cannot be used.
+    """
+    gateway = Gateway(options)
+    runner = web.AppRunner(gateway.app(), access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, options.host, options.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise InputError(
+                f"Port {options.port} of {options.host} cannot be used ({error.strerror}): choose another, --port."
+            ) from error
+        address = _address(options.host, runner.addresses[0][1], gateway.token)
+        say(address)
+        if options.open_browser:
+            webbrowser.open(address)
+        await _asked_to_stop()
+    finally:
+        await runner.cleanup()
+
+
+def _address(host: str, port: int, token: str | None) -> str:
+    shown = {"0.0.0.0": _own_name(), "::": _own_name()}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+
+
+def _own_name() -> str:
+    import socket
+
+    return socket.gethostname()
+
+
+async def _asked_to_stop() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Not on Windows, where Ctrl-C comes as KeyboardInterrupt.
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,259 @@
+"""The page: what is where. What it shows are variables of `page_state`; what it does are methods of the workplace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trame.ui.vuetify3 import VAppLayout
+from trame.widgets import client, html
+from trame.widgets import vuetify3 as v3
+
+from PWSegmentationLib.app.page_dialogs import build_help, build_open
+from PWSegmentationLib.app.page_elements import button, icon_button
+from PWSegmentationLib.app.page_panel import build_panel
+from PWSegmentationLib.app.shortcuts import KEYS, SHORTCUTS
+from PWSegmentationLib.app.slice_mouse import View
+from PWSegmentationLib.app.views import NAMES, SLICE_VIEWS, Server
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.app.workplace import Workplace
+
+STATIC = Path(__file__).parent / "static"
+
+DOWNLOADS = (
+    ("segmentation", "Segmentation (.seg.nrrd)", "Opens in 3D Slicer with names and colours"),
+    ("labelmap", "Labelmap (.nii.gz)", "One number for each segment, on the image's grid"),
+    ("prompts", "Prompts (.json)", "Points, boxes and scribbles, for pwseg segment or for here"),
+    ("scene", "Whole scene (.mrb)", "Image, segments and prompts, for 3D Slicer"),
+)
+
+
+class Page:
+    """Builds the page of one workplace."""
+
+    def __init__(self, server: Server, place: Workplace) -> None:
+        self._server = server
+        self._place = place
+        files = {"scripts": ["pwseg/page.js"], "styles": ["pwseg/page.css"]}
+        server.enable_module({"serve": {"pwseg": str(STATIC)}, **files})
+        server.state.trame__title = "PWSegmentation"
+        server.state.trame__favicon = "pwseg/icon.svg"
+        self._connect()
+
+    def _connect(self) -> None:
+        """Keys, and variables that the user changes in the page."""
+        server, place = self._server, self._place
+
+        @server.trigger("pwseg_key")
+        def on_key(key: str) -> None:
+            if key in KEYS:
+                KEYS[key].call(place)
+
+        def on_change(name: str, call: Callable[[Any], None]) -> None:
+            server.state.change(name)(lambda **values: call(values[name]))
+
+        def number(call: Callable[[float], None]) -> Callable[[Any], None]:
+            def checked(value: Any) -> None:
+                try:
+                    call(float(value))
+                except (TypeError, ValueError):
+                    return
+
+            return checked
+
+        def keep(name: str, kind: Callable[[Any], Any]) -> Callable[[Any], None]:
+            def put(value: Any) -> None:
+                try:
+                    setattr(place.settings, name, kind(value))
+                except (TypeError, ValueError):
+                    return
+                place.on_saved()
+
+            return put
+
+        on_change("brush", keep("brush_mm", lambda v: min(30.0, max(0.5, float(v)))))
+        on_change("auto_segment", keep("auto_segment", bool))
+        on_change("many_lesions", keep("many_lesions", bool))
+        on_change("refine_seconds", keep("refine_seconds", lambda v: min(600, max(5, int(v)))))
+        on_change("window", number(lambda v: place.set_window(v, float(server.state.level))))
+        on_change("level", number(lambda v: place.set_window(float(server.state.window), v)))
+        on_change("overlay_opacity", number(place.set_overlay_opacity))
+        on_change("fill", number(place.set_fill))
+
+    # ---- build -----------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Put all elements into the page."""
+        config = {"theme": {"defaultTheme": "dark"}}
+        with VAppLayout(self._server, vuetify_config=config, theme="dark") as layout:
+            layout.root.classes = "pw-app"
+            with html.Div(classes="pw-frame"):
+                self._build_bar()
+                with html.Div(classes="pw-middle"):
+                    build_panel(self._place)
+                    self._build_views()
+                self._build_status()
+            build_open(self._place)
+            build_help(SHORTCUTS)
+
+    def _build_bar(self) -> None:
+        place = self._place
+        with html.Div(classes="pw-bar"):
+            html.Img(src="pwseg/icon.svg", classes="pw-icon", alt="")
+            html.Span("PWSegmentation", classes="pw-brand")
+            button("open", "mdi-folder-open-outline", "Open", "Open an image", "open_dialog = true")
+            with html.Div(classes="pw-image", v_if=("image",), title=("image.size + ' voxels, ' + image.spacing",)):
+                html.Span("{{ image.name }}", classes="pw-image-name", data_test="image-name")
+                html.Span("{{ image.size }} · {{ image.spacing }}", classes="pw-faint")
+            html.Div(classes="pw-stretch")
+            with html.Div(classes="pw-group", v_if=("image",)):
+                with html.Select(
+                    classes="pw-select",
+                    title="Range of values to show",
+                    change=(place.choose_window, "[$event.target.value]"),
+                    data_test="window-preset",
+                ):
+                    html.Option("{{ name }}", v_for="name in windows", value=("name",), key="name")
+                for name, text in (("window", "W"), ("level", "L")):
+                    html.Span(text, classes="pw-faint")
+                    html.Input(
+                        type="number",
+                        classes="pw-number",
+                        v_model_lazy=(name,),
+                        title=f"{name.capitalize()}; or drag in a slice with no tool chosen",
+                        data_test=name,
+                    )
+            with html.Div(classes="pw-group", v_if=("image",)):
+                for layout, icon in (
+                    ("four", "mdi-view-grid-outline"),
+                    *((tag, f"mdi-alpha-{name[0].lower()}-box-outline") for tag, name in SLICE_VIEWS.items()),
+                    ("ThreeD", "mdi-cube-outline"),
+                ):
+                    text = "Four views" if layout == "four" else f"{NAMES[layout]} view only"
+                    icon_button(
+                        f"layout-{layout}", icon, text, (place.choose_layout, f"['{layout}']"), f"layout === '{layout}'"
+                    )
+                icon_button(
+                    "reformat",
+                    "mdi-rotate-orbit",
+                    "Turn slices: drag the handles where slices cross",
+                    (place.choose_reformat, "[!reformat]"),
+                    "reformat",
+                )
+                icon_button("reset", "mdi-fit-to-page-outline", "Show the whole image, straight", place.reset_views)
+            self._build_downloads()
+            icon_button("help", "mdi-keyboard-outline", "Keys and mouse", "help_dialog = true")
+            with html.Button(
+                classes="pw-mini",
+                title="End session: delete the image and all that was made here from the server",
+                aria_label="End session",
+                data_test="end-session",
+            ):
+                v3.VIcon("mdi-logout", size="18")
+
+    def _build_downloads(self) -> None:
+        with v3.VMenu(v_if=("image",)):
+            with v3.Template(v_slot_activator="{ props }"):
+                v3.VBtn(
+                    "Download",
+                    v_bind="props",
+                    prepend_icon="mdi-tray-arrow-down",
+                    variant="tonal",
+                    size="small",
+                    data_test="download",
+                    title="Files of what was made here",
+                )
+            with v3.VList(density="compact", classes="pw-menu"):
+                for kind, text, hint_text in DOWNLOADS:
+                    with html.A(href="#", classes="pw-menu-item", data_download=kind, data_test=f"download-{kind}"):
+                        html.Div(text)
+                        html.Div(hint_text, classes="pw-faint")
+
+    def _build_views(self) -> None:
+        with html.Div(classes=("'pw-views ' + (layout === 'four' ? 'pw-four' : 'pw-one')",)):
+            for tag in NAMES:
+                with html.Div(
+                    classes="pw-view",
+                    v_if=(f"layout === 'four' || layout === '{tag}'",),
+                    id=f"view-{tag}",
+                    data_view=tag,
+                    key=tag,
+                ):
+                    client.ServerTemplate(name=tag)
+            with html.Div(classes="pw-empty", v_if=("!image",)), html.Div(classes="pw-empty-box"):
+                html.Div("Segment CT and MR from a few clicks", classes="pw-empty-title")
+                html.Div(
+                    "Open a NIfTI, NRRD or MHA file or a DICOM series, or drop it here. "
+                    "Nothing leaves the computer that runs this program.",
+                    classes="pw-empty-text",
+                )
+                with html.Div(classes="pw-empty-buttons"):
+                    v3.VBtn(
+                        "Open an image",
+                        click="open_dialog = true",
+                        prepend_icon="mdi-folder-open-outline",
+                        color="primary",
+                        variant="flat",
+                        data_test="empty-open",
+                    )
+                    v3.VBtn(
+                        "Sample: chest CT",
+                        click=self._place.open_sample,
+                        prepend_icon="mdi-lungs",
+                        variant="tonal",
+                        loading=("opening",),
+                        data_test="sample",
+                    )
+                html.Div("{{ opening_text }}", v_if=("opening",), classes="pw-faint")
+                html.Div("{{ open_error }}", v_if=("open_error && !opening",), classes="pw-error", role="alert")
+
+    def _build_status(self) -> None:
+        with html.Div(classes="pw-status"):
+            v3.VIcon("mdi-alert-circle-outline", size="16", v_if=("message_is_error",), color="warning")
+            html.Span(
+                "{{ message }}",
+                classes=("message_is_error ? 'pw-message pw-error' : 'pw-message'",),
+                data_test="message",
+                role="status",
+            )
+            html.Div(classes="pw-stretch")
+            html.Span("Research software, not a medical device", classes="pw-faint")
+
+    def fill_view(self, tag: str, view: View) -> None:
+        """Put name, letters and slider over a view."""
+        place = self._place
+        html.Div(NAMES[tag], classes="pw-view-name")
+        with html.Div(classes="pw-view-buttons"):
+            if tag in SLICE_VIEWS:
+                icon_button(
+                    f"turn-{tag}",
+                    "mdi-rotate-3d-variant",
+                    "Turn this slice by 15° about its vertical: an oblique slice",
+                    (place.turn_slice, f"['{tag}']"),
+                )
+            icon_button(
+                f"maximise-{tag}",
+                "mdi-arrow-expand",
+                "Only this view, or all four",
+                (place.choose_layout, f"[layout === 'four' ? '{tag}' : 'four']"),
+            )
+        if tag not in SLICE_VIEWS:
+            return
+        state = f"slice_{tag}"
+        for side in ("left", "right", "up", "down"):
+            html.Div("{{ " + f"{state}.{side}" + " }}", classes=f"pw-letter pw-{side}", v_if=("image",))
+        with html.Div(classes="pw-slider", v_if=(f"image && {state}.high > {state}.low",)):
+            html.Input(
+                type="range",
+                min=(f"{state}.low",),
+                max=(f"{state}.high",),
+                step=(f"{state}.step",),
+                value=(f"{state}.offset",),
+                input=(place.set_offset, f"['{tag}', Number($event.target.value)]"),
+                title="Which slice",
+                aria_label=f"{NAMES[tag]} slice",
+                data_test=f"slider-{tag}",
+            )
+            html.Span("{{ " + f"{state}.offset" + ".toFixed(1) }} mm", classes="pw-offset")

@@ -1,0 +1,300 @@
+"""The panel on the left: tools, segments, prompts, what is computed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trame.widgets import html
+from trame.widgets import vuetify3 as v3
+
+from PWSegmentationLib.app.page_elements import button, icon_button
+from PWSegmentationLib.app.shortcuts import hint
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.app.workplace import Workplace
+
+TOOL_BUTTONS = (
+    ("inside", "mdi-plus-circle-outline", "Point +", "Click into the structure"),
+    ("outside", "mdi-minus-circle-outline", "Point −", "Click where the structure is not"),
+    ("box", "mdi-selection", "Box", "Draw a box around the structure, from corner to corner"),
+    ("scribble inside", "mdi-draw", "Scribble +", "Draw into the structure"),
+    ("scribble outside", "mdi-draw-pen", "Scribble −", "Draw where the structure is not"),
+    ("delete", "mdi-eraser", "Delete", "Click on a prompt of the selected segment to delete it"),
+)
+
+_COLORS = {"inside": "pw-plus", "outside": "pw-minus", "scribble inside": "pw-plus", "scribble outside": "pw-minus"}
+
+
+def build_panel(place: Workplace) -> None:
+    """All of the panel."""
+    with html.Div(classes=("image ? 'pw-panel' : 'pw-panel pw-off'",)):
+        _build_tools(place)
+        _build_segments(place)
+        _build_prompts(place)
+        _build_work(place)
+        _build_look(place)
+
+
+def _build_tools(place: Workplace) -> None:
+    with html.Div(classes="pw-tools"):
+        for name, icon, text, tip in TOOL_BUTTONS:
+            with html.Button(
+                click=(place.toggle_tool, f"['{name}']"),
+                title=hint(name, tip),
+                classes=(f"tool === '{name}' ? 'pw-tool-button pw-on' : 'pw-tool-button'",),
+                aria_pressed=(f"tool === '{name}'",),
+                data_test=f"tool-{name.replace(' ', '-')}",
+            ):
+                v3.VIcon(icon, size="20", classes=_COLORS.get(name, ""))
+                html.Span(text)
+    with html.Div(classes="pw-row pw-line", title="Radius of the brush"):
+        html.Span("Brush", classes="pw-label")
+        html.Input(
+            type="range",
+            min="0.5",
+            max="30",
+            step="0.5",
+            v_model_number=("brush",),
+            aria_label="Radius of the brush",
+            data_test="brush",
+        )
+        html.Span("{{ Number(brush).toFixed(1) }} mm", classes="pw-value")
+
+
+def _build_segments(place: Workplace) -> None:
+    def on_case(name: str) -> object:
+        return lambda *arguments: getattr(place.case, name)(*arguments) if place.case is not None else None
+
+    with html.Div(classes="pw-heading"):
+        html.Span("Segments")
+        html.Div(classes="pw-stretch")
+        icon_button("add", "mdi-plus", "New segment", on_case("add_segment"))
+    with html.Div(classes="pw-table pw-segments", data_test="segments", data_answers=("answers",)):
+        html.Div("Click into a structure: its segment appears here.", v_if=("!segments.length",), classes="pw-hint")
+        with html.Div(
+            v_for="s in segments",
+            key="s.id",
+            classes=("s.id === current ? 'pw-tr pw-selected' : 'pw-tr'",),
+            click=(on_case("select"), "[s.id]"),
+            data_test="segment-row",
+        ):
+            html.Input(
+                type="color",
+                value=("s.color",),
+                change=(place.set_color, "[s.id, $event.target.value]"),
+                classes="pw-color",
+                title="Colour",
+                aria_label="Colour",
+            )
+            html.Input(
+                value=("s.name",),
+                change=(on_case("rename_segment"), "[s.id, $event.target.value]"),
+                keydown="$event.stopPropagation(); if ($event.key === 'Enter') $event.target.blur()",
+                classes="pw-name",
+                title="Name; type another one",
+                aria_label="Name",
+                data_test="segment-name",
+            )
+            html.Span("{{ s.volume }}", classes="pw-value", data_test="segment-volume")
+            for test, icon, tip, call in (
+                (
+                    "visible",
+                    "s.visible ? 'mdi-eye-outline' : 'mdi-eye-off-outline'",
+                    "Show or hide",
+                    place.toggle_visible,
+                ),
+                (
+                    "lock",
+                    "s.locked ? 'mdi-lock' : 'mdi-lock-open-variant-outline'",
+                    "Lock: a locked segment never changes",
+                    on_case("toggle_lock"),
+                ),
+                ("remove", "'mdi-close'", "Remove the segment and its prompts", on_case("remove_segment")),
+            ):
+                with html.Button(
+                    v_on_click_stop=(call, "[s.id]"),
+                    classes=("s.locked && '" + test + "' === 'lock' ? 'pw-mini pw-on' : 'pw-mini'",),
+                    title=hint(test, tip),
+                    aria_label=tip,
+                    data_test=f"segment-{test}",
+                ):
+                    v3.VIcon(icon=(icon,), size="16")
+    with html.Div(classes="pw-row pw-line", v_if=("current && segments.some(s => s.id === current)",)):
+        html.Span("Opacity", classes="pw-label")
+        html.Input(
+            type="range",
+            min="0.05",
+            max="1",
+            step="0.05",
+            value=("segments.find(s => s.id === current).opacity",),
+            change=(place.set_opacity, "[current, Number($event.target.value)]"),
+            title="Of the selected segment, in slices and in 3D",
+            aria_label="Opacity of the selected segment",
+        )
+        html.Span("Fill", classes="pw-label")
+        html.Input(
+            type="range",
+            min="0",
+            max="1",
+            step="0.05",
+            v_model_number=("fill",),
+            title="How much of the image all segments hide in slices",
+            aria_label="Fill of all segments",
+        )
+
+
+def _build_prompts(place: Workplace) -> None:
+    with html.Div(classes="pw-heading"):
+        html.Span("Prompts of the segment")
+        html.Div(classes="pw-stretch")
+        with html.Button(
+            "Clear",
+            click=place.clear_prompts,
+            disabled=("!prompts.length",),
+            classes="pw-link",
+            title="Delete all prompts of the selected segment",
+            data_test="clear-prompts",
+        ):
+            pass
+    with html.Div(classes="pw-table pw-prompts", data_test="prompts"):
+        html.Div("None yet.", v_if=("!prompts.length",), classes="pw-hint")
+        with html.Div(
+            v_for="p in prompts",
+            key="p.number",
+            classes="pw-tr",
+            click=(place.jump_to_prompt, "[p.number]"),
+            title="Show this place",
+            data_test="prompt",
+        ):
+            html.Span(
+                "{{ p.kind }}",
+                classes=("'pw-kind ' + (p.role === 'box' ? 'pw-blue' : p.positive ? 'pw-plus' : 'pw-minus')",),
+            )
+            html.Span("{{ p.place }}", classes="pw-place")
+            with html.Button(
+                v_on_click_stop=(place.delete_prompt, "[p.number]"),
+                classes="pw-mini",
+                title="Delete this prompt",
+                aria_label="Delete this prompt",
+                data_test="delete-prompt",
+            ):
+                v3.VIcon("mdi-close", size="16")
+
+
+def _build_work(place: Workplace) -> None:
+    def on_case(name: str) -> object:
+        return lambda: getattr(place.case, name)() if place.case is not None else None
+
+    with html.Div(classes="pw-buttons"):
+        button(
+            "undo",
+            "mdi-undo",
+            "Undo",
+            "Take the last step back: prompts and masks together",
+            on_case("undo"),
+            disabled=("!can.undo",),
+        )
+        button("redo", "mdi-redo", "Redo", "Do the step undone last again", on_case("redo"), disabled=("!can.redo",))
+        button(
+            "segment",
+            "mdi-auto-fix",
+            "Segment",
+            "Segment from the prompts of the selected segment",
+            on_case("segment_now"),
+            disabled=("!can.segment",),
+        )
+        button(
+            "spot",
+            "mdi-crosshairs-question",
+            "Doubt",
+            "Next uncertain spot: where a prompt would help most",
+            on_case("next_uncertain_spot"),
+            disabled=("!can.spot",),
+        )
+    with html.Div(classes="pw-row pw-line"):
+        button(
+            "refine",
+            "mdi-school-outline",
+            "Refine",
+            "Fit a network to this case; it is used where it helps",
+            on_case("refine"),
+            disabled=("!can.refine",),
+        )
+        html.Input(
+            type="number",
+            min="5",
+            max="600",
+            v_model_number=("refine_seconds",),
+            classes="pw-number",
+            title="How long Refine may take, seconds",
+            aria_label="Seconds to refine",
+            data_test="refine-seconds",
+        )
+        html.Span("s", classes="pw-faint")
+        html.Div(classes="pw-stretch")
+        button("cancel", "mdi-stop", "Cancel", "Stop what is computed", on_case("cancel"), disabled=("!busy",))
+    with html.Div(classes="pw-progress", v_if=("busy && busy !== 'overlay'",), data_test="progress"):
+        v3.VProgressLinear(
+            model_value=("busy_progress",),
+            indeterminate=("busy_progress < 1",),
+            color="primary",
+            height="4",
+            data_progress=("busy_progress",),
+        )
+        html.Span("{{ busy_text }}", classes="pw-faint")
+        html.Div(classes="pw-stretch")
+        html.Span("{{ busy_left }}", classes="pw-faint")
+
+
+def _build_look(place: Workplace) -> None:
+    with html.Div(classes="pw-row pw-line"):
+        html.Span("Overlay", classes="pw-label")
+        with html.Div(classes="pw-choice"):
+            for kind, text in (("none", "None"), ("probability", "Probability"), ("uncertainty", "Uncertainty")):
+                html.Button(
+                    text,
+                    click=(place.set_overlay, f"['{kind}']"),
+                    classes=(f"overlay === '{kind}' ? 'pw-on' : ''",),
+                    title=f"{text} of the selected segment over the image" if kind != "none" else "No overlay",
+                    data_test=f"overlay-{kind}",
+                )
+    with html.Div(v_if=("overlay !== 'none'",)):
+        html.Div(
+            "{{ legends[overlay] }}",
+            classes=("'pw-legend pw-' + overlay",),
+            data_test="legend",
+        )
+        with html.Div(classes="pw-row pw-line"):
+            html.Span("Strength", classes="pw-label")
+            html.Input(
+                type="range",
+                min="0",
+                max="1",
+                step="0.05",
+                v_model_number=("overlay_opacity",),
+                title="How much of the image the overlay hides",
+                aria_label="Strength of the overlay",
+            )
+    with html.Div(classes="pw-row pw-line"):
+        with html.Label(classes="pw-check", title="Segment at once when a prompt is placed"):
+            html.Input(type="checkbox", v_model=("auto_segment",), data_test="auto")
+            html.Span("Segment at once")
+        with html.Label(classes="pw-check", title="Every + point begins a segment of its own"):
+            html.Input(type="checkbox", v_model=("many_lesions",), data_test="many-lesions")
+            html.Span("Many lesions")
+    with html.Div(classes="pw-row pw-line"):
+        html.Span("Method", classes="pw-label")
+        with html.Select(
+            classes="pw-select",
+            v_model=("method",),
+            change=(place.set_method, "[$event.target.value]"),
+            title="How prompts become a segment",
+            data_test="method",
+        ):
+            for value, text in (
+                ("auto", "Automatic"),
+                ("network", "Network"),
+                ("image-aware", "Image-aware label"),
+                ("gaussian", "Gaussian label"),
+            ):
+                html.Option(text, value=value)

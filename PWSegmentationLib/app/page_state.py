@@ -1,0 +1,141 @@
+"""What the page shows, as variables that trame keeps the same in the browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PWSegmentationLib.app.case import Case
+from PWSegmentationLib.app.views import SLICE_VIEWS, Server
+from PWSegmentationLib.mrml import is_locked
+
+ROLES = {
+    "inside": "point +",
+    "outside": "point −",
+    "box": "box",
+    "scribble inside": "scribble +",
+    "scribble outside": "scribble −",
+}
+
+LEGENDS = {
+    "probability": "unlikely 0 ··· 0.5 ··· 1 certain",
+    "uncertainty": "certain 0 ··· 0.5 ··· 1 a coin toss",
+}
+
+_FIRST: dict[str, Any] = {
+    "image": None,
+    "opening": False,
+    "opening_text": "",
+    "open_dialog": False,
+    "open_error": "",
+    "open_path": "",
+    "open_list": [],
+    "upload_text": "",
+    "upload_limit": 0,
+    "open_by_path": False,
+    "message": "",
+    "message_is_error": False,
+    "layout": "four",
+    "reformat": False,
+    "tool": None,
+    "window": 400.0,
+    "level": 40.0,
+    "windows": [],
+    "segments": [],
+    # How often voxels have changed: for those who wait for it.
+    "answers": 0,
+    "current": None,
+    "prompts": [],
+    "busy": "",
+    "busy_progress": 0,
+    "busy_text": "",
+    "busy_left": "",
+    "can": {},
+    "brush": 4.0,
+    "auto_segment": True,
+    "many_lesions": False,
+    "refine_seconds": 20,
+    "overlay": "none",
+    "legends": LEGENDS,
+    "overlay_opacity": 0.6,
+    "fill": 0.4,
+    "method": "auto",
+    "help_dialog": False,
+}
+
+
+class PageState:
+    """Writes the variables; only what has changed is sent."""
+
+    def __init__(self, server: Server) -> None:
+        self._state = server.state
+        self.set(**_FIRST, **{f"slice_{tag}": {} for tag in SLICE_VIEWS})
+
+    def get(self, name: str) -> Any:
+        """The value of a variable."""
+        return self._state[name]
+
+    def set(self, **values: Any) -> None:
+        """Give variables values, and tell the browser."""
+        with self._state:
+            for name, value in values.items():
+                self._state[name] = value
+
+    def show_case(self, case: Case | None) -> None:
+        """Segments, prompts, and what can be done now."""
+        if case is None:
+            self.set(segments=[], prompts=[], current=None, can={})
+            return
+        prompted = set(case.session.store.prompted())
+        current = case.current
+        self.set(
+            segments=[_segment_row(case, i) for i in case.segment_ids()],
+            current=current,
+            prompts=[_prompt_row(n, item) for n, item in enumerate(case.items())],
+            can={
+                "segment": current in prompted,
+                "refine": bool(prompted) and case.jobs.kind != "refine",
+                "undo": case.session.can_undo,
+                "redo": case.session.can_redo,
+                "spot": current is not None and case.session.prediction(current) is not None,
+                "download": bool(case.segment_ids()),
+            },
+        )
+
+    def show_progress(self, case: Case | None) -> None:
+        """How far the running job is."""
+        jobs = case.jobs if case is not None else None
+        if jobs is None or not jobs.is_running:
+            self.set(busy="", busy_progress=0, busy_text="", busy_left="")
+            return
+        left = jobs.remaining_s
+        self.set(
+            busy=jobs.kind,
+            busy_progress=round(100 * jobs.progress),
+            busy_text=jobs.text,
+            busy_left="" if left is None else f"{left:.0f} s left",
+        )
+
+
+def _segment_row(case: Case, segment_id: str) -> dict[str, Any]:
+    segment = case.segment(segment_id)
+    display = case.segmentation_node.GetDisplayNode()
+    millilitres = case.volume_ml(segment_id)
+    return {
+        "id": segment_id,
+        "name": segment.GetName(),
+        "color": "#" + "".join(f"{round(255 * c):02x}" for c in segment.GetColor()),
+        "visible": bool(display.GetSegmentVisibility(segment_id)),
+        "opacity": round(float(display.GetSegmentOpacity3D(segment_id)), 2),
+        "locked": is_locked(case.segmentation_node, segment_id),
+        "volume": "" if millilitres is None else f"{millilitres:.1f} ml",
+    }
+
+
+def _prompt_row(number: int, item: Any) -> dict[str, Any]:
+    return {
+        "number": number,
+        "role": item.role,
+        "positive": item.positive,
+        "kind": ROLES[item.role],
+        "place": "  ".join(f"{v:.0f}" for v in item.position),
+    }

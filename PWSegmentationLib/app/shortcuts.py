@@ -1,0 +1,60 @@
+"""Keys, the same as in the Slicer module: what they are, what they do, and what is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.app.workplace import Workplace
+
+
+class Shortcut(NamedTuple):
+    """``key`` as it is shown; ``name`` says what it does; ``of`` is the part of the page that it stands for."""
+
+    key: str
+    name: str
+    of: str
+    call: Callable[[Workplace], object]
+
+
+def _on_case(method: str) -> Callable[[Workplace], object]:
+    def call(place: Workplace) -> None:
+        if place.case is None:
+            place.say("Open an image first.", error=True)
+        else:
+            getattr(place.case, method)()
+
+    return call
+
+
+def _lock(place: Workplace) -> None:
+    if place.case is not None and place.case.current is not None:
+        place.case.toggle_lock(place.case.current)
+
+
+SHORTCUTS: tuple[Shortcut, ...] = (
+    Shortcut("P", "Point +", "inside", lambda p: p.toggle_tool("inside")),
+    Shortcut("N", "Point −", "outside", lambda p: p.toggle_tool("outside")),
+    Shortcut("B", "Box", "box", lambda p: p.toggle_tool("box")),
+    Shortcut("S", "Scribble +", "scribble inside", lambda p: p.toggle_tool("scribble inside")),
+    Shortcut("D", "Scribble −", "scribble outside", lambda p: p.toggle_tool("scribble outside")),
+    Shortcut("X", "Delete a prompt", "delete", lambda p: p.toggle_tool("delete")),
+    Shortcut("A", "New segment", "add", _on_case("add_segment")),
+    Shortcut("E", "Next segment", "next", _on_case("select_next")),
+    Shortcut("L", "Lock or unlock the segment", "lock", _lock),
+    Shortcut("Return", "Segment", "segment", _on_case("segment_now")),
+    Shortcut("R", "Refine", "refine", _on_case("refine")),
+    Shortcut("U", "Next uncertain spot", "spot", _on_case("next_uncertain_spot")),
+    Shortcut("Ctrl+Z", "Undo", "undo", _on_case("undo")),
+    Shortcut("Ctrl+Y", "Redo", "redo", _on_case("redo")),
+    Shortcut("Escape", "Put the tool away, or stop what is computed", "cancel", lambda p: p.escape()),
+)
+
+KEYS = {s.key: s for s in SHORTCUTS}
+BY_PART = {s.of: s for s in SHORTCUTS}
+
+
+def hint(part: str, text: str) -> str:
+    """A tool tip that names the key of a part of the page."""
+    return f"{text} [{BY_PART[part].key}]" if part in BY_PART else text

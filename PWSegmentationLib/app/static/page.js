@@ -1,0 +1,244 @@
+// Keys, uploads, and what is drawn under the mouse at once. All else of the page is made by trame.
+(function () {
+  const trame = () => window.trame;
+  const state = (name) => trame()?.state?.get(name);
+  const set = (name, value) => trame()?.state?.set(name, value);
+
+  // ---- keys: those of the Slicer module
+  const NAMES = { Enter: "Return", Escape: "Escape" };
+
+  function isTyping(target) {
+    return target.closest?.("input:not([type=range]):not([type=checkbox]):not([type=color]), textarea, select");
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (!trame() || event.altKey || isTyping(event.target) || document.querySelector(".v-overlay--active")) return;
+    const control = event.ctrlKey || event.metaKey;
+    const letter = event.key.length === 1 ? event.key.toUpperCase() : NAMES[event.key];
+    if (!letter) return;
+    let key = control ? `Ctrl+${letter}` : letter;
+    if (control && event.shiftKey && letter === "Z") key = "Ctrl+Y";
+    if (control && key !== "Ctrl+Z" && key !== "Ctrl+Y") return;
+    if (event.repeat && !control) return;
+    // Who goes through the page with the keyboard presses buttons with Return.
+    if (letter === "Return" && event.target.closest?.("button:focus-visible, a:focus-visible")) return;
+    event.preventDefault();
+    trame().trigger("pwseg_key", [key]);
+  });
+
+  // ---- what is drawn under the mouse, before the server knows of it
+  const SVG = "http://www.w3.org/2000/svg";
+  const COLORS = { inside: "#00bf4d", outside: "#e6331a", box: "#3380ff", delete: "#ffffff" };
+  let drawing = null;
+
+  function layerOf(view) {
+    let layer = view.querySelector(":scope > svg.pw-layer");
+    if (!layer) {
+      layer = document.createElementNS(SVG, "svg");
+      layer.setAttribute("class", "pw-layer");
+      view.appendChild(layer);
+    }
+    return layer;
+  }
+
+  function shape(layer, name, attributes) {
+    const element = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    layer.appendChild(element);
+    return element;
+  }
+
+  function viewUnder(event) {
+    const view = event.target.closest?.("[data-view]");
+    return view && view.dataset.view !== "ThreeD" && !event.target.closest("input, button") ? view : null;
+  }
+
+  function place(event, view) {
+    const bounds = view.getBoundingClientRect();
+    return [event.clientX - bounds.left, event.clientY - bounds.top];
+  }
+
+  function clear() {
+    document.querySelectorAll("svg.pw-layer").forEach((layer) => layer.replaceChildren());
+  }
+
+  function ring(view, [x, y], color) {
+    const mm = state(`slice_${view.dataset.view}`)?.pixel_mm || 1;
+    const scale = (window.devicePixelRatio || 1) * mm;
+    const attributes = { cx: x, cy: y, r: Number(state("brush")) / scale, fill: "none", stroke: color };
+    shape(layerOf(view), "circle", { ...attributes, "stroke-width": 1.5 });
+  }
+
+  function follow(event) {
+    const tool = state("tool");
+    if (!tool) return clear();
+    const color = COLORS[tool] || COLORS[tool.replace("scribble ", "")];
+    if (drawing) {
+      const [x, y] = place(event, drawing.view);
+      if (tool === "box") {
+        const [left, top] = [Math.min(x, drawing.x), Math.min(y, drawing.y)];
+        const size = { width: Math.abs(x - drawing.x), height: Math.abs(y - drawing.y) };
+        for (const [key, value] of Object.entries({ x: left, y: top, ...size })) drawing.mark.setAttribute(key, value);
+      } else if (drawing.mark) {
+        drawing.mark.setAttribute("points", `${drawing.mark.getAttribute("points")} ${x},${y}`);
+      }
+      return;
+    }
+    clear();
+    const view = viewUnder(event);
+    if (view && tool.startsWith("scribble")) ring(view, place(event, view), color);
+  }
+
+  function begin(event) {
+    const tool = state("tool"), view = viewUnder(event);
+    if (!tool || !view || event.button !== 0) return;
+    const [x, y] = place(event, view), layer = layerOf(view);
+    clear();
+    const mm = (state(`slice_${view.dataset.view}`)?.pixel_mm || 1) * (window.devicePixelRatio || 1);
+    let mark = null;
+    if (tool === "box") {
+      mark = shape(layer, "rect", { x, y, width: 0, height: 0, fill: "none", stroke: COLORS.box, "stroke-width": 2 });
+    } else if (tool.startsWith("scribble")) {
+      const look = { fill: "none", stroke: COLORS[tool.replace("scribble ", "")], "stroke-opacity": 0.6 };
+      const line = { "stroke-width": (2 * Number(state("brush"))) / mm, "stroke-linecap": "round" };
+      mark = shape(layer, "polyline", { points: `${x},${y} ${x},${y}`, ...look, ...line, "stroke-linejoin": "round" });
+    }
+    drawing = { view, x, y, mark };
+  }
+
+  function end() {
+    if (!drawing) return;
+    drawing = null;
+    // Until the picture with the prompt in it has come.
+    window.setTimeout(() => drawing || clear(), 150);
+  }
+
+  document.addEventListener("pointerdown", begin, true);
+  document.addEventListener("pointermove", follow, true);
+  document.addEventListener("pointerup", end, true);
+
+  // ---- uploads
+  async function filesOf(transfer) {
+    const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    const found = [];
+    async function walk(entry) {
+      if (entry.isFile) {
+        found.push(await new Promise((done, failed) => entry.file(done, failed)));
+      } else if (entry.isDirectory) {
+        const reader = entry.createReader();
+        for (;;) {
+          const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+          if (!some.length) break;
+          for (const inner of some) await walk(inner);
+        }
+      }
+    }
+    for (const entry of entries) await walk(entry);
+    return found;
+  }
+
+  function say(text, isError) {
+    set("upload_text", isError ? "" : text);
+    if (isError) {
+      set("open_error", text);
+      set("message", text);
+      set("message_is_error", true);
+    }
+  }
+
+  async function upload(files) {
+    files = [...files].filter((file) => !file.name.startsWith("."));
+    if (!files.length) return;
+    set("open_error", "");
+    const total = files.reduce((sum, file) => sum + file.size, 0);
+    const limit = state("upload_limit");
+    if (limit && total > limit) {
+      return say(`That is ${(total / 1e9).toFixed(1)} GB; at most ${(limit / 1e9).toFixed(1)} GB can be uploaded.`, true);
+    }
+    const batch = crypto.getRandomValues(new Uint32Array(4)).reduce((text, n) => text + n.toString(16).padStart(8, "0"), "");
+    try {
+      let done = 0;
+      for (const file of files) {
+        say(`Uploading ${file.name} (${Math.round((100 * done) / Math.max(1, total))} %)…`);
+        const query = new URLSearchParams({ name: file.name });
+        const answer = await fetch(`upload/${batch}?${query}`, { method: "PUT", body: file });
+        if (!answer.ok) throw new Error(await answer.text());
+        done += file.size;
+      }
+      say("Reading…");
+      const answer = await fetch(`upload/${batch}`, { method: "POST" });
+      if (!answer.ok) throw new Error(await answer.text());
+      say("");
+    } catch (error) {
+      fetch(`upload/${batch}`, { method: "DELETE" });
+      say(error.message || "The upload was interrupted: try again.", true);
+    }
+  }
+
+  document.addEventListener("change", (event) => {
+    if (event.target.matches?.("input[type=file]")) {
+      upload(event.target.files);
+      event.target.value = "";
+    }
+  });
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    if (event.dataTransfer?.items.length) upload(await filesOf(event.dataTransfer));
+  });
+
+  // ---- a server that was stopped, or a session whose process ended: say so, and go on when it is back
+  const session = window.location.pathname.match(/\/s\/([0-9a-f]+)\//)?.[1];
+  let life = null, lost = false;
+
+  async function watch() {
+    let answer = null;
+    try {
+      answer = await fetch(`/sessions/${session}/ready`, { cache: "no-store" });
+    } catch {
+      // Told below.
+    }
+    if (answer?.ok) {
+      const now = await answer.text();
+      if (lost || (life !== null && now !== life)) return window.location.reload();
+      life = now;
+    } else if (!lost) {
+      lost = true;
+      const banner = document.createElement("div");
+      banner.className = "pw-lost";
+      banner.setAttribute("role", "alert");
+      banner.textContent = "The server cannot be reached. Your work is kept; this page goes on when it is back.";
+      document.body.appendChild(banner);
+    }
+    window.setTimeout(watch, lost ? 1000 : 5000);
+  }
+  watch();
+
+  // ---- the end
+  document.addEventListener("click", async (event) => {
+    if (!event.target.closest?.("[data-test=end-session]")) return;
+    if (!window.confirm("Delete the image and all that was made here from the server? Download first what you need.")) return;
+    await fetch(`/sessions/${session}/remove`, { method: "POST" });
+    window.location.assign("/");
+  });
+
+  // ---- downloads: what is wrong is said on the page, not on one of its own
+  document.addEventListener("click", async (event) => {
+    const link = event.target.closest?.("a[data-download]");
+    if (!link) return;
+    event.preventDefault();
+    const kind = link.dataset.download;
+    set("message", "Writing the file…");
+    set("message_is_error", false);
+    const answer = await fetch(`download/${kind}`, { method: "POST" });
+    const text = await answer.text();
+    if (!answer.ok) return say(text || "The file could not be written.", true);
+    const anchor = document.createElement("a");
+    anchor.href = `download/${text}`;
+    anchor.download = "";
+    document.body.appendChild(anchor);
+    anchor.click();
+    anchor.remove();
+    set("message", "Saved with your browser's downloads.");
+  });
+})();

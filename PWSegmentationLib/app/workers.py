@@ -1,0 +1,213 @@
+"""The processes of all users: started when needed, ended when nobody looks for long, found by their session."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from PWSegmentationLib.app.keeping import DOCUMENT
+from PWSegmentationLib.app.worker import Orders
+from PWSegmentationLib.errors import InputError
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_STARTING_S = 120.0
+_ENDING_S = 20.0
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One process, and the port that it serves."""
+
+    def __init__(self, session: str, orders: Orders) -> None:
+        self.session = session
+        self.orders = orders
+        self.used_at = time.monotonic()
+        self.life = secrets.token_hex(4)
+        self.connections = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._starting: asyncio.Task[int] | None = None
+
+    @property
+    def key(self) -> str:
+        """What the process wants to be shown."""
+        return self.orders.key
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is there, or coming."""
+        return self._process is None or self._process.returncode is None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it answers."""
+        task = self._starting
+        return task is not None and task.done() and not task.cancelled() and task.exception() is None and self.is_alive
+
+    async def port(self) -> int:
+        """The port, once the process answers. Raises `InputError` if it does not come up."""
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().create_task(self._start())
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> int:
+        command = (sys.executable, "-m", "PWSegmentationLib.app.worker")
+        log = (self.orders.folder / "worker.log").open("ab")
+        with log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                # Ctrl-C is for the gateway, which ends its processes in good order.
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(self.orders.to_json().encode() + b"\n")
+        await self._process.stdin.drain()
+        try:
+            while line := await asyncio.wait_for(self._process.stdout.readline(), _STARTING_S):
+                if line.startswith(b"{"):
+                    asyncio.get_running_loop().create_task(self._drain(self._process.stdout))
+                    return int(json.loads(line)["port"])
+        except asyncio.TimeoutError:
+            self._process.kill()
+        last = (self.orders.folder / "worker.log").read_text(errors="replace").strip().splitlines()[-1:]
+        raise InputError(f"The session could not be started: {''.join(last) or 'it ended at once'}.")
+
+    @staticmethod
+    async def _drain(stream: asyncio.StreamReader) -> None:
+        while await stream.read(1 << 16):
+            pass
+
+    async def close(self) -> None:
+        """End the process; what was done is kept."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), _ENDING_S)
+        except asyncio.TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+class Workers:
+    """All sessions below one private folder, and the processes of those that are in use.
+
+    Parameters
+    ----------
+    folder
+        Where sessions are kept; made private.
+    make_orders
+        Orders for a session's folder and key.
+    most
+        Processes at a time; each takes memory.
+    idle_s
+        A process that nobody looks at for so long is ended; its session stays.
+    days
+        Sessions that nobody used for so long are deleted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        make_orders: Callable[[Path, str], Orders],
+        *,
+        most: int = 4,
+        idle_s: float = 1800.0,
+        days: float = 7.0,
+    ) -> None:
+        self._folder = folder
+        self._make_orders = make_orders
+        self._most = most
+        self._idle_s = idle_s
+        self._days = days
+        self._workers: dict[str, Worker] = {}
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.chmod(folder, 0o700)  # noqa: PTH101 - also one that was there
+        self.delete_old()
+
+    def new(self) -> str:
+        """A new session; its name."""
+        session = secrets.token_hex(16)
+        (self._folder / session).mkdir(mode=0o700)
+        return session
+
+    def exists(self, session: str) -> bool:
+        """Whether there is such a session."""
+        return bool(_ID.fullmatch(session)) and (self._folder / session).is_dir()
+
+    async def worker(self, session: str) -> Worker:
+        """The process of a session, started if there is none. Raises `InputError` if there are too many."""
+        worker = self._workers.get(session)
+        if worker is not None and worker.is_alive:
+            worker.used_at = time.monotonic()
+            return worker
+        await self._make_room()
+        folder = self._folder / session
+        worker = self._workers[session] = Worker(session, self._make_orders(folder, secrets.token_hex(24)))
+        os.utime(folder)
+        return worker
+
+    async def _make_room(self) -> None:
+        self._workers = {s: w for s, w in self._workers.items() if w.is_alive}
+        if len(self._workers) < self._most:
+            return
+        unused = [w for w in self._workers.values() if w.connections == 0]
+        if not unused:
+            raise InputError(
+                f"{self._most} sessions are in use, and there is no room for more: close one, or start the server with "
+                "a larger --sessions."
+            )
+        await self._end(min(unused, key=lambda w: w.used_at))
+
+    async def _end(self, worker: Worker) -> None:
+        self._workers.pop(worker.session, None)
+        await worker.close()
+
+    async def remove(self, session: str) -> None:
+        """End a session for good: its process, its image, all that was made."""
+        worker = self._workers.get(session)
+        if worker is not None:
+            await self._end(worker)
+        if self.exists(session):
+            shutil.rmtree(self._folder / session, ignore_errors=True)
+
+    async def look_after(self) -> None:
+        """End what is idle, delete what is old; for ever."""
+        while True:
+            await asyncio.sleep(min(60.0, self._idle_s / 4))
+            now = time.monotonic()
+            for worker in list(self._workers.values()):
+                if worker.connections == 0 and now - worker.used_at > self._idle_s:
+                    await self._end(worker)
+            self.delete_old()
+
+    def delete_old(self) -> None:
+        """Delete sessions that were not used for long, and those in which nothing was done."""
+        now = time.time()
+        for folder in self._folder.iterdir():
+            if not _ID.fullmatch(folder.name) or folder.name in self._workers:
+                continue
+            document = folder / DOCUMENT
+            age = now - (document if document.is_file() else folder).stat().st_mtime
+            limit = self._days * 86400 if document.is_file() else 3600.0
+            if age > limit:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    async def close(self) -> None:
+        """End all processes; the sessions stay."""
+        await asyncio.gather(*(self._end(w) for w in list(self._workers.values())))

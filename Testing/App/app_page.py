@@ -1,0 +1,160 @@
+"""The page as a user sees and uses it."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Page
+
+# Long, for machines that do other things too; nothing waits so long where it goes well.
+PATIENCE_S = 100.0
+
+SLICES = ("Red", "Green", "Yellow")
+VIEWS = (*SLICES, "ThreeD")
+
+
+def wait_until(is_so: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Look until it is so; what it then says."""
+    until = time.monotonic() + patience_s
+    while True:
+        if found := is_so():
+            return found
+        assert time.monotonic() < until, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+class AppPage:
+    """One tab."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        page.set_default_timeout(PATIENCE_S * 1000)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def open(self, address: str) -> AppPage:
+        """Go to an address, and wait until the page is there."""
+        self.page.goto(address)
+        self.page.wait_for_selector(".pw-frame")
+        return self
+
+    def find(self, test: str) -> Any:
+        """An element by its name for tests."""
+        return self.page.locator(f"[data-test={test}]")
+
+    @property
+    def message(self) -> str:
+        """The sentence at the bottom."""
+        return self.find("message").inner_text()
+
+    def wait_for_message(self, part: str) -> str:
+        """Wait until the sentence at the bottom has ``part`` in it."""
+        return wait_until(lambda: part in self.message and self.message, f"'{part}', there is '{self.message}'")
+
+    def wait_for_image(self, name: str = "Chest CT") -> None:
+        """Wait until an image is shown, in all slice views."""
+        self.page.wait_for_selector(f"[data-test=image-name]:has-text('{name}')")
+        for tag in SLICES:
+            wait_until(lambda tag=tag: np.ptp(self.picture(tag)[40:-60, 40:-60]) > 150, f"the image in {tag}")
+
+    # ---- views
+
+    def picture(self, tag: str) -> np.ndarray:
+        """A view as it is on the screen, ``[row, column, rgb]``."""
+        png = self.page.locator(f"#view-{tag}").screenshot()
+        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+    def colored(self, tag: str) -> int:
+        """How many pixels of a view have the colour of the first segment, orange: more red than blue."""
+        inner = self.picture(tag)[30:-40, 30:-40]
+        red, green, blue = inner[..., 0], inner[..., 1], inner[..., 2]
+        # Not the yellow of letters, nor the red and green of points.
+        return int(((red - blue > 50) & (red - green > 10) & (green - blue > 15)).sum())
+
+    def at(self, tag: str, x: float, y: float) -> tuple[float, float]:
+        """A place of a view, as fractions of its width and height, on the page."""
+        box = self.page.locator(f"#view-{tag}").bounding_box()
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def click(self, tag: str, x: float, y: float) -> None:
+        """Click into a view."""
+        self.page.mouse.move(*self.at(tag, x, y))
+        self.page.mouse.down()
+        self.page.mouse.up()
+
+    def drag(self, tag: str, *places: tuple[float, float]) -> None:
+        """Press at the first place, move over the others, release at the last."""
+        self.page.mouse.move(*self.at(tag, *places[0]))
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*self.at(tag, *place), steps=6)
+        self.page.mouse.up()
+
+    # ---- what is asked, and answered
+
+    @property
+    def answers(self) -> int:
+        """How often voxels have changed so far."""
+        return int(self.find("segments").get_attribute("data-answers") or 0)
+
+    def answered(self, act: Callable[[], Any]) -> None:
+        """Do something, and wait until voxels have changed."""
+        before = self.answers
+        act()
+        wait_until(lambda: self.answers > before, f"an answer, there is '{self.message}'")
+
+    def choose(self, tool: str) -> None:
+        """Turn a tool on."""
+        button = self.find(f"tool-{tool}")
+        if button.get_attribute("aria-pressed") != "true":
+            button.click()
+        wait_until(lambda: button.get_attribute("aria-pressed") == "true", f"the tool {tool}")
+
+    @property
+    def segments(self) -> list[str]:
+        """Names of the segments in the table."""
+        return [box.input_value() for box in self.find("segment-name").all()]
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the first segment, as the table says; 0 where it says nothing."""
+        text = self.find("segment-volume").first.inner_text()
+        return float(text.split()[0]) if text else 0.0
+
+    @property
+    def prompts(self) -> list[str]:
+        """Kinds of the prompts in the list."""
+        return [row.inner_text().split("\n")[0].strip() for row in self.find("prompt").all()]
+
+    def clear(self) -> None:
+        """Remove all segments, and put the tools back."""
+        self.page.keyboard.press("Escape")
+        wait_until(lambda: not self.page.locator("[aria-pressed=true]").count(), "the tool to be put away")
+        while self.find("segment-row").count():
+            count = self.find("segment-row").count()
+            if self.find("segment-remove").count():
+                self.find("segment-remove").first.click()
+            wait_until(lambda count=count: self.find("segment-row").count() < count, "the segment to go")
+
+    # ---- files
+
+    def download(self, kind: str, folder: Path) -> Path:
+        """Save a file, as the menu offers it."""
+        with self.page.expect_download() as waiting:
+            self.find("download").click()
+            self.find(f"download-{kind}").click()
+        path = folder / waiting.value.suggested_filename
+        waiting.value.save_as(path)
+        return path
+
+    def labels(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+        """The labelmap that is downloaded: voxels and affine."""
+        image = nibabel.load(self.download("labelmap", folder))
+        return np.asarray(image.dataobj), image.affine

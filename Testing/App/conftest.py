@@ -1,0 +1,47 @@
+"""One server and one browser for all tests, and a page on the demo's chest CT that the tests hand on to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from Testing.App.app_page import AppPage
+from Testing.App.app_server import AppServer
+from Testing.App.chromium import launch
+
+SIZE = {"width": 1280, "height": 800}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        made = launch(playwright)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
+    made = AppServer(tmp_path_factory.mktemp("app"), "sample").start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def _shared(server: AppServer, browser: Browser) -> Iterator[AppPage]:
+    context = browser.new_context(viewport=SIZE, accept_downloads=True)
+    page = AppPage(context.new_page()).open(server.address)
+    page.wait_for_image()
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def chest(_shared: AppPage) -> Iterator[AppPage]:
+    """A page on the chest CT, with no segments."""
+    _shared.clear()
+    _shared.find("reset").click()
+    yield _shared
+    assert _shared.errors == []

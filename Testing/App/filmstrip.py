@@ -1,0 +1,97 @@
+"""Makes the pictures of the app for README and docs: ``python -m Testing.App.filmstrip FILE.png``."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import sync_playwright
+
+from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_server import ROOT, AppServer
+from Testing.App.chromium import launch
+from Testing.App.conftest import SIZE
+
+WIDTH, HEIGHT, CAPTION, GAP, COLUMNS = 620, 388, 34, 10, 3
+BACK, WORDS = "#0b0d10", "#d5d9e0"
+
+
+def main() -> int:
+    """Drive the app through its main states, and put a picture of each into one file."""
+    target = Path(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = AppServer(Path(folder) / "state").start()
+        browser = launch(playwright)
+        try:
+            frames = film(AppPage(browser.new_page(viewport=SIZE)).open(server.address))
+        finally:
+            browser.close()
+            server.stop()
+    strip(frames).save(target, optimize=True)
+    return 0
+
+
+def film(tab: AppPage) -> list[tuple[str, Image.Image]]:
+    """The main states, each with a sentence."""
+    frames: list[tuple[str, Image.Image]] = []
+
+    def keep(words: str) -> None:
+        # Surfaces follow a moment after the slices, and sharp pictures after the quick ones.
+        tab.page.wait_for_timeout(2500)
+        picture = Image.open(io.BytesIO(tab.page.screenshot())).convert("RGB")
+        frames.append((f"{len(frames) + 1}  {words}", picture))
+
+    tab.find("empty-open").wait_for()
+    keep("Open an image, or the sample")
+    tab.find("sample").click()
+    tab.wait_for_image()
+    tab.choose("inside")
+    tab.answered(lambda: tab.click("Green", 0.54, 0.80))
+    tab.find("prompt").first.click()
+    keep("One click in the aorta")
+    tab.page.keyboard.press("a")
+    wait_until(lambda: len(tab.segments) == 2, "a second segment")
+    tab.choose("box")
+    tab.answered(lambda: tab.drag("Green", (0.21, 0.53), (0.48, 0.90)))
+    tab.find("prompt").first.click()
+    keep("A box around the liver")
+    tab.find("overlay-uncertainty").click()
+    tab.find("legend").wait_for()
+    keep("Where it is uncertain")
+    tab.find("overlay-none").click()
+    tab.page.keyboard.press("r")
+    bar = tab.page.locator("[data-test=progress] [data-progress]")
+    wait_until(lambda: bar.count() and int(bar.get_attribute("data-progress") or 0) > 15, "progress")
+    keep("Refine: a network learns this case, the page goes on")
+    tab.find("cancel").click()
+    wait_until(lambda: not tab.find("progress").is_visible(), "the end of refining")
+    tab.clear()
+    tab.find("open").click()
+    tab.answered(lambda: tab.find("upload-file").set_input_files(ROOT / "Resources" / "Prompts" / "chest-ct.json"))
+    tab.find("close-open").click()
+    tab.find("reset").click()
+    keep("Six organs from saved prompts")
+    return frames
+
+
+def strip(frames: list[tuple[str, Image.Image]]) -> Image.Image:
+    """All frames side by side, with words under them; few colours, for a small file."""
+    rows = -(-len(frames) // COLUMNS)
+    size = (COLUMNS * (WIDTH + GAP) + GAP, rows * (HEIGHT + CAPTION) + GAP)
+    sheet = Image.new("RGB", size, BACK)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 15)
+    for number, (words, picture) in enumerate(frames):
+        row, column = divmod(number, COLUMNS)
+        left, top = GAP + column * (WIDTH + GAP), GAP + row * (HEIGHT + CAPTION)
+        sheet.paste(picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS), (left, top))
+        draw.text((left + 2, top + HEIGHT + 7), words, fill=WORDS, font=font)
+    return sheet.quantize(256, dither=Image.Dither.NONE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Whose session it is: two users, a server that was restarted, a token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_server import AppServer
+from Testing.App.conftest import SIZE
+from Testing.App.test_uploads import SHAPE, write_ball
+
+
+@pytest.fixture
+def new_tab(browser: Browser) -> Iterator[object]:
+    contexts = []
+
+    def make() -> AppPage:
+        contexts.append(browser.new_context(viewport=SIZE, accept_downloads=True))
+        return AppPage(contexts[-1].new_page())
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def ball(tmp_path: Path) -> Path:
+    return write_ball(tmp_path / "ball.nrrd")
+
+
+@pytest.fixture
+def restartable(tmp_path: Path, ball: Path) -> Iterator[AppServer]:
+    made = AppServer(tmp_path / "state", str(ball)).start()
+    yield made
+    made.stop()
+
+
+def test_two_users_at_once_see_nothing_of_each_other_and_a_restarted_server_knows_both(restartable, new_tab, tmp_path):
+    one, two = new_tab().open(restartable.address), new_tab().open(restartable.address)
+    assert one.page.url != two.page.url
+    for tab in (one, two):
+        tab.wait_for_image("ball")
+    one.choose("inside")
+    one.answered(lambda: one.click("Red", 0.5, 0.5))
+    volume = one.volume_ml
+    two.choose("box")
+    two.answered(lambda: two.drag("Red", (0.35, 0.3), (0.65, 0.7)))
+
+    assert one.prompts == ["point +"]
+    assert two.prompts == ["box"]
+
+    port = restartable.port
+    restartable.stop()
+    one.page.get_by_role("alert").wait_for()
+    restartable.start(port)
+
+    # The page goes on by itself.
+    one.page.get_by_role("alert").wait_for(state="detached")
+    one.wait_for_image("ball")
+    wait_until(lambda: one.prompts == ["point +"], "the prompt")
+    assert one.volume_ml == volume
+    labels, _affine = one.labels(tmp_path)
+    assert labels.shape == SHAPE and labels.any()
+    one.choose("outside")
+    one.answered(lambda: one.click("Red", 0.5, 0.2))
+    assert one.prompts == ["point +", "point −"]
+
+
+def test_without_the_token_nothing_is_seen(tmp_path, ball, new_tab):
+    server = AppServer(tmp_path / "state", str(ball), "--host", "0.0.0.0").start()
+    try:
+        plain, _, token = server.address.partition("?token=")
+        plain = f"http://127.0.0.1:{server.port}/"
+        tab = new_tab()
+        request = tab.page.request
+        for address in (plain, f"{plain}?token=wrong", f"{plain}s/{'0' * 32}/", f"{plain}s/{'0' * 32}/ws"):
+            answer = request.get(address, max_redirects=0)
+            assert answer.status == 403, address
+            assert "ball" not in answer.text()
+        assert list((tmp_path / "state").iterdir()) == []
+        refused = tab.page.evaluate(
+            """address => new Promise(done => { const socket = new WebSocket(address);
+            socket.onopen = () => done(false); socket.onerror = () => done(true); })""",
+            f"ws://127.0.0.1:{server.port}/s/{'0' * 32}/ws",
+        )
+        assert refused
+
+        tab.open(f"{plain}?token={token}")
+
+        tab.wait_for_image("ball")
+        assert "token" not in tab.page.url
+    finally:
+        server.stop()
+
+
+def test_pages_of_other_sites_reach_nothing(restartable, browser):
+    request = browser.new_context().request
+    address = restartable.address
+    assert request.get(address, headers={"Origin": "http://evil.example"}).status == 403
+    assert request.get(address, headers={"Host": "evil.example"}).status == 403
+
+
+def test_the_page_asks_nobody_but_its_own_server(restartable, new_tab):
+    tab = new_tab()
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+
+    tab.open(restartable.address)
+    tab.wait_for_image("ball")
+
+    own = (restartable.address, restartable.address.replace("http", "ws"), "blob:", "data:")
+    assert [url for url in asked if not url.startswith(own)] == []

@@ -1,0 +1,183 @@
+"""Images by upload and by path: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+from playwright.sync_api import Browser
+
+from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_server import AppServer
+from Testing.App.conftest import SIZE
+
+SHAPE = (48, 40, 30)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server's user keeps images: one of them, and beside the folder one that is not to be seen."""
+    made = tmp_path_factory.mktemp("images")
+    write_ball(made / "cases" / "ball.nrrd")
+    write_ball(made / "secret.nrrd")
+    return made / "cases"
+
+
+@pytest.fixture(scope="module")
+def small_server(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[AppServer]:
+    made = AppServer(tmp_path_factory.mktemp("uploads"), str(folder), "--max-upload", "0.002").start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def _tab(small_server: AppServer, browser: Browser) -> Iterator[AppPage]:
+    context = browser.new_context(viewport=SIZE, accept_downloads=True)
+    yield AppPage(context.new_page()).open(small_server.address)
+    context.close()
+
+
+@pytest.fixture
+def tab(_tab: AppPage) -> Iterator[AppPage]:
+    """A page whose dialog for opening images is open."""
+    if not _tab.find("open-dialog").is_visible():
+        _tab.find("open").click()
+    yield _tab
+    assert _tab.errors == []
+
+
+def ball() -> SimpleITK.Image:
+    """A bright ball in noise."""
+    index = np.indices(SHAPE[::-1]) - 0.5 * np.array(SHAPE[::-1]).reshape(3, 1, 1, 1)
+    values = np.random.default_rng(0).normal(100, 5, SHAPE[::-1])
+    values[(index**2).sum(axis=0) < 10**2] += 100
+    image = SimpleITK.GetImageFromArray(values.astype(np.int16))
+    image.SetSpacing((1.0, 1.0, 1.5))
+    return image
+
+
+def write_ball(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    SimpleITK.WriteImage(ball(), str(path))
+    return path
+
+
+def dicom_zip(path: Path, uid: str = "1.2.3") -> Path:
+    """A DICOM series in a folder of a zip, with a text beside it."""
+    image = ball()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("study/README.txt", "not an image")
+        for k in range(image.GetDepth()):
+            piece = image[:, :, k]
+            tags = {
+                "0008|0060": "CT",
+                "0020|000e": uid,
+                "0020|000d": uid,
+                "0020|0011": "1",
+                "0020|0013": str(k),
+                "0020|0032": f"0\\0\\{1.5 * k}",
+                "0020|0037": "1\\0\\0\\0\\1\\0",
+                "0010|0010": "Somebody",
+            }
+            for tag, value in tags.items():
+                piece.SetMetaData(tag, value)
+            one = path.with_name("slice.dcm")
+            writer = SimpleITK.ImageFileWriter()
+            writer.KeepOriginalImageUIDOn()
+            writer.SetFileName(str(one))
+            writer.Execute(piece)
+            archive.writestr(f"study/series/{k}.dcm", one.read_bytes())
+    return path
+
+
+def test_an_uploaded_image_is_segmented(tab, tmp_path):
+    path = tmp_path / "my ball.nii.gz"
+    write_ball(path)
+
+    tab.find("upload-file").set_input_files(path)
+
+    tab.wait_for_image("my ball")
+    tab.choose("inside")
+    tab.answered(lambda: tab.click("Red", 0.5, 0.5))
+    labels, _affine = tab.labels(tmp_path)
+    found = labels > 0
+    truth = SimpleITK.GetArrayFromImage(ball()).T > 150
+    assert labels.shape == SHAPE
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
+
+
+def test_a_zip_of_a_dicom_series_is_opened_without_the_name_of_the_patient(tab, tmp_path):
+    tab.find("upload-file").set_input_files(dicom_zip(tmp_path / "study.zip"))
+
+    tab.wait_for_image("DICOM series")
+    assert "48 × 40 × 30" in tab.page.locator(".pw-image").inner_text()
+    assert "Somebody" not in tab.page.content()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("report.pdf", b"%PDF-1.7 not an image"),
+        ("ct.nii.gz", b"this is not gzip at all"),
+        ("ct.nrrd", b"\0" * 500),
+        ("ct.zip", b"PK\3\4 damaged"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_sentence(tab, tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+
+    tab.find("upload-file").set_input_files(path)
+
+    tab.find("open-error").wait_for()
+    text = tab.find("open-error").inner_text()
+    assert ("cannot be read" in text or "can be read" in text) and str(tmp_path) not in text
+    assert tab.find("open-dialog").is_visible()
+
+
+def test_too_large_an_upload_is_refused_by_the_server_itself(tab, small_server):
+    session = tab.page.url.rstrip("/")
+
+    answer = tab.page.request.put(f"{session}/upload/{'a' * 32}?name=ct.nii", data=b"\0" * 3_000_000)
+
+    assert answer.status == 400
+    assert "cannot be uploaded" in answer.text()
+
+
+def test_a_zip_that_unpacks_to_too_much_is_refused(tab, tmp_path):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.dcm", b"\0" * 5_000_000)
+
+    tab.find("upload-file").set_input_files(path)
+
+    tab.find("open-error").wait_for()
+    assert "too much" in tab.find("open-error").inner_text()
+
+
+def test_nothing_is_left_of_uploads_that_were_refused(tab, tmp_path, small_server):
+    path = tmp_path / "x.nrrd"
+    path.write_bytes(b"no")
+    tab.find("upload-file").set_input_files(path)
+    tab.find("open-error").wait_for()
+
+    state = next(p for p in small_server.state.iterdir() if p.name in tab.page.url)
+
+    assert not list(state.glob("incoming/*/*"))
+    assert state.stat().st_mode & 0o077 == 0
+
+
+def test_only_paths_within_the_folder_are_opened(tab, folder):
+    tab.find("path").locator("input").fill(str(folder.parent / "secret.nrrd"))
+    tab.find("open-path").click()
+    tab.find("open-error").wait_for()
+    assert "not open to this page" in tab.find("open-error").inner_text()
+
+    tab.page.locator(".pw-list-item", has_text="ball.nrrd").click()
+
+    tab.wait_for_image("ball")
+    wait_until(lambda: not tab.find("open-dialog").is_visible(), "the dialog to close")

@@ -1,0 +1,145 @@
+"""Speed of the browser app: ``python -m Testing.Benchmarks.app -o app.json``, from the repository root; a minute.
+
+Two figures, both as a user sees them, in Chromium: seconds from the mouse event to the first picture in which the
+segment is seen, and pictures a second while a slice view is scrolled and a fine-tune runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+from PWSegmentationLib.evaluation.provenance import provenance
+from PWSegmentationLib.files import write_json
+from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_server import AppServer
+from Testing.App.chromium import launch
+from Testing.App.conftest import SIZE
+
+# Structures of the middle axial slice, as parts of the view: aorta, heart (four), vertebra, muscle.
+CLICKS = ((0.519, 0.629), (0.53, 0.50), (0.50, 0.38), (0.58, 0.40), (0.545, 0.42), (0.478, 0.72), (0.40, 0.80))
+SCROLLING_S = 8.0
+
+# Counts coloured pixels near the click, without those of the point itself, in every picture that comes. The image
+# is grey, so what has a colour is the segment.
+_WATCH = """
+() => {
+  const view = document.querySelector("#view-Red"), canvas = document.createElement("canvas"), half = 60, own = 12;
+  canvas.width = canvas.height = 2 * half;
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  window.watched = { frames: [], pressed: 0, seen: 0, at: [0, 0], before: null };
+  function colored(image) {
+    const scale = image.naturalWidth / view.clientWidth, [x, y] = window.watched.at;
+    pen.drawImage(image, x * scale - half, y * scale - half, 2 * half, 2 * half, 0, 0, 2 * half, 2 * half);
+    const data = pen.getImageData(0, 0, 2 * half, 2 * half).data;
+    let count = 0;
+    for (let row = 0; row < 2 * half; row++) for (let column = 0; column < 2 * half; column++) {
+      if (Math.hypot(row - half, column - half) < own) continue;
+      const n = 4 * (row * 2 * half + column), rgb = [data[n], data[n + 1], data[n + 2]];
+      if (Math.max(...rgb) - Math.min(...rgb) > 45) count++;
+    }
+    return count;
+  }
+  function look(event) {
+    if (!event.target.matches?.("#view-Red img")) return;
+    const now = performance.now(), watched = window.watched;
+    watched.frames.push(now);
+    if (!watched.pressed) return;
+    const count = colored(event.target);
+    if (watched.before === null) watched.before = count;
+    if (!watched.seen && count > watched.before + 40) watched.seen = now;
+  }
+  document.addEventListener("load", look, true);
+  document.addEventListener("pointerdown", (event) => {
+    if (!event.target.closest("#view-Red")) return;
+    const box = view.getBoundingClientRect(), watched = window.watched;
+    watched.at = [event.clientX - box.left, event.clientY - box.top];
+    watched.before = colored(view.querySelector("img"));
+    watched.seen = 0;
+    watched.pressed = event.timeStamp;
+  }, true);
+}
+"""
+
+
+def main() -> int:
+    """Measure both, and write them."""
+    parser = argparse.ArgumentParser(prog="python -m Testing.Benchmarks.app", description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, default=Path("app.json"), help="JSON to write (app.json)")
+    output = parser.parse_args().output
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = AppServer(Path(folder) / "state", "sample").start()
+        browser = launch(playwright)
+        try:
+            tab = AppPage(browser.new_page(viewport=SIZE)).open(server.address)
+            tab.wait_for_image()
+            tab.page.evaluate(_WATCH)
+            report: dict[str, Any] = {
+                "made by": {**provenance(), "trame-slicer": version("trame-slicer"), "Chromium": browser.version},
+                "click to mask, s": clicks(tab),
+                "frames a second while refining": scrolling(tab),
+            }
+        finally:
+            browser.close()
+            server.stop()
+    write_json(report, output)
+    sys.stdout.write(f"{report}\n")
+    return 0
+
+
+def clicks(tab: AppPage) -> dict[str, Any]:
+    """Seconds from mouse event to mask: of the first click, which also starts the engine, and of the others."""
+    found = []
+    said = []
+    for number, (x, y) in enumerate(CLICKS):
+        if number > 0:
+            tab.page.keyboard.press("a")
+            wait_until(lambda count=number + 1: len(tab.segments) == count, "a new segment")
+        tab.choose("inside")
+        tab.answered(lambda x=x, y=y: tab.click("Red", x, y))
+        watched = wait_until(lambda: (w := _watched(tab.page))["seen"] and w, "the mask")
+        found.append(round((watched["seen"] - watched["pressed"]) / 1000, 3))
+        said.append(tab.message)
+    return {"median": median(found[1:]), "first": found[0], "all": found[1:], "what the page said": said}
+
+
+def scrolling(tab: AppPage) -> dict[str, Any]:
+    """Pictures a second of the axial view while its slider is moved and a network is fitted."""
+    tab.find("refine-seconds").fill("60")
+    tab.find("refine-seconds").press("Tab")
+    tab.page.keyboard.press("r")
+    tab.wait_for_message("Refining")
+    bar = tab.page.locator("[data-test=progress] [data-progress]")
+    wait_until(lambda: bar.count() and int(bar.get_attribute("data-progress") or 0) > 5, "the fine-tune to be at work")
+    tab.page.mouse.move(*tab.at("Red", 0.5, 0.5))
+    until, before = time.monotonic() + SCROLLING_S, len(_watched(tab.page)["frames"])
+    step = 0
+    while time.monotonic() < until:
+        tab.page.mouse.wheel(0, 100 if (step // 30) % 2 else -100)
+        step += 1
+        tab.page.wait_for_timeout(25)
+    frames = _watched(tab.page)["frames"][before:]
+    tab.find("cancel").click()
+    apart = [b - a for a, b in pairwise(frames)]
+    return {
+        "mean": round(len(frames) / SCROLLING_S, 1),
+        "median": round(1000 / median(apart), 1) if apart else 0.0,
+        "longest pause, s": round(max(apart) / 1000, 2) if apart else None,
+    }
+
+
+def _watched(page: Page) -> dict[str, Any]:
+    return page.evaluate("window.watched")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
