@@ -32,8 +32,8 @@ _ABOUT: dict[str, Any] = {
         "selected on": "the structures for tuning of the same file: step, temperature and bias",
     },
     "licence": "Apache-2.0",
-    "limits": "Learnt from two patients' images beside made-up ones. Not a medical device. docs/accuracy.md has figures on "
-    "structures that took no part in its selection, most of them in the same images.",
+    "limits": "Learnt from two patients' images beside made-up ones. Not a medical device. docs/accuracy.md has figures "
+    "on structures that took no part in its selection, most of them in the same images.",
 }
 
 
@@ -61,8 +61,8 @@ def ship(folder: Path, path: Path, command: str) -> tuple[float, float]:
 def calibrated(model: PromptableModel, bank: TaskBank) -> tuple[float, float]:
     """Temperature and bias: how sure the network may be, and where it should draw the border.
 
-    With the temperature the bank's tasks are likeliest, in and around the structures. With the bias their masks have the
-    largest mean Dice: a network that is unsure draws them too small, for the mask of the largest expected Dice ends
+    With the temperature the bank's tasks are likeliest, in and around the structures. With the bias their masks have
+    the largest mean Dice: a network that is unsure draws them too small, for the mask of the largest expected Dice ends
     where the probability is below one half (Lipton et al., ECML 2014).
     """
     losses, dice = np.zeros(len(_TEMPERATURES)), np.zeros(len(_BIASES))
