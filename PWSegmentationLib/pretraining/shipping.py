@@ -32,8 +32,8 @@ _ABOUT: dict[str, Any] = {
         "selected on": "the structures for tuning of the same file: step, temperature and bias",
     },
     "licence": "Apache-2.0",
-    "limits": "Learnt from two patients' images beside made-up ones. Not a medical device. docs/accuracy.md has figures "
-    "on structures that took no part in its selection, most of them in the same images.",
+    "limits": "Learnt from two patients' images beside made-up ones. Not a medical device. docs/accuracy.md has "
+    "figures on structures that took no part in its selection, most of them in the same images.",
 }
 
 
