@@ -245,6 +245,9 @@ class Case:
         for node in self.session.store.nodes():
             if id(node) not in watched:
                 events = (node.PointPositionDefinedEvent, node.PointRemovedEvent, node.PointEndInteractionEvent)
+                if self.session.store.role_of(node) == "box":
+                    # Its frame would hide the surface.
+                    node.GetDisplayNode().SetVisibility3D(False)
                 self._observed += [(node, node.AddObserver(event, self._on_prompt_event)) for event in events]
 
     def _unwatch(self) -> None:
@@ -308,6 +311,7 @@ class Case:
             self._listener.say("The prompt is answered when refining has ended.")
             return
         job = self.session.start(segment_id)
+        self._listener.say("Segmenting…")
         self.jobs.start("segment", job, lambda ended: self._on_segmented(ended, segment_id))
 
     def _on_segmented(self, job: Job[Applied], segment_id: str) -> None:

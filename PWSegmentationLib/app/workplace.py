@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trame_slicer.core import SlicerApp
 
@@ -273,16 +273,14 @@ class Workplace:
         """Show another slice."""
         self.views[tag].set_slice_value(float(offset))
 
-    def choose_reformat(self, is_on: bool) -> None:
-        """Show handles that turn slices."""
-        if is_on:
-            self.choose_tool(None)
-        self.views.reformat(is_on)
-        self.state.set(reformat=is_on)
+    def choose_crossings(self, is_on: bool) -> None:
+        """Show where slices cross, or not."""
+        self.views.show_crossings(is_on)
+        self.state.set(crossings=is_on)
 
-    def turn_slice(self, tag: str) -> None:
+    def turn_slice(self, tag: str, axis: Literal["vertical", "horizontal"]) -> None:
         """Make a slice view oblique, or more so."""
-        self.views.turn(tag, _TURN_DEGREES)
+        self.views.turn(tag, axis, _TURN_DEGREES)
 
     def reset_views(self) -> None:
         """Show all of the image in planes of its own axes."""
@@ -300,8 +298,6 @@ class Workplace:
         """Turn a tool on; all others are off."""
         wanted: ToolName | None = next((t for t in TOOLS if t == name), None)
         if hasattr(self, "tools"):
-            if wanted is not None and self.state.get("reformat"):
-                self.choose_reformat(False)
             self.tools.choose(wanted, self.case)
             self.state.set(tool=self.tools.current)
         if wanted is not None and self.case is None:
