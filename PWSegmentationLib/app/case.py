@@ -245,9 +245,8 @@ class Case:
         for node in self.session.store.nodes():
             if id(node) not in watched:
                 events = (node.PointPositionDefinedEvent, node.PointRemovedEvent, node.PointEndInteractionEvent)
-                if self.session.store.role_of(node) == "box":
-                    # Its frame would hide the surface.
-                    node.GetDisplayNode().SetVisibility3D(False)
+                # In 3D prompts would only hide surfaces.
+                node.GetDisplayNode().SetVisibility3D(False)
                 self._observed += [(node, node.AddObserver(event, self._on_prompt_event)) for event in events]
 
     def _unwatch(self) -> None:
