@@ -104,7 +104,7 @@ class Workplace:
     ) -> None:
         """Read an image on a thread, and show it instead of the one before."""
         if self._is_opening:
-            self.say("Another image is being opened: wait for it.", error=True)
+            self._refuse("Another image is being opened: wait for it.")
             return
         self._is_opening = True
         try:
@@ -112,18 +112,21 @@ class Workplace:
             try:
                 opened = await asyncio.get_running_loop().run_in_executor(None, read)
             except InputError as error:
-                self.state.set(open_error=str(error))
-                self.say(str(error), error=True)
+                self._refuse(str(error))
                 return
             except Exception as error:
                 _log.exception("opening failed")
-                self.state.set(open_error=f"The image could not be opened: {error}.")
-                self.say(f"The image could not be opened: {error}.", error=True)
+                self._refuse(f"The image could not be opened: {error}.")
                 return
             (show or self.show)(opened)
         finally:
             self._is_opening = False
             self.state.set(opening=False)
+
+    def _refuse(self, text: str) -> None:
+        """Say why an image was not opened, where it was asked for and at the bottom."""
+        self.state.set(open_error=text)
+        self.say(text, error=True)
 
     async def open_upload(self, read: Callable[[], Opened]) -> Opened:
         """As `open`, but what is wrong is raised as `InputError`, for the upload's answer."""
