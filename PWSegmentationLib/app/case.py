@@ -245,6 +245,8 @@ class Case:
         for node in self.session.store.nodes():
             if id(node) not in watched:
                 events = (node.PointPositionDefinedEvent, node.PointRemovedEvent, node.PointEndInteractionEvent)
+                # In 3D prompts would only hide surfaces.
+                node.GetDisplayNode().SetVisibility3D(False)
                 self._observed += [(node, node.AddObserver(event, self._on_prompt_event)) for event in events]
 
     def _unwatch(self) -> None:
@@ -308,6 +310,7 @@ class Case:
             self._listener.say("The prompt is answered when refining has ended.")
             return
         job = self.session.start(segment_id)
+        self._listener.say("Segmenting…")
         self.jobs.start("segment", job, lambda ended: self._on_segmented(ended, segment_id))
 
     def _on_segmented(self, job: Job[Applied], segment_id: str) -> None:

@@ -102,9 +102,8 @@ def listed(roots: Sequence[Path] | None) -> list[str]:
         return []
     found: list[str] = []
     for path in sorted(islice(roots[0].rglob("*"), _LOOKED_AT)):
-        if (path.name.lower().endswith(IMAGE_ENDINGS) and path.is_file()) or (
-            path.is_dir() and any(path.glob("*.dcm"))
-        ):
+        is_image = path.name.lower().endswith(IMAGE_ENDINGS) and ".seg." not in path.name and path.is_file()
+        if is_image or (path.is_dir() and any(path.glob("*.dcm"))):
             found.append(str(path.relative_to(roots[0])))
         if len(found) >= _LISTED:
             break

@@ -136,11 +136,11 @@ class Page:
                         f"layout-{layout}", icon, text, (place.choose_layout, f"['{layout}']"), f"layout === '{layout}'"
                     )
                 icon_button(
-                    "reformat",
-                    "mdi-rotate-orbit",
-                    "Turn slices: drag the handles where slices cross",
-                    (place.choose_reformat, "[!reformat]"),
-                    "reformat",
+                    "crossings",
+                    "mdi-crosshairs",
+                    "Show where slices cross",
+                    (place.choose_crossings, "[!crossings]"),
+                    "crossings",
                 )
                 icon_button("reset", "mdi-fit-to-page-outline", "Show the whole image, straight", place.reset_views)
             self._build_downloads()
@@ -227,12 +227,16 @@ class Page:
         html.Div(NAMES[tag], classes="pw-view-name")
         with html.Div(classes="pw-view-buttons"):
             if tag in SLICE_VIEWS:
-                icon_button(
-                    f"turn-{tag}",
-                    "mdi-rotate-3d-variant",
-                    "Turn this slice by 15° about its vertical: an oblique slice",
-                    (place.turn_slice, f"['{tag}']"),
-                )
+                for axis, icon in (
+                    ("vertical", "mdi-axis-y-rotate-clockwise"),
+                    ("horizontal", "mdi-axis-x-rotate-clockwise"),
+                ):
+                    icon_button(
+                        f"turn-{axis}-{tag}",
+                        icon,
+                        f"Turn this slice by 15° about its {axis}: an oblique slice",
+                        (place.turn_slice, f"['{tag}', '{axis}']"),
+                    )
             icon_button(
                 f"maximise-{tag}",
                 "mdi-arrow-expand",

@@ -35,7 +35,7 @@ _FIRST: dict[str, Any] = {
     "message": "",
     "message_is_error": False,
     "layout": "four",
-    "reformat": False,
+    "crossings": False,
     "tool": None,
     "window": 400.0,
     "level": 40.0,

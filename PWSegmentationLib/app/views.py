@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import slicer
 from trame_slicer.core import SlicerApp
 from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import ViewLayoutDefinition
@@ -26,6 +25,8 @@ NAMES = {**SLICE_VIEWS, THREE_D: "3D"}
 _FRAMES = 25.0
 _QUALITY = 70
 
+# As in Slicer, of the frame of a slice view and of the line where it crosses another.
+_COLORS = {"Red": "#f34a33", "Green": "#6dad4a", "Yellow": "#efd64d"}
 BACKGROUND = ("#0b0d10", "#171b21")
 
 # From and to which side of the patient a direction of the world points.
@@ -57,7 +58,7 @@ class Views:
             blur_fps=_FRAMES,
             interactive_quality=_QUALITY,
         )
-        definitions = [ViewLayoutDefinition.slice_view(o, label=t) for t, o in SLICE_VIEWS.items()]  # type: ignore[arg-type]
+        definitions = [ViewLayoutDefinition.slice_view(o, label=t, color=_COLORS[t]) for t, o in SLICE_VIEWS.items()]  # type: ignore[arg-type]
         definitions.append(ViewLayoutDefinition.threed_view(name=THREE_D, background_color=BACKGROUND))
         for definition in definitions:
             view = app.view_manager.create_view(definition)
@@ -75,8 +76,38 @@ class Views:
         if interaction is not None:
             interaction.SetCurrentInteractionMode(interaction.AdjustWindowLevel)
         self._was_turned = False
+        # Slice views that nobody has zoomed or moved: they go on showing all of the image when their size changes.
+        self._untouched: set[str] = set()
+        for tag in SLICE_VIEWS:
+            self._watch(tag)
         self._made[THREE_D].interactor().AddObserver("LeftButtonPressEvent", self._on_turn, 10.0)
         self.show(list(NAMES))
+
+    def _watch(self, tag: str) -> None:
+        view = self._made[tag]
+        for event in ("RightButtonPressEvent", "MiddleButtonPressEvent"):
+            view.interactor().AddObserver(event, lambda *_: self._untouched.discard(tag), 10.0)
+
+        def on_wheel(interactor: Any, _event: str) -> None:
+            if interactor.GetControlKey():
+                self._untouched.discard(tag)
+
+        def on_left(interactor: Any, _event: str) -> None:
+            if interactor.GetShiftKey():
+                self._untouched.discard(tag)
+
+        view.interactor().AddObserver("LeftButtonPressEvent", on_left, 11.0)
+        for event in ("MouseWheelForwardEvent", "MouseWheelBackwardEvent"):
+            view.interactor().AddObserver(event, on_wheel, 10.0)
+        # After the view itself has taken its new size.
+        view.interactor().AddObserver("WindowResizeEvent", lambda *_: self._on_resized(tag), -1.0)
+
+    def _on_resized(self, tag: str) -> None:
+        if tag in self._untouched:
+            view = self._made[tag]
+            offset = view.get_slice_value()
+            view.fit_view_to_content()
+            view.set_slice_value(offset)
 
     def _on_turn(self, _interactor: object, _event: str) -> None:
         self._was_turned = True
@@ -116,6 +147,7 @@ class Views:
             view._logic.RotateSliceToLowestVolumeAxes(False)
             view.fit_view_to_content()
             view.schedule_render()
+        self._untouched = set(SLICE_VIEWS)
         self.reset_camera()
 
     def reset_camera(self) -> None:
@@ -134,31 +166,39 @@ class Views:
         view.renderer().ResetCameraClippingRange()
         view.schedule_render()
 
-    def reformat(self, is_on: bool) -> None:
-        """Show where slices cross, with handles to turn and move them: oblique slices."""
+    def show_crossings(self, is_on: bool) -> None:
+        """Show where slices cross."""
         logic = self._app.app_logic
-        for what in ("Visibility", "Interactive", "Rotation", "Translation"):
-            logic.SetIntersectingSlicesEnabled(getattr(logic, f"IntersectingSlices{what}"), is_on)
+        logic.SetIntersectingSlicesEnabled(logic.IntersectingSlicesVisibility, is_on)
         self.draw()
 
     def jump_to(self, position: Sequence[float]) -> None:
-        """Show a position, mm RAS, in the middle of all slice views."""
-        slicer.vtkMRMLSliceNode.JumpAllSlices(
-            self._app.scene, *(float(v) for v in position), slicer.vtkMRMLSliceNode.CenteredJumpSlice
-        )
-        for tag in SLICE_VIEWS:
-            self._made[tag].modified.emit(self._made[tag])
+        """Show a position, mm RAS, in all slice views; they are moved only where it would be out of sight."""
+        at = [float(v) for v in position]
+        for view in self.slices:
+            node = view.get_view_node()
+            node.JumpSliceByOffsetting(*at)
+            x, y = (np.linalg.inv(matrix_to_array(node.GetXYToRAS())) @ [*at, 1.0])[:2]
+            width, height = node.GetDimensions()[:2]
+            if not (0 <= x < width and 0 <= y < height):
+                node.JumpSliceByCentering(*at)
+            view.modified.emit(view)
 
-    def turn(self, tag: str, degrees: float) -> None:
-        """Turn a slice view about its own vertical: an oblique slice."""
+    def turn(self, tag: str, axis: Literal["vertical", "horizontal"], degrees: float) -> None:
+        """Turn a slice view about its own vertical or horizontal: an oblique slice."""
         node = self._made[tag].get_view_node()
         c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         to_world = matrix_to_array(node.GetSliceToRAS())
-        turned = to_world @ np.array([[c, 0, s, 0], [0, 1, 0, 0], [-s, 0, c, 0], [0, 0, 0, 1.0]])
+        turn = np.eye(4)
+        a = 0 if axis == "vertical" else 1
+        turn[a, a] = turn[2, 2] = c
+        turn[a, 2], turn[2, a] = s, -s
+        turned = to_world @ turn
         for row in range(3):
             for column in range(3):
                 node.GetSliceToRAS().SetElement(row, column, float(turned[row, column]))
         node.UpdateMatrices()
+        self._untouched.discard(tag)
         self._made[tag].modified.emit(self._made[tag])
 
     def draw(self) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trame_slicer.core import SlicerApp
 
@@ -104,7 +104,7 @@ class Workplace:
     ) -> None:
         """Read an image on a thread, and show it instead of the one before."""
         if self._is_opening:
-            self.say("Another image is being opened: wait for it.", error=True)
+            self._refuse("Another image is being opened: wait for it.")
             return
         self._is_opening = True
         try:
@@ -112,18 +112,21 @@ class Workplace:
             try:
                 opened = await asyncio.get_running_loop().run_in_executor(None, read)
             except InputError as error:
-                self.state.set(open_error=str(error))
-                self.say(str(error), error=True)
+                self._refuse(str(error))
                 return
             except Exception as error:
                 _log.exception("opening failed")
-                self.state.set(open_error=f"The image could not be opened: {error}.")
-                self.say(f"The image could not be opened: {error}.", error=True)
+                self._refuse(f"The image could not be opened: {error}.")
                 return
             (show or self.show)(opened)
         finally:
             self._is_opening = False
             self.state.set(opening=False)
+
+    def _refuse(self, text: str) -> None:
+        """Say why an image was not opened, where it was asked for and at the bottom."""
+        self.state.set(open_error=text)
+        self.say(text, error=True)
 
     async def open_upload(self, read: Callable[[], Opened]) -> Opened:
         """As `open`, but what is wrong is raised as `InputError`, for the upload's answer."""
@@ -273,16 +276,14 @@ class Workplace:
         """Show another slice."""
         self.views[tag].set_slice_value(float(offset))
 
-    def choose_reformat(self, is_on: bool) -> None:
-        """Show handles that turn slices."""
-        if is_on:
-            self.choose_tool(None)
-        self.views.reformat(is_on)
-        self.state.set(reformat=is_on)
+    def choose_crossings(self, is_on: bool) -> None:
+        """Show where slices cross, or not."""
+        self.views.show_crossings(is_on)
+        self.state.set(crossings=is_on)
 
-    def turn_slice(self, tag: str) -> None:
+    def turn_slice(self, tag: str, axis: Literal["vertical", "horizontal"]) -> None:
         """Make a slice view oblique, or more so."""
-        self.views.turn(tag, _TURN_DEGREES)
+        self.views.turn(tag, axis, _TURN_DEGREES)
 
     def reset_views(self) -> None:
         """Show all of the image in planes of its own axes."""
@@ -300,8 +301,6 @@ class Workplace:
         """Turn a tool on; all others are off."""
         wanted: ToolName | None = next((t for t in TOOLS if t == name), None)
         if hasattr(self, "tools"):
-            if wanted is not None and self.state.get("reformat"):
-                self.choose_reformat(False)
             self.tools.choose(wanted, self.case)
             self.state.set(tool=self.tools.current)
         if wanted is not None and self.case is None:

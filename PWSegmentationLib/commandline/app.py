@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
         import trame_slicer  # noqa: F401
     except ImportError as error:
         raise InputError('The browser app is not installed: pip install "pwsegmentation[app]".') from error
+    _check_drawing()
     import asyncio
 
     from PWSegmentationLib.app.gateway import serve
@@ -66,6 +68,20 @@ def run(args: argparse.Namespace) -> None:
         print(f"PWSegmentation is at {address}\nCtrl-C stops it; sessions are kept.", flush=True)
 
     asyncio.run(serve(options(args), say))
+
+
+def _check_drawing() -> None:
+    """Raise `InputError` where views cannot be drawn without a screen."""
+    import ctypes
+    import sys
+
+    if not sys.platform.startswith("linux") or os.environ.get("DISPLAY"):
+        return
+    try:
+        ctypes.CDLL("libEGL.so.1")
+    except OSError as error:
+        text = "Views cannot be drawn here: install EGL (Debian: apt-get install libegl1 libgl1-mesa-dri)."
+        raise InputError(text) from error
 
 
 def options(args: argparse.Namespace) -> Any:

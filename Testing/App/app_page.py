@@ -61,6 +61,8 @@ class AppPage:
     def wait_for_image(self, name: str = "Chest CT") -> None:
         """Wait until an image is shown, in all slice views."""
         self.page.wait_for_selector(f"[data-test=image-name]:has-text('{name}')")
+        # The image comes first, then the tool that is on at the beginning.
+        wait_until(lambda: self.page.evaluate("window.trame.state.get('opening') === false"), "the image to be opened")
         for tag in SLICES:
             wait_until(lambda tag=tag: np.ptp(self.picture(tag)[40:-60, 40:-60]) > 150, f"the image in {tag}")
 
@@ -104,11 +106,11 @@ class AppPage:
         """How often voxels have changed so far."""
         return int(self.find("segments").get_attribute("data-answers") or 0)
 
-    def answered(self, act: Callable[[], Any]) -> None:
+    def answered(self, act: Callable[[], Any], patience_s: float = PATIENCE_S) -> None:
         """Do something, and wait until voxels have changed."""
         before = self.answers
         act()
-        wait_until(lambda: self.answers > before, f"an answer, there is '{self.message}'")
+        wait_until(lambda: self.answers > before, f"an answer, there is '{self.message}'", patience_s)
 
     def choose(self, tool: str) -> None:
         """Turn a tool on."""

@@ -37,7 +37,9 @@ def _installed_by_apt() -> str | None:
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return None
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
+    # Chromium, and what draws the views without a screen.
+    packages = ["chromium", "libegl1", "libgl1-mesa-dri"]
+    for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
         subprocess.run(["apt-get", *arguments], check=False, env=environment, stdout=subprocess.DEVNULL)
     path = Path("/usr/bin/chromium")
     return str(path) if path.exists() else None

@@ -11,10 +11,11 @@ from Testing.App.app_page import AppPage
 from Testing.App.app_server import AppServer
 from Testing.App.chromium import launch
 
+# Package scope: browser and server end before the tests of other folders begin.
 SIZE = {"width": 1280, "height": 800}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         made = launch(playwright)
@@ -22,14 +23,14 @@ def browser() -> Iterator[Browser]:
         made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
     made = AppServer(tmp_path_factory.mktemp("app"), "sample").start()
     yield made
     made.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _shared(server: AppServer, browser: Browser) -> Iterator[AppPage]:
     context = browser.new_context(viewport=SIZE, accept_downloads=True)
     page = AppPage(context.new_page()).open(server.address)

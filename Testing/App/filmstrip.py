@@ -17,6 +17,8 @@ from Testing.App.chromium import launch
 from Testing.App.conftest import SIZE
 
 WIDTH, HEIGHT, CAPTION, GAP, COLUMNS = 620, 388, 34, 10, 3
+# The frame in which a progress bar moves.
+REFINING = 4
 BACK, WORDS = "#0b0d10", "#d5d9e0"
 
 
@@ -41,8 +43,11 @@ def film(tab: AppPage) -> list[tuple[str, Image.Image]]:
 
     def keep(words: str) -> None:
         # Surfaces follow a moment after the slices, and sharp pictures after the quick ones.
-        tab.page.wait_for_timeout(2500)
-        picture = Image.open(io.BytesIO(tab.page.screenshot())).convert("RGB")
+        before, now = b"", tab.page.screenshot()
+        while now != before and len(frames) != REFINING:
+            tab.page.wait_for_timeout(4000)
+            before, now = now, tab.page.screenshot()
+        picture = Image.open(io.BytesIO(now)).convert("RGB")
         frames.append((f"{len(frames) + 1}  {words}", picture))
 
     tab.find("empty-open").wait_for()
@@ -71,7 +76,8 @@ def film(tab: AppPage) -> list[tuple[str, Image.Image]]:
     wait_until(lambda: not tab.find("progress").is_visible(), "the end of refining")
     tab.clear()
     tab.find("open").click()
-    tab.answered(lambda: tab.find("upload-file").set_input_files(ROOT / "Resources" / "Prompts" / "chest-ct.json"))
+    prompts = ROOT / "Resources" / "Prompts" / "chest-ct.json"
+    tab.answered(lambda: tab.find("upload-file").set_input_files(prompts), patience_s=900)
     tab.find("close-open").click()
     tab.find("reset").click()
     keep("Six organs from saved prompts")
@@ -79,7 +85,7 @@ def film(tab: AppPage) -> list[tuple[str, Image.Image]]:
 
 
 def strip(frames: list[tuple[str, Image.Image]]) -> Image.Image:
-    """All frames side by side, with words under them; few colours, for a small file."""
+    """All frames side by side, with words under them."""
     rows = -(-len(frames) // COLUMNS)
     size = (COLUMNS * (WIDTH + GAP) + GAP, rows * (HEIGHT + CAPTION) + GAP)
     sheet = Image.new("RGB", size, BACK)
@@ -90,7 +96,7 @@ def strip(frames: list[tuple[str, Image.Image]]) -> Image.Image:
         left, top = GAP + column * (WIDTH + GAP), GAP + row * (HEIGHT + CAPTION)
         sheet.paste(picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS), (left, top))
         draw.text((left + 2, top + HEIGHT + 7), words, fill=WORDS, font=font)
-    return sheet.quantize(256, dither=Image.Dither.NONE)
+    return sheet
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def test_scribbles_say_where_a_segment_is_and_where_not(chest, tmp_path):
 
 
 def test_a_point_on_an_oblique_slice_is_where_it_was_clicked(chest, tmp_path):
-    chest.find("turn-Red").click()
+    chest.find("turn-vertical-Red").click()
+    chest.find("turn-horizontal-Red").click()
     chest.choose("inside")
 
     chest.answered(lambda: chest.click("Red", 0.519, 0.629))
