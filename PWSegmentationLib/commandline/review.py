@@ -63,6 +63,8 @@ def add_to(subparsers: Any) -> None:
     say.add_argument("--dated", action="store_true", help="keep when it was said")
     show = parser.add_argument_group("show")
     show.add_argument("--next", action="store_true", help="only the segment that needs a person most, and no pages")
+    text = "also list the N spots, over all cases, where another prompt would help most"
+    show.add_argument("--spots", metavar="N", type=int, default=0, help=text)
     show.add_argument("--no-pages", action="store_true", help="write no pages")
     show.add_argument("--json", action="store_true", help="print everything as JSON and nothing else")
     show.add_argument("--quiet", action="store_true", help="no progress bar and no table")
@@ -71,7 +73,7 @@ def add_to(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Say, look, show."""
     from PWSegmentationLib.review.report import check_installed
-    from PWSegmentationLib.review.review import work_list
+    from PWSegmentationLib.review.review import best_spots, work_list
     from PWSegmentationLib.review.review_cases import find_review_cases
 
     cases = find_review_cases(args.folder)
@@ -85,10 +87,14 @@ def run(args: argparse.Namespace) -> None:
     if args.next:
         items = [item for item in items if item.status != "completed" or item.need > 0][:1]
     if args.json:
-        document = {"work list": [asdict(i) for i in items], "cases": [_document(r) for r in reviews]}
+        document: dict[str, Any] = {"work list": [asdict(i) for i in items], "cases": [_document(r) for r in reviews]}
+        document["spots"] = [asdict(spot) for spot in best_spots(reviews, args.spots)]
         print(json.dumps(document, indent=1, ensure_ascii=False))
     elif not args.quiet:
         print(_table(items) if items else "Nothing is left to review.")
+        for spot in best_spots(reviews, args.spots):
+            place = "R {:.1f}, A {:.1f}, S {:.1f} mm".format(*spot.position)
+            print(f"prompt {spot.case}, {spot.segment} at {place} (slice {spot.k}): Dice +{spot.gain:.3f} expected")
         if pages:
             print(f"pages: {args.folder / 'review.html'}")
     if reviews and all(r.problem for r in reviews):

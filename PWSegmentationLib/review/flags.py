@@ -43,8 +43,11 @@ Kind: TypeAlias = Literal[
 
 # A lump of the segment, into which a ball of this radius fits (mm), that the second opinion is sure is outside ...
 LUMP_MM, SURE = 2.5, 0.9
-# ... and one that it thinks is inside and the segment lacks raise an alarm from this share of the segment on.
+# ... and one that it thinks is inside and the segment lacks raise an alarm from this share of the segment on, ...
 LEAK_SHARE, MISSING_SHARE = 0.04, 0.25
+# ... provided that the lump is what they disagree about: without it, their Dice is above this. A second opinion that
+# disagrees everywhere is not good enough to find a single error.
+LEAK_AGREED, MISSING_AGREED = 0.65, 0.8
 # Prompts of others inside the segment from which on it is said to be theirs: a share of their prompts.
 _SWAPPED_SHARE = 0.6
 _LOW_DICE, _LOW_CONFIDENCE = 0.7, 0.75
@@ -142,19 +145,20 @@ def _against_opinion(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
     if evidence.opinion is None:
         return
     extra, missing = lumps(segment, evidence.opinion)
-    if extra.share > LEAK_SHARE:
+    if extra.share > LEAK_SHARE and extra.agreed > LEAK_AGREED:
         text = f"A lump of {extra.share:.0%} of it is outside by its prompts and the image: has it leaked?"
         yield Flag("leak", text, alarm=True, position=extra.position)
-    if missing.share > MISSING_SHARE:
+    if missing.share > MISSING_SHARE and missing.agreed > MISSING_AGREED:
         text = f"A lump of {missing.share:.0%} of its size is inside by its prompts and the image: is a part missing?"
         yield Flag("missing part", text, alarm=True, position=missing.position)
 
 
 @dataclass(frozen=True)
 class Lump:
-    """Its size as a share of the segment's, and the place deepest inside (mm, RAS)."""
+    """Its size as a share of the segment's, the Dice of both opinions without it, and the place deepest inside."""
 
     share: float
+    agreed: float = 0.0
     position: tuple[float, float, float] | None = None
 
 
@@ -169,25 +173,36 @@ def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
     affine[:3, 3] = opinion.grid.to_world(np.array(region.start) + [n // 2 for n in step])
     affine[:3, :3] *= step
     grid = Grid(mask.shape, affine)
-    size = max(1, int(np.count_nonzero(mask)))
-    return _lump(mask & (probability < 1 - SURE), grid, size), _lump(~mask & (probability > 0.5), grid, size)
+    thought = probability > 0.5
+    found = []
+    for differs in (mask & (probability < 1 - SURE), ~mask & thought):
+        lump, position = _largest_lump(differs, grid)
+        share = float(np.count_nonzero(lump) / max(1, np.count_nonzero(mask)))
+        found.append(Lump(share, _dice(mask ^ lump, thought), position))
+    return found[0], found[1]
 
 
-def _lump(mask: NDArray[np.bool_], grid: Grid, size: int) -> Lump:
-    """The largest part of ``mask`` into which a ball fits everywhere."""
+def _largest_lump(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.bool_], tuple[float, float, float] | None]:
+    """The largest part of ``mask`` into which a ball fits everywhere, and the place deepest inside (mm, RAS)."""
+    out = np.zeros_like(mask)
     region = Region.around(mask)
     if region is None:
-        return Lump(0.0)
+        return out, None
     part, own = mask[region.slices], grid.crop(region)
     depth = thickness_mm(part, own)
     cores, count = ndimage.label(depth > LUMP_MM)
     if count == 0:
-        return Lump(0.0)
+        return out, None
     largest = cores == 1 + int(np.bincount(cores.ravel())[1:].argmax())
     away = ndimage.distance_transform_edt(~np.pad(largest, 1), sampling=own.spacing)[1:-1, 1:-1, 1:-1]
-    found = part & (away <= LUMP_MM)
+    out[region.slices] = part & (away <= LUMP_MM)
     deepest = np.unravel_index(int(np.where(largest, depth, 0).argmax()), depth.shape)
-    return Lump(float(np.count_nonzero(found) / size), _place(own.to_world(deepest)))
+    return out, _place(own.to_world(deepest))
+
+
+def _dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    total = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2.0 * float(np.count_nonzero(a & b)) / total if total else 1.0
 
 
 def _side(segment: Segment, evidence: Evidence) -> Iterable[Flag]:

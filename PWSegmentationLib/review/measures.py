@@ -129,14 +129,6 @@ def thickness_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
     return np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1), sampling=grid.spacing)[1:-1, 1:-1, 1:-1])
 
 
-def opened(mask: NDArray[np.bool_], grid: Grid, radius_mm: float) -> NDArray[np.bool_]:
-    """The mask without what a ball of ``radius_mm`` does not fit into (`Region` outside counts as outside)."""
-    depth = thickness_mm(mask, grid)
-    core = np.pad(depth > radius_mm, 1)
-    away = ndimage.distance_transform_edt(~core, sampling=grid.spacing)[1:-1, 1:-1, 1:-1]
-    return np.asarray(mask & (away <= radius_mm)) if core.any() else np.zeros_like(mask)
-
-
 def touched_faces(segment: Segment, grid: Grid) -> tuple[str, ...]:
     """The faces of the image that the segment reaches, as "first k", "last i", ..."""
     whole = Region.whole(grid.shape)

@@ -11,6 +11,7 @@ from PWSegmentationLib.progress import Progress
 from PWSegmentationLib.review.changes import Changes, changes
 from PWSegmentationLib.review.flags import Evidence, Flag, flags
 from PWSegmentationLib.review.measures import Measures, measure
+from PWSegmentationLib.review.next_annotation import Suggestion, suggest
 from PWSegmentationLib.review.record import Opinion, ReviewRecord, read_record
 from PWSegmentationLib.review.review_cases import ReviewCase, ReviewFiles, load_review_case
 from PWSegmentationLib.segments.segmentation import Segment
@@ -30,6 +31,7 @@ _WRONG = {
     "border": 0.03,
     "thin": 0.03,
 }
+_SPOTS = 3
 # Of a segment of which nothing is known.
 _UNKNOWN = 0.15
 
@@ -40,6 +42,7 @@ class SegmentReview:
 
     ``need`` is how much correction to expect, 0 to 1: the Dice that its own probability expects to be missing,
     together with how often segments with its flags are wrong. ``changes`` are those since it was last reviewed.
+    ``suggestions`` are where another prompt would help most, if it is segmented again.
     """
 
     segment: Segment
@@ -48,6 +51,7 @@ class SegmentReview:
     opinion: Opinion
     changes: Changes | None
     need: float
+    suggestions: tuple[Suggestion, ...] = ()
 
     @property
     def alarms(self) -> tuple[Flag, ...]:
@@ -110,12 +114,13 @@ def review_segment(case: ReviewCase, segment: Segment, record: ReviewRecord) -> 
     """Look at one segment of a case."""
     grid, name = case.segmentation.grid, segment.name
     prompts = next((p for p in case.prompts if p.name == name), None)
+    opinion = _second_opinion(case, name) if prompts is not None and prompts.has_positive and case.fits else None
     evidence = Evidence(
         grid=grid,
         image_grid=case.volume.grid,
         prompts=prompts,
         others=tuple(p for p in case.prompts if p.name != name),
-        opinion=_second_opinion(case, name) if prompts is not None and prompts.has_positive and case.fits else None,
+        opinion=opinion,
         neighbours=tuple(s for s in case.segmentation.segments if s.name != name),
     )
     maps = (case.probability.get(name), case.uncertainty.get(name)) if case.fits else ()
@@ -123,8 +128,9 @@ def review_segment(case: ReviewCase, segment: Segment, record: ReviewRecord) -> 
     signs = flags(segment, measures, evidence)
     reviewed = record.reviewed.get(name)
     since = None if reviewed is None else changes(reviewed, segment, grid)
-    opinion = record.of(segment)
-    return SegmentReview(segment, measures, signs, opinion, since, need(measures, signs, opinion, since))
+    said = record.of(segment)
+    spots = () if opinion is None else tuple(suggest(opinion, prompts, _SPOTS, case=case.files.name))
+    return SegmentReview(segment, measures, signs, said, since, need(measures, signs, said, since), spots)
 
 
 def need(measures: Measures, signs: Sequence[Flag], opinion: Opinion, since: Changes | None) -> float:
@@ -150,6 +156,12 @@ def work_list(reviews: Sequence[CaseReview]) -> list[WorkItem]:
             reasons = " ".join(flag.text for flag in found.alarms or found.flags)
             items.append(WorkItem(review.files.name, found.segment.name, found.need, found.opinion.status, reasons))
     return sorted(items, key=lambda item: -item.need)
+
+
+def best_spots(reviews: Sequence[CaseReview], count: int) -> list[Suggestion]:
+    """Where in all cases another prompt would help most, in segments that are not done; the best first."""
+    spots = [spot for r in reviews for s in r.segments if not s.is_done for spot in s.suggestions]
+    return sorted(spots, key=lambda spot: -spot.gain)[:count]
 
 
 def _second_opinion(case: ReviewCase, name: str) -> Prediction | None:

@@ -99,7 +99,7 @@ def test_comment_and_status_go_into_the_file(panel: Any, tmp_path: Any) -> None:
     files = export_segments(panel.segmentation, panel.volume, tmp_path / "out.seg.nrrd")
 
     found = read_segmentation(files[0])
-    assert [s.status for s in found.segments] == ["flagged", ""]
+    assert [s.status for s in found.segments] == ["flagged", "inprogress"]
     assert [p.name for p in files] == ["out.seg.nrrd", "out.seg.nrrd.provenance.json"]
     assert ball(LEFT)[tuple(np.argwhere(found.segments[0].over(Region.whole(found.grid.shape))).T)].mean() > 0.9
 
