@@ -177,7 +177,7 @@ def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
     found = []
     for differs in (mask & (probability < 1 - SURE), ~mask & thought):
         lump, position = _largest_lump(differs, grid)
-        share = float(np.count_nonzero(lump) / max(1, np.count_nonzero(mask)))
+        share = float(np.count_nonzero(lump)) / max(1, int(np.count_nonzero(mask)))
         found.append(Lump(share, _dice(mask ^ lump, thought), position))
     return found[0], found[1]
 
