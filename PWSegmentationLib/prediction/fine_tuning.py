@@ -80,6 +80,8 @@ def adapt_segment(
         cancel=cancel,
     )
     seconds = time.perf_counter() - started
+    if np.isnan(found.before) and seconds >= budget_s:
+        return None, AdaptReport(found.steps, seconds, "There was no time left to learn: give it more seconds.")
     if np.isnan(found.before):
         return None, AdaptReport(found.steps, seconds, "Too few prompts to tell whether adapting helps: place more.")
     reason = f"At hidden prompts the adapted network scores {found.after:.3f} and scored {found.before:.3f} before: "

@@ -28,12 +28,18 @@ def test_it_is_kept_only_where_it_finds_hidden_prompts_better_and_the_first_one_
     volume, prompts = prompted()
     model = PromptableModel(network(spread=0.3))
     before = {k: v.clone() for k, v in model.network.state_dict().items()}
-    adapted, report = adapt_segment(volume, prompts, model=model, budget_s=8.0)
+    adapted, report = adapt_segment(volume, prompts, model=model, budget_s=12.0)
     assert report.steps > 0 and "hidden prompts" in report.reason
     assert (adapted is not None) == report.reason.endswith("it is used.")
     assert all(torch.equal(v, before[k]) for k, v in model.network.state_dict().items())
     if adapted is not None:
         assert adapted.name.endswith("adapted") and adapted.network is not model.network
+
+
+def test_without_time_it_says_so() -> None:
+    volume, prompts = prompted()
+    adapted, report = adapt_segment(volume, prompts, model=PromptableModel(network()), budget_s=0.01)
+    assert adapted is None and report.reason == "There was no time left to learn: give it more seconds."
 
 
 def test_it_keeps_to_its_budget_and_stops_when_asked() -> None:
