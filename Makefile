@@ -46,4 +46,4 @@ experiment: setup
 	$(BIN)/pwseg experiment --jobs 2 -o experiment-output
 
 clean:
-	rm -rf .venv build dist demo-output benchmark-output experiment-output *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist demo-output benchmark-output experiment-output flags-output *.egg-info .mypy_cache .pytest_cache .ruff_cache

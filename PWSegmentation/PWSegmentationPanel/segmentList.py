@@ -92,7 +92,7 @@ class SegmentList:
             self.panel.refresh()
 
     def onExportButton(self, checked=False):
-        kinds = _("Segmentation (*.seg.nrrd);;Labelmap (*.nii.gz *.nrrd)")
+        kinds = _("Segmentation (*.seg.nrrd);;Labelmap (*.nii.gz *.nrrd);;Surfaces (*.stl *.obj *.ply)")
         # A tuple or a text, as the version of PythonQt has it.
         path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export segments"), "", kinds)
         path = path if isinstance(path, str) else path[0]
@@ -104,7 +104,9 @@ class SegmentList:
         from PWSegmentationLib.mrml import export_segments
 
         with self.panel.showingErrors():
-            export_segments(self._table.segmentationNode(), self.panel.parameters.inputVolume, path)
+            case = self.panel.case
+            session = case.session if case is not None else None
+            export_segments(self._table.segmentationNode(), self.panel.parameters.inputVolume, path, session=session)
             self.panel.say(_("Exported to {path}.").format(path=path))
 
     def refresh(self):

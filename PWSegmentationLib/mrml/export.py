@@ -22,6 +22,7 @@ from PWSegmentationLib.mrml.nodes import Node, Scene, name_of, node_to_world
 from PWSegmentationLib.mrml.segments import segment_mask
 from PWSegmentationLib.mrml.volumes import image_grid, volume_from_node
 from PWSegmentationLib.segments.segmentation import Segment, Segmentation, Status
+from PWSegmentationLib.session.session import Session
 from PWSegmentationLib.volume.grid import Region
 
 
@@ -30,6 +31,7 @@ def export_segments(
     volume_node: Node,
     path: str | Path,
     *,
+    session: Session | None = None,
     provenance: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Path, ...]:
@@ -41,8 +43,10 @@ def export_segments(
 
     Parameters
     ----------
+    session
+        What predicted the segments, for the provenance; nothing is computed.
     provenance
-        By default, what is known of the scene alone: versions and the image.
+        By default, what the session knows; without one, versions and the image.
     options
         See `PWSegmentationLib.export.writing.write_segmentation`.
 
@@ -61,7 +65,7 @@ def export_segments(
     if not any(segment_labelmap(segmentation_node, i) is not None for i in ids):
         raise InputError(f"'{name_of(segmentation_node)}' has no voxels yet: segment something before exporting it.")
     if provenance is None:
-        provenance = provenance_of(volume_from_node(volume_node))
+        provenance = provenance_of(volume_from_node(volume_node)) if session is None else session.provenance()
     try:
         if path.name.lower().endswith(".seg.nrrd") and not _is_on_image(segmentation_node, volume_node):
             return (_as_it_is(segmentation_node, path),)

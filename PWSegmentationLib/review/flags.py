@@ -174,11 +174,11 @@ def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
     affine[:3, :3] *= step
     grid = Grid(mask.shape, affine)
     thought = probability > 0.5
+    size = max(1, int(np.count_nonzero(mask)))
     found = []
     for differs in (mask & (probability < 1 - SURE), ~mask & thought):
         lump, position = _largest_lump(differs, grid)
-        share = float(np.count_nonzero(lump)) / max(1, int(np.count_nonzero(mask)))
-        found.append(Lump(share, _dice(mask ^ lump, thought), position))
+        found.append(Lump(int(np.count_nonzero(lump)) / size, _dice(mask ^ lump, thought), position))
     return found[0], found[1]
 
 

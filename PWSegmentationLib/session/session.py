@@ -412,11 +412,15 @@ class Session:
         """
         from PWSegmentationLib.export.writing import write_segments
 
+        predictions = self.predictions()
         options.setdefault("provenance", self.provenance())
-        return write_segments(self.predictions(), self.volume.grid, path, names=self.segments, **options)
+        return write_segments(predictions, self.volume.grid, path, names=self.segments, **options)
 
     def provenance(self, *, by: str = "", dated: bool = False) -> dict[str, Any]:
-        """How the segments came about, see `PWSegmentationLib.export.provenance`; who and when only if asked for."""
+        """How the segments came about, see `PWSegmentationLib.export.provenance`; who and when only if asked for.
+
+        Nothing is computed: segments that were not predicted yet have no method.
+        """
         from PWSegmentationLib.export.provenance import provenance
 
         settings = {**asdict(self.options), "allow_overlap": self.allow_overlap}
@@ -428,7 +432,7 @@ class Session:
             seed=seed,
             settings=settings,
             model=weights if self.options.method == "network" else None,
-            methods={name: p.method for name, p in self.predictions().items()},
+            methods={name: p.method for name, p in self._settled().items()},
             by=by,
             dated=dated,
         )

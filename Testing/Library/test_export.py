@@ -275,3 +275,98 @@ def test_a_surface_for_each_segment(tmp_path: Path) -> None:
     paths = write_segmentation(made, tmp_path / "out.stl")
     assert [p.name for p in paths] == ["out.left_kidney.stl", "out.脾臓.stl", "out.الكبد.stl"]
     assert all(p.stat().st_size > 84 for p in paths)
+
+
+# ---- provenance and the command ---------------------------------------------------------------------------------
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> str:
+    from PWSegmentationLib.commandline.main import main
+
+    assert main([str(w) for w in words]) == code
+    out = capsys.readouterr()
+    return out.out if code == 0 else out.err
+
+
+def lesion_series(folder: Path) -> Path:
+    """A CT series of a patient with a name, and prompts for it."""
+    write_series(folder / "ct", GRIDS["straight"])
+    prompts = {
+        "format": "pwseg-prompts",
+        "version": 1,
+        "segments": [{"name": "lesion", "points": [{"position": GRIDS["straight"].to_world((4, 4, 3)).tolist()}]}],
+    }
+    (folder / "prompts.json").write_text(json.dumps(prompts), encoding="utf-8")
+    return folder / "ct"
+
+
+def test_an_export_says_how_it_came_about_and_nothing_of_the_patient(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PWSegmentationLib.files import sha256
+
+    series = lesion_series(tmp_path)
+    words = ["segment", series, "--prompts", tmp_path / "prompts.json", "-o", tmp_path / "a.seg.nrrd", "--seed", "7"]
+    run(
+        capsys, *words, "-o", tmp_path / "a.seg.dcm", "-o", tmp_path / "a.nii.gz", "--save-prompts", tmp_path / "p.json"
+    )
+    for name in ("a.seg.nrrd", "a.seg.dcm", "a.nii.gz"):
+        text = (tmp_path / f"{name}.provenance.json").read_text(encoding="utf-8")
+        document = json.loads(text)
+        assert document["seed"] == 7
+        assert document["methods"] == {"lesion": "image-aware label"}
+        assert document["prompts"]["segments"][0]["name"] == "lesion"
+        assert document["files"][name] == sha256(tmp_path / name)
+        assert not {"by", "at", "model"} & set(document)
+        assert not any(word in text for word in ("Mustermann", "4711", str(tmp_path)))
+    assert json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))["segments"][0]["name"] == "lesion"
+    run(capsys, *words, "--by", "Dr. Who", "--dated", "--method", "network")
+    document = json.loads((tmp_path / "a.seg.nrrd.provenance.json").read_text(encoding="utf-8"))
+    assert document["by"] == "Dr. Who" and document["at"].startswith("2")
+    assert len(document["model"]["sha256"]) == 64
+
+
+def test_one_format_into_another_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    series = lesion_series(tmp_path)
+    run(capsys, "segment", series, "--prompts", tmp_path / "prompts.json", "-o", tmp_path / "a.seg.nrrd", "--quiet")
+    (tmp_path / "table.json").write_text('{"lesion": 9}', encoding="utf-8")
+    said = run(
+        capsys, "export", tmp_path / "a.seg.nrrd", "--image", series, "-o", tmp_path / "b.seg.dcm", "-o",
+        tmp_path / "b.nii.gz", "-o", tmp_path / "b.stl", "--labels", tmp_path / "table.json",
+    )  # fmt: skip
+    assert said.count("wrote ") == 8
+    first = read_segmentation(tmp_path / "a.seg.nrrd")
+    for name in ("b.seg.dcm", "b.nii.gz"):
+        found = read_segmentation(tmp_path / name, first.grid)
+        assert found.values == {"lesion": 9}
+        whole = Region.whole(SHAPE)
+        np.testing.assert_array_equal(found["lesion"].over(whole), first["lesion"].over(whole))
+    run(capsys, "export", tmp_path / "b.seg.dcm", "-o", tmp_path / "c.nrrd", "--quiet")
+    assert read_segmentation(tmp_path / "c.nrrd").values == {"lesion": 9}
+
+
+def test_a_folder_of_cases_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PWSegmentationLib.volume.writing import write_image
+
+    for name in ("a", "b"):
+        made = segments(GRIDS["oblique"], 3)
+        write_image(np.zeros(SHAPE, np.int16), made.grid, tmp_path / "cases" / name / "image.nii.gz")
+        write_segmentation(made, tmp_path / "cases" / name / "segmentation.seg.nrrd")
+    run(capsys, "export", tmp_path / "cases", "-o", tmp_path / "out", "--to", ".nii.gz", "--to", ".seg.dcm")
+    for name in ("a.nii.gz", "b.seg.dcm"):
+        assert_same(read_segmentation(tmp_path / "out" / name, GRIDS["oblique"]), segments(GRIDS["oblique"], 3))
+
+
+def test_wrong_use_of_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_segmentation(segments(GRIDS["straight"], 2), tmp_path / "a.seg.nrrd")[0]
+    (tmp_path / "table.json").write_text('{"left kidney": 1}', encoding="utf-8")
+    for said, *words in [
+        ("There is no segmentation", tmp_path / "none.nrrd", "-o", tmp_path / "b.nrrd"),
+        ("unknown ending", path, "-o", tmp_path / "b.png"),
+        ("is the segmentation itself", path, "-o", path),
+        ("no value for 'Milz (größer)'", path, "-o", tmp_path / "b.nrrd", "--labels", tmp_path / "table.json"),
+        ("--to is for a folder", path, "-o", tmp_path / "b.nrrd", "--to", ".nrrd"),
+        ("Cannot read", tmp_path / "table.json", "-o", tmp_path / "b.nrrd"),
+    ]:
+        assert said in run(capsys, "export", *words, code=2)
+    assert not (tmp_path / "b.nrrd").exists()

@@ -171,3 +171,47 @@ def test_volume(scene: Any, ending: str, tmp_path: Path) -> None:
     for index in np.ndindex(SHAPE):
         place = np.linalg.solve(to_ras, grid.affine @ (*index, 1))[:3]
         assert read[tuple(np.round(place).astype(int))] == array[index]
+
+
+def test_status_and_terminology(scene: Any, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from PWSegmentationLib.export.seg_nrrd import set_statuses
+    from PWSegmentationLib.export.writing import write_segmentation
+    from PWSegmentationLib.segments.segmentation import Segmentation
+
+    grid = oblique_grid()
+    predictions = {"left kidney": prediction("left kidney", grid, Region((1, 2, 0), (5, 8, 7)), 0)}
+    made = Segmentation.of(predictions, grid, values={"left kidney": 7})
+    made = replace(made, segments=(replace(made.segments[0], status="flagged"),))
+    (path,) = write_segmentation(made, tmp_path / "out.seg.nrrd")
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    segment = read_segmentation(scene, path).GetNthSegment(0)
+    assert logic.GetSegmentStatus(segment) == logic.Flagged
+    assert "Kidney" in segment.GetTerminology() and "Left" in segment.GetTerminology()
+    assert segment.GetLabelValue() == 7
+    set_statuses(path, {"left kidney": "completed"})
+    segment = read_segmentation(scene, path).GetNthSegment(0)
+    assert logic.GetSegmentStatus(segment) == logic.Completed
+    np.testing.assert_array_equal(voxels(segment, grid), made.segments[0].over(Region.whole(SHAPE)))
+
+
+def test_no_segments(scene: Any, tmp_path: Path) -> None:
+    (path,) = write_segments({}, oblique_grid(), tmp_path / "out.seg.nrrd")
+    assert read_segmentation(scene, path).GetNumberOfSegments() == 0
+
+
+def test_color_table(scene: Any, tmp_path: Path) -> None:
+    grid = oblique_grid()
+    names = ["left kidney", "Milz (größer)", "脾"]
+    colors = {"脾": (0.2, 0.4, 0.6)}
+    values = {name: 5 * k for k, name in enumerate(names, start=1)}
+    files = write_segments({}, grid, tmp_path / "out.nrrd", names=names, colors=colors, values=values)
+    node = add_node(scene, "vtkMRMLColorTableNode")
+    storage = add_node(scene, "vtkMRMLColorTableStorageNode")
+    storage.SetFileName(str(files[2]))
+    assert storage.ReadData(node)
+    assert [node.GetColorName(value) for value in (5, 10, 15)] == names
+    rgba = [0.0] * 4
+    node.GetColor(15, rgba)
+    assert rgba[:3] == pytest.approx(colors["脾"], abs=0.003)
