@@ -2,7 +2,7 @@
 
 A lone click says nothing about the size of what was clicked; a few clicks around an object leave room. The network
 answers on a coarse grid. Where its answer runs out of the view, the view grows on that side; then the object is looked
-at again from near. A box says where the object is, so one look is enough.
+at again from near. A box, or enough negative prompts on all sides, say where the object is: then one look is enough.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib.prediction.view import View, look_at, region_for
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.volume import Volume
 
@@ -30,6 +31,9 @@ _GROWTH, _LOOKS = 0.6, 4
 _FAR_SHARE = 0.15
 # Around the object: these shares of its size along the axis and of its largest size, and at least so many mm.
 _MARGIN, _MARGIN_ACROSS, _MARGIN_MM = 0.5, 0.2, 12.0
+
+# Fewer negative prompts do not enclose an object.
+_ENCLOSING = 6
 
 # What is said of a view: probability on its working grid.
 Judge = Callable[[View], NDArray[np.float32]]
@@ -56,9 +60,9 @@ def zoomed(
     """Look at what the prompts are about, from as near as it can be seen whole."""
     others = tuple(others)
     region = region_for(segment, volume.grid)
-    if segment.boxes:
+    if segment.boxes or _enclosed(segment, volume.grid):
         begin(0.0, 1.0)
-        view = look_at(volume, segment, others, region, _NEAR_BUDGET)
+        view = look_at(volume, segment, others, region, _NEAR_BUDGET if segment.boxes else VOXEL_BUDGET)
         return Looked(view, judge(view), region)
     sight = region
     far = 0.0
@@ -84,6 +88,14 @@ def furthest(segment: SegmentPrompts, grid: Grid) -> Region:
     region = region_for(segment, grid)
     reach = np.ceil(np.array(region.shape) * ((1 + 2 * _GROWTH) ** (_LOOKS + 1))).astype(int)
     return region.grown(reach).intersection(Region.whole(grid.shape))
+
+
+def _enclosed(segment: SegmentPrompts, grid: Grid) -> bool:
+    """Whether negative prompts lie beyond the positive ones on every side."""
+    inside, outside = (grid.to_index(segment.positions(positive=sign)) for sign in (True, False))
+    if not len(inside) or len(outside) < _ENCLOSING:
+        return False
+    return bool((outside.min(axis=0) < inside.min(axis=0)).all() and (outside.max(axis=0) > inside.max(axis=0)).all())
 
 
 def _object(view: View, probability: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -158,7 +158,7 @@ class _Adapting:
         return Adaptation(network, steps, time.monotonic() - self.start, before, after)
 
     def _share(self) -> float:
-        return (time.monotonic() - self.start) / self.budget
+        return (time.monotonic() - self.start) / self.budget if self.budget > 0 else math.inf
 
     def _stopped(self) -> bool:
         if self.progress is not None:
