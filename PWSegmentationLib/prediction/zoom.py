@@ -63,7 +63,7 @@ def zoomed(
     if segment.boxes or _enclosed(segment, volume.grid):
         begin(0.0, 1.0)
         view = look_at(volume, segment, others, region, _NEAR_BUDGET if segment.boxes else VOXEL_BUDGET)
-        return Looked(view, judge(view), region)
+        return Looked(view, _prompted(view, judge(view)), region)
     sight = region
     far = 0.0
     for _ in range(_LOOKS):
@@ -77,10 +77,10 @@ def zoomed(
         region, sight = larger, sight.union(larger)
     near = _around(view, probability, volume.grid)
     if near == view.region and max(view.grid.spacing) <= 1.01 * max(view.fine.spacing):
-        return Looked(view, probability, sight)
+        return Looked(view, _prompted(view, probability), sight)
     begin(far, 1.0)
     view = look_at(volume, segment, others, near, _NEAR_BUDGET)
-    return Looked(view, judge(view), sight.union(near))
+    return Looked(view, _prompted(view, judge(view)), sight.union(near))
 
 
 def furthest(segment: SegmentPrompts, grid: Grid) -> Region:
@@ -107,6 +107,12 @@ def _object(view: View, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
     parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     prompted = np.unique(parts[view.seeds.positive & mask])
     return np.isin(parts, prompted) if len(prompted) else mask
+
+
+def _prompted(view: View, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The answer without what looks alike elsewhere: parts nobody has pointed at stay below one half."""
+    elsewhere = (probability >= 0.5) & ~_object(view, probability)
+    return np.where(elsewhere, 0.5 * probability, probability).astype(np.float32)
 
 
 def _grown(view: View, probability: NDArray[np.float32], grid: Grid) -> Region:
