@@ -368,6 +368,8 @@ def _put_back(node: Node, kept: _Kept) -> None:
 
 def _set_points(node: Node, positions: Sequence[Sequence[float]]) -> None:
     points = vtk.vtkPoints()
+    # Single precision would make other prompts of them, with other answers.
+    points.SetDataTypeToDouble()
     for position in positions:
         points.InsertNextPoint(*(float(v) for v in position))
     node.SetControlPointPositionsWorld(points)
