@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -12,11 +12,11 @@ from PWSegmentationLib.mrml.export import segment_status, segment_tag, segmentat
 from PWSegmentationLib.mrml.nodes import Node
 from PWSegmentationLib.mrml.scene_session import SceneSession
 from PWSegmentationLib.mrml.volumes import image_grid
-from PWSegmentationLib.review.flags import Evidence, flags
-from PWSegmentationLib.review.measures import measure
-from PWSegmentationLib.review.record import Opinion
-from PWSegmentationLib.review.review import SegmentReview, need
 from PWSegmentationLib.segments.segmentation import STATUSES, Status
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.review.record import Opinion
+    from PWSegmentationLib.review.review import SegmentReview
 
 # What a reviewer said of a segment; saved with the segmentation.
 COMMENT_TAG = "PWSegmentation.Comment"
@@ -28,6 +28,11 @@ def review_segments(segmentation_node: Node, volume_node: Node, case: SceneSessi
     The second opinion is what the session last predicted; nothing is computed but measures and flags, which takes a
     few tenths of a second for a large organ.
     """
+    # Here, for a panel asks for comments, too, and must not wait for scipy.
+    from PWSegmentationLib.review.flags import Evidence, flags
+    from PWSegmentationLib.review.measures import measure
+    from PWSegmentationLib.review.review import SegmentReview, need
+
     segmentation, grid = segmentation_from_node(segmentation_node, volume_node), image_grid(volume_node)
     prompts = () if case is None else tuple(case.session.prompts)
     found = {}
@@ -99,6 +104,8 @@ def place_to_look_at(review: SegmentReview, grid_node: Node) -> tuple[float, flo
 
 
 def _opinion(segmentation_node: Node, segment_id: str) -> Opinion:
+    from PWSegmentationLib.review.record import Opinion
+
     status = segment_status(_segment(segmentation_node, segment_id)) or "notstarted"
     return Opinion(status, comment(segmentation_node, segment_id))
 

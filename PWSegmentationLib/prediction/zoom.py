@@ -110,9 +110,9 @@ def _object(view: View, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _prompted(view: View, probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The answer without what looks alike elsewhere: parts nobody has pointed at stay below one half."""
+    """The answer without what looks alike elsewhere: the surer such a part, the surer it would have been clicked."""
     elsewhere = (probability >= 0.5) & ~_object(view, probability)
-    return np.where(elsewhere, 0.5 * probability, probability).astype(np.float32)
+    return np.where(elsewhere, 1.0 - probability, probability).astype(np.float32)
 
 
 def _grown(view: View, probability: NDArray[np.float32], grid: Grid) -> Region:

@@ -50,7 +50,7 @@ LEAK_SHARE, MISSING_SHARE = 0.04, 0.25
 LEAK_AGREED, MISSING_AGREED = 0.65, 0.8
 # Prompts of others inside the segment from which on it is said to be theirs: a share of their prompts.
 _SWAPPED_SHARE = 0.6
-_LOW_DICE, _LOW_CONFIDENCE = 0.7, 0.75
+_LOW_DICE, _LOW_CONFIDENCE = 0.55, 0.75
 _THIN_SHARE = 0.25
 # Lumps are looked for on a lattice no finer than this, mm: they are larger.
 _LATTICE_MM = 2.6
