@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from monai.networks.blocks import UnetrUpBlock
 from torch import Tensor, nn
-from torch.nn import functional
 
 # Below this product of batch, channels and the first two edges, torch (2.4 to 2.13) passes oneDNN over for a batch of
 # one and unfolds the image instead, which takes three to seven times as long.
@@ -32,7 +31,8 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, i, j, k)``, every channel of every item to mean 0 and variance 1."""
-        return functional.group_norm(x, x.shape[1], eps=self.eps)
+        # Past torch's check that there is more than one voxel: of a single one the mean is all there is.
+        return torch.group_norm(x, x.shape[1], None, None, self.eps)
 
 
 class Convolution(nn.Conv3d):

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -131,7 +132,9 @@ class _Adapting:
         everything = self.shown(self.marks[0] > 0, self.marks[1] > 0)
         said = self._probability(network=self.network, inputs=everything)
         self.truth, self.weight = self._lesson(said)
-        questions = [q for q in (self._question(self._kept(0.7)) for _ in range(self.options.folds)) if q is not None]
+        # With few marks it may happen that none is hidden.
+        tries = (self._question(self._kept(0.7)) for _ in range(4 * self.options.folds))
+        questions = list(islice((q for q in tries if q is not None), self.options.folds))
         if not questions or self._stopped():
             return self._outcome(None, 0, math.nan, math.nan)
         before = self._score(questions)

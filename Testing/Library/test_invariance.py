@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from PWSegmentationLib import Grid, Point, PromptSet, Session
+from PWSegmentationLib.session.engine import Method
 from Testing.Library.conftest import dice, rotation
 
 
@@ -47,8 +48,8 @@ def centred_grid(axes: np.ndarray, spacing: tuple[float, float, float], size_mm:
     return Grid(shape, affine)
 
 
-def segment(grid: Grid) -> np.ndarray:
-    session = Session("cpu")
+def segment(grid: Grid, method: Method) -> np.ndarray:
+    session = Session("cpu", method=method)
     session.set_image(scene(grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))), grid.affine)
     session.prompts = PROMPTS
     return session.predict("organ").mask
@@ -61,54 +62,60 @@ def compared_in_world(mask: np.ndarray, grid: Grid, other: np.ndarray, on: Grid)
     return dice(mask, there)
 
 
-@pytest.fixture(scope="module")
-def reference():
+@pytest.fixture(scope="module", params=["image-aware", "network"])
+def reference(request):
     grid = centred_grid(np.eye(3), (1.5, 1.5, 1.5))
-    mask = segment(grid)
+    mask = segment(grid, request.param)
     assert dice(mask, organ(grid)) > 0.85, "the scene itself must be solved, or equal answers mean nothing"
-    return grid, mask
+    return grid, mask, request.param
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (1, 2, 0)])
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (1, -1, -1), (-1, -1, -1)])
 def test_the_order_and_direction_of_axes_do_not_matter(reference, order, flips):
-    grid, mask = reference
+    grid, mask, method = reference
     other = centred_grid(np.eye(3)[:, order] * flips, (1.5, 1.5, 1.5))
-    assert compared_in_world(mask, grid, segment(other), other) >= 0.98
+    assert compared_in_world(mask, grid, segment(other, method), other) >= 0.98
 
 
 # Sampling the same scene on other voxels moves the border by a tenth of a millimetre or two. The aim is 0.98; these are
-# the floors of what the label reaches today (docs/accuracy.md).
+# the floors of what is reached today (docs/accuracy.md).
+FLOORS = {"image-aware": {"oblique": 0.93, "voxels": 0.96}, "network": {"oblique": 0.93, "voxels": 0.93}}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_an_oblique_scan_gives_the_same_segment(reference, seed):
-    grid, mask = reference
+    grid, mask, method = reference
     other = centred_grid(rotation(np.random.default_rng(seed)), (1.5, 1.5, 1.5))
-    assert compared_in_world(mask, grid, segment(other), other) >= 0.93
+    assert compared_in_world(mask, grid, segment(other, method), other) >= FLOORS[method]["oblique"]
 
 
 @pytest.mark.parametrize("spacing", [(0.8, 0.8, 0.8), (1.0, 1.0, 1.0), (1.0, 1.0, 3.0), (2.0, 1.2, 1.5)])
 def test_another_voxel_size_gives_the_same_segment(reference, spacing):
-    grid, mask = reference
+    grid, mask, method = reference
     other = centred_grid(np.eye(3), spacing)
-    assert compared_in_world(mask, grid, segment(other), other) >= 0.96
+    assert compared_in_world(mask, grid, segment(other, method), other) >= FLOORS[method]["voxels"]
 
 
 def test_a_scan_turned_in_the_scanner_gives_the_very_same_voxels(reference):
-    """The same array under a rotated affine, with prompts rotated along: nothing at all may differ."""
-    grid, mask = reference
+    """The same array under a rotated affine, with prompts rotated along: for the label nothing at all may differ.
+
+    The network sees the patient's right, anterior and superior always in the same order, and so another scene.
+    """
+    grid, mask, method = reference
     turn = np.eye(4)
     turn[:3, :3], turn[:3, 3] = rotation(np.random.default_rng(5)), (100, -50, 30)
-    session = Session("cpu")
+    session = Session("cpu", method=method)
     session.set_image(scene(grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))), turn @ grid.affine)
     for point in PROMPTS["organ"].points:
         session.add_point("organ", (turn @ [*point.position, 1])[:3], point.positive)
-    assert dice(session.predict().mask, mask) >= 0.999
+    assert dice(session.predict().mask, mask) >= (0.98 if method == "network" else 0.999)
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, -1000.0), (0.01, 0.0), (7.3, 120.0)])
 def test_scanner_units_do_not_matter(reference, scale, shift):
-    grid, mask = reference
-    session = Session("cpu")
+    grid, mask, method = reference
+    session = Session("cpu", method=method)
     image = scene(grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1)))
     session.set_image((image * scale + shift).astype(np.float32), grid.affine)
     session.prompts = PROMPTS

@@ -74,12 +74,12 @@ def test_the_view_grows_with_an_object_that_is_larger_than_the_first_look() -> N
 
 def test_a_view_grows_only_where_the_object_goes_on() -> None:
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    image = np.random.default_rng(0).normal(0, 5, (160, 40, 40)).astype(np.float32)
-    image[60:, 17:24, 17:24] = 100.0
+    image = np.random.default_rng(0).normal(0, 5, (160, 60, 60)).astype(np.float32)
+    image[60:, 27:34, 27:34] = 100.0
     volume = Volume.from_array(image, affine)
-    looked = zoomed(volume, click(np.array([140.0, 40.0, 40.0])), (), bright)
+    looked = zoomed(volume, click(np.array([140.0, 60.0, 60.0])), (), bright)
     assert looked.view.region.start[0] > 0 and looked.view.region.stop[0] == 160
-    assert looked.view.region.shape[1] < 40
+    assert looked.view.region.shape[1] < 60
 
 
 def test_a_small_object_is_looked_at_as_finely_as_the_image_allows() -> None:

@@ -302,7 +302,7 @@ def test_fine_tuning_says_whether_it_is_used_and_one_undo_takes_it_back(two_lesi
     assert reports["left"].reason
     assert reports["left"].steps > 0
     after = session.predict("left")
-    assert ("network" in after.method) == reports["left"].accepted
+    assert ("adapted" in after.method) == reports["left"].accepted
     assert dice(after.mask, masks["left"]) > 0.8
     assert seen == sorted(seen)
     assert session.undo()
