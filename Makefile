@@ -27,8 +27,15 @@ demo: setup
 app: setup
 	$(BIN)/pwseg app sample
 
+# Half of the tests beside the other half: what waits in one leaves a core to the other.
 test: setup
-	$(BIN)/python -m pytest
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	echo "Testing/Library in the background, Testing/Slicer and Testing/App:"; \
+	$(BIN)/python -m pytest Testing/Library > "$$log" 2>&1 & library=$$!; \
+	$(BIN)/python -m pytest Testing/Slicer Testing/App; others=$$?; \
+	wait $$library; found=$$?; \
+	echo "Testing/Library:"; cat "$$log"; \
+	exit $$((others + found))
 
 lint: setup
 	$(BIN)/ruff check .
