@@ -30,9 +30,9 @@ app: setup
 # Half of the tests beside the other half: what waits in one leaves a core to the other.
 test: setup
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	echo "Testing/Library in the background, Testing/Slicer and Testing/App:"; \
+	echo "Testing/Library in the background, beside it all others:"; \
 	$(BIN)/python -m pytest Testing/Library > "$$log" 2>&1 & library=$$!; \
-	$(BIN)/python -m pytest Testing/Slicer Testing/App; others=$$?; \
+	$(BIN)/python -m pytest Testing --ignore=Testing/Library; others=$$?; \
 	wait $$library; found=$$?; \
 	echo "Testing/Library:"; cat "$$log"; \
 	exit $$((others + found))
