@@ -45,6 +45,8 @@ class AdaptationOptions:
         How much more a marked voxel counts than one the network itself is sure of.
     folds, looks
         Sets of marks that are hidden to judge by, and how often the network is judged.
+    margin
+        By how much the adapted network must find hidden marks better: few marks were hidden, a little may be chance.
     """
 
     learning_rate: float = 3e-4
@@ -53,6 +55,7 @@ class AdaptationOptions:
     mark_weight: float = 10.0
     folds: int = 3
     looks: int = 3
+    margin: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,8 @@ class _Adapting:
                 score = self._score(questions)
                 if score > best[0]:
                     best = score, {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        return self._outcome(best[1], steps, before, best[0])
+        clearly = best[0] >= before + self.options.margin
+        return self._outcome(best[1] if clearly else None, steps, before, best[0])
 
     def _outcome(self, state: dict[str, Tensor] | None, steps: int, before: float, after: float) -> Adaptation:
         network = None
