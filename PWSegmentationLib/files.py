@@ -20,6 +20,11 @@ def resource(name: str) -> Path:
     return installed if installed.is_file() else checkout
 
 
+def shipped_weights() -> Path:
+    """The weights of the promptable network that ship; the file may be missing."""
+    return resource("Models/promptable.safetensors")
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``, with its file type; move it over ``path`` when the block succeeds.

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.files import resource
+from PWSegmentationLib.files import shipped_weights
 from PWSegmentationLib.networks.model_files import load_model
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_inputs, refined
@@ -102,11 +102,6 @@ def label_share(segment: SegmentPrompts) -> float:
     return min(_LABEL_SHARE, len(segment.points) / _MANY)
 
 
-def shipped_file() -> Path:
-    """Where the weights that ship lie."""
-    return resource("Models/promptable.safetensors")
-
-
 def promptable_model(device: str = "cpu", file: str = "") -> tuple[PromptableModel | None, str]:
     """The model that ships, read and checked once; or None, and in one sentence why the label answers alone.
 
@@ -115,7 +110,7 @@ def promptable_model(device: str = "cpu", file: str = "") -> tuple[PromptableMod
     if file:
         return _loaded(Path(file), _written(Path(file)), device), ""
     try:
-        return _loaded(shipped_file(), _written(shipped_file()), device), ""
+        return _loaded(shipped_weights(), _written(shipped_weights()), device), ""
     except InputError as error:
         _log.warning("The label answers without the network: %s", error)
         return None, f"Answered without the network. {error}"

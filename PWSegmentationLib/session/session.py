@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.files import resource
+from PWSegmentationLib.files import shipped_weights
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Progress, part_of
 from PWSegmentationLib.prompts.checks import check_claims, check_complete, check_placement
@@ -81,12 +81,12 @@ class Session:
     seed
         The same seed and prompts give the same segments on the same device.
     method
-        "network": the promptable network on the image-aware label; "image-aware" (which "auto" picks) or "gaussian":
+        "network" (which "auto" picks): the promptable network on the image-aware label; "image-aware" or "gaussian":
         that label alone.
     samples
         Stochastic passes of the network, where one is used.
     model
-        File of a promptable network to use in place of the one that ships; "auto" then means "network".
+        File of a promptable network to use in place of the one that ships.
     allow_overlap
         Whether a voxel may belong to several segments.
     engine
@@ -425,13 +425,13 @@ class Session:
 
         settings = {**asdict(self.options), "allow_overlap": self.allow_overlap}
         seed, model = settings.pop("seed"), settings.pop("model")
-        weights = Path(model) if model else resource("Models/promptable.safetensors")
+        weights = Path(model) if model else shipped_weights()
         return provenance(
             self.volume,
             prompts=self.prompts,
             seed=seed,
             settings=settings,
-            model=weights if self.options.method == "network" else None,
+            model=weights if self.options.uses_network else None,
             methods={name: p.method for name, p in self._settled().items()},
             by=by,
             dated=dated,

@@ -303,7 +303,7 @@ def lesion_series(folder: Path) -> Path:
 def test_an_export_says_how_it_came_about_and_nothing_of_the_patient(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from PWSegmentationLib.files import sha256
+    from PWSegmentationLib.files import sha256, shipped_weights
 
     series = lesion_series(tmp_path)
     words = ["segment", series, "--prompts", tmp_path / "prompts.json", "-o", tmp_path / "a.seg.nrrd", "--seed", "7"]
@@ -314,17 +314,20 @@ def test_an_export_says_how_it_came_about_and_nothing_of_the_patient(
         text = (tmp_path / f"{name}.provenance.json").read_text(encoding="utf-8")
         document = json.loads(text)
         assert document["seed"] == 7
-        assert list(document["methods"]) == ["lesion"]
-        assert document["methods"]["lesion"].startswith("network ")
+        assert document["model"] == {"sha256": sha256(shipped_weights())}
+        assert document["methods"] == {"lesion": f"network {document['model']['sha256'][:8]}"}
         assert document["prompts"]["segments"][0]["name"] == "lesion"
         assert document["files"][name] == sha256(tmp_path / name)
-        assert not {"by", "at", "model"} & set(document)
+        assert not {"by", "at"} & set(document)
         assert not any(word in text for word in ("Mustermann", "4711", str(tmp_path)))
     assert json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))["segments"][0]["name"] == "lesion"
     run(capsys, *words, "--by", "Dr. Who", "--dated", "--method", "network")
     document = json.loads((tmp_path / "a.seg.nrrd.provenance.json").read_text(encoding="utf-8"))
     assert document["by"] == "Dr. Who" and document["at"].startswith("2")
     assert len(document["model"]["sha256"]) == 64
+    run(capsys, *words, "--method", "image-aware")
+    document = json.loads((tmp_path / "a.seg.nrrd.provenance.json").read_text(encoding="utf-8"))
+    assert document["methods"] == {"lesion": "image-aware label"} and "model" not in document
 
 
 def test_one_format_into_another_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,11 +12,12 @@ import torch
 
 from PWSegmentationLib import Cancelled, InputError, Session
 from PWSegmentationLib.commandline.main import BAD_INPUT, OK, main
+from PWSegmentationLib.files import shipped_weights
 from PWSegmentationLib.networks import ProbabilisticUNETR, UNETRConfig
 from PWSegmentationLib.networks.model_files import save_model
 from PWSegmentationLib.prediction.network_inputs import CHANNELS
 from PWSegmentationLib.prediction.predict import predict
-from PWSegmentationLib.prediction.promptable import PromptableModel, promptable_model, shipped_file
+from PWSegmentationLib.prediction.promptable import PromptableModel, promptable_model
 from PWSegmentationLib.prediction.view import View, region_for
 from PWSegmentationLib.prediction.zoom import furthest, zoomed
 from PWSegmentationLib.prompts.prompts import Box, Point, SegmentPrompts
@@ -177,7 +178,7 @@ def test_another_prompt_far_away_is_no_reason_to_compute_again_and_one_in_sight_
 def test_the_weights_that_ship_are_whole_small_and_say_what_they_are() -> None:
     model, note = promptable_model()
     assert model is not None and note == ""
-    models = list(shipped_file().parent.glob("*.safetensors"))
+    models = list(shipped_weights().parent.glob("*.safetensors"))
     assert sum(p.stat().st_size for p in models) <= 16 * 1024**2
     volume, mask, center = ellipsoid((64, 64, 64), 1.0, 10.0)
     session = Session("cpu", method="network")
@@ -196,8 +197,8 @@ def test_without_the_file_the_label_answers_and_says_why(tmp_path: Path) -> None
     shutil.copytree(root / "PWSegmentationLib", tmp_path / "PWSegmentationLib", ignore=shutil.ignore_patterns("*.pyc"))
     models = tmp_path / "Resources" / "Models"
     shutil.copytree(root / "Resources" / "Models", models)
-    with shipped_file().open("rb") as file:
-        (models / shipped_file().name).write_bytes(file.read(1000))
+    with shipped_weights().open("rb") as file:
+        (models / shipped_weights().name).write_bytes(file.read(1000))
     code = """
 import numpy as np
 from PWSegmentationLib import Session
