@@ -7,6 +7,7 @@ from typing import Any
 from PWSegmentationLib.app.case import Case
 from PWSegmentationLib.app.views import SLICE_VIEWS, Server
 from PWSegmentationLib.mrml import is_locked
+from PWSegmentationLib.segments.colors import css_color
 
 ROLES = {
     "inside": "point +",
@@ -123,7 +124,7 @@ def _segment_row(case: Case, segment_id: str) -> dict[str, Any]:
     return {
         "id": segment_id,
         "name": segment.GetName(),
-        "color": "#" + "".join(f"{round(255 * c):02x}" for c in segment.GetColor()),
+        "color": css_color(segment.GetColor()),
         "visible": bool(display.GetSegmentVisibility(segment_id)),
         "opacity": round(float(display.GetSegmentOpacity3D(segment_id)), 2),
         "locked": is_locked(case.segmentation_node, segment_id),

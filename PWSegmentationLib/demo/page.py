@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -10,8 +9,9 @@ from typing import Any
 
 from PWSegmentationLib.demo.case import DemoCase
 from PWSegmentationLib.demo.comparison import Comparison
+from PWSegmentationLib.drawing.pages import data_url, templates
 from PWSegmentationLib.files import replacing
-from PWSegmentationLib.segments.colors import Color
+from PWSegmentationLib.segments.colors import css_color
 
 
 def write_page(
@@ -25,30 +25,22 @@ def write_page(
     files: Sequence[Path],
 ) -> None:
     """Write the report; ``pictures`` are WebP by segment, ``overview`` is PNG, ``files`` are listed."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("PWSegmentationLib.demo", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html.jinja").render(
+    page = templates("PWSegmentationLib.demo").get_template("page.html.jinja")
+    text = page.render(
         case=case,
         grid=case.volume.grid,
         found=found,
         has_peer=all(c.peer for c in found),
         average=averages(found),
-        css_color=_css,
-        pictures={name: _data("webp", picture) for name, picture in pictures.items()},
-        overview=_data("png", overview),
+        css_color=css_color,
+        pictures={name: data_url("webp", picture) for name, picture in pictures.items()},
+        overview=data_url("png", overview),
         made_by=made_by,
         seconds=seconds,
         files=[(f.name, f"{f.stat().st_size / 1e6:.1f} MB") for f in files],
     )
     with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def averages(found: Sequence[Comparison]) -> dict[str, float]:
@@ -58,11 +50,3 @@ def averages(found: Sequence[Comparison]) -> dict[str, float]:
     if len(peers) == len(found):
         out |= {"peer_dice": mean(p.dice for p in peers), "peer_seconds": sum(p.seconds for p in peers)}
     return out
-
-
-def _css(color: Color) -> str:
-    return "#" + "".join(f"{round(255 * v):02x}" for v in color)
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

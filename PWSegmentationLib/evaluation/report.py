@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PWSegmentationLib.drawing.pages import data_url, templates
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.evaluation import charts, tables
 from PWSegmentationLib.evaluation.pictures import picture_name
@@ -135,16 +135,7 @@ def _markdown(
     notes: Notes,
     speed: Mapping[str, Any] | None,
 ) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("PWSegmentationLib.evaluation", "."),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates("PWSegmentationLib.evaluation", html=False)
     environment.filters["plain"] = tables.plain
     found = summary(results.results)
     return environment.get_template("report.md.jinja").render(
@@ -166,10 +157,7 @@ def _markdown(
 
 
 def _embedded(images: Mapping[str, bytes]) -> dict[str, str]:
-    return {
-        name: f"data:image/{name.rsplit('.', 1)[-1]};base64,{base64.b64encode(content).decode()}"
-        for name, content in images.items()
-    }
+    return {name: data_url(name.rsplit(".", 1)[-1], content) for name, content in images.items()}
 
 
 def _html(markdown: str) -> str:

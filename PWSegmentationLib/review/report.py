@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from PWSegmentationLib import __version__
+from PWSegmentationLib.drawing.pages import data_url, templates
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.files import replacing
 from PWSegmentationLib.review.record import ReviewRecord
@@ -62,8 +62,8 @@ def write_case_page(review: CaseReview, pictures: Pictures, path: Path) -> Path:
     """Write the page of one case."""
     order = sorted(review.segments, key=lambda s: -s.need)
     grid = None if review.case is None else review.case.volume.grid
-    shown = {name: _data(picture) for name, picture in pictures.segments.items()}
-    overview = None if pictures.overview is None else _data(pictures.overview)
+    shown = {name: data_url("webp", picture) for name, picture in pictures.segments.items()}
+    overview = None if pictures.overview is None else data_url("webp", pictures.overview)
     return _render("case.html.jinja", path, review=review, order=order, grid=grid, pictures=shown, overview=overview)
 
 
@@ -72,7 +72,7 @@ def write_folder_page(
 ) -> Path:
     """Write the page of a folder: the work list, and a picture of every case (WebP, by case name)."""
     links = {r.files.name: _link(r.files.folder, path.parent) for r in reviews}
-    shown = {name: _data(picture) for name, picture in overviews.items() if picture is not None}
+    shown = {name: data_url("webp", picture) for name, picture in overviews.items() if picture is not None}
     counts = {status: sum(s.opinion.status == status for r in reviews for s in r.segments) for status in STATUS_WORDS}
     return _render(
         "folder.html.jinja",
@@ -87,16 +87,11 @@ def write_folder_page(
 
 
 def _render(template: str, path: Path, **values: Any) -> Path:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("PWSegmentationLib.review", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    page = (
+        templates("PWSegmentationLib.review")
+        .get_template(template)
+        .render(version=__version__, words=STATUS_WORDS, **values)
     )
-    page = environment.get_template(template).render(version=__version__, words=STATUS_WORDS, **values)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
@@ -108,7 +103,3 @@ def _link(folder: Path, start: Path) -> str:
         return quote((folder / PAGE).relative_to(start).as_posix())
     except ValueError:
         return (folder / PAGE).resolve().as_uri()
-
-
-def _data(picture: bytes) -> str:
-    return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"

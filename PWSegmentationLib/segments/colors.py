@@ -36,3 +36,8 @@ def color(index: int) -> Color:
     code = PALETTE[place]
     red, green, blue = (int(code[n : n + 2], 16) / 255 * shade for n in (1, 3, 5))
     return (red, green, blue)
+
+
+def css_color(color: Color) -> str:
+    """``#rrggbb``."""
+    return "#" + "".join(f"{round(255 * v):02x}" for v in color)
