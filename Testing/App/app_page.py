@@ -49,6 +49,11 @@ class AppPage:
         """An element by its name for tests."""
         return self.page.locator(f"[data-test={test}]")
 
+    def wait_for_refusal(self, words: str) -> None:
+        """The sentence why something was not opened has these words; one of the time before may stand there still."""
+        error = self.find("open-error")
+        wait_until(lambda: error.is_visible() and words in error.inner_text(), f"the refusal '{words}'")
+
     @property
     def message(self) -> str:
         """The sentence at the bottom."""
