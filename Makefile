@@ -27,15 +27,18 @@ demo: setup
 app: setup
 	$(BIN)/pwseg app sample
 
-# Half of the tests beside the other half: what waits in one leaves a core to the other.
+# Half of the tests beside the other half: what waits in one leaves a core to the other. What measures time comes last,
+# alone.
 test: setup
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	echo "Testing/Library in the background, beside it all others:"; \
-	$(BIN)/python -m pytest Testing/Library > "$$log" 2>&1 & library=$$!; \
-	$(BIN)/python -m pytest Testing --ignore=Testing/Library; others=$$?; \
+	$(BIN)/python -m pytest Testing/Library -m "not stopwatch" > "$$log" 2>&1 & library=$$!; \
+	$(BIN)/python -m pytest Testing --ignore=Testing/Library -m "not stopwatch"; others=$$?; \
 	wait $$library; found=$$?; \
 	echo "Testing/Library:"; cat "$$log"; \
-	exit $$((others + found))
+	echo "What measures time:"; \
+	$(BIN)/python -m pytest Testing -m stopwatch; timed=$$?; \
+	exit $$((others + found + timed))
 
 lint: setup
 	$(BIN)/ruff check .

@@ -518,6 +518,7 @@ def test_when_the_program_ends_the_child_ends():
     assert is_gone(int(done.stdout))
 
 
+@pytest.mark.stopwatch
 def test_closing_while_a_job_runs(engine, monkeypatch):
     session = prompted(engine)
     monkeypatch.setenv(PAUSE_VARIABLE, "predicting")
@@ -739,6 +740,7 @@ def whole_body() -> np.ndarray:
     return image.T
 
 
+@pytest.mark.stopwatch
 def test_no_poll_keeps_the_front_end_while_a_large_volume_is_segmented(shared_engine):
     session = Session(engine=shared_engine)
     watch = Stopwatch()

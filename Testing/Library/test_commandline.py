@@ -95,6 +95,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- help -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.stopwatch
 @pytest.mark.parametrize("args", [("--help",), ("segment", "--help"), ("info", "--help"), ("demo", "--help")])
 def test_help_is_quick(args: tuple[str, ...]) -> None:
     code = (

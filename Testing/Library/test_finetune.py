@@ -88,6 +88,7 @@ def test_any_shape(shape: tuple[int, int, int]) -> None:
         assert np.isfinite(array).all()
 
 
+@pytest.mark.stopwatch
 def test_the_budget_is_kept() -> None:
     start = time.monotonic()
     model = fit(max_steps=None, budget_s=3.0)

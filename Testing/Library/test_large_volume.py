@@ -9,6 +9,7 @@ import sys
 SCRIPT = """
 import json, resource, sys, time
 import numpy as np
+import pytest
 from PWSegmentationLib import Session
 
 # Loaded before measuring: what a program with torch weighs is not the point.
@@ -52,6 +53,7 @@ json.dump({"ratio": best[0] / best[1], "peak": (after - before) * 1024, "voxels"
 """
 
 
+@pytest.mark.stopwatch
 def test_a_kidney_in_a_whole_body_scan_costs_what_it_costs_in_a_crop():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     got = json.loads(done.stdout)

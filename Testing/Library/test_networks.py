@@ -98,6 +98,7 @@ def test_noise_is_seeded_and_can_be_left_out(mean: Mean) -> None:
     assert torch.equal(module(x, sample=False)[0], module(x, sample=False)[0])
 
 
+@pytest.mark.stopwatch
 def test_attention_is_cheaper_than_the_pairwise_form() -> None:
     """At the paper's size (216 tokens, 12 heads of 64): 15 times as fast when measured alone; 3 leaves slack."""
     module, x = attention("paper", 768, 12), torch.randn(1, 216, 768)

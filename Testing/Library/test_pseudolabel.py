@@ -70,6 +70,7 @@ class TestGaussian:
         assert result.dtype == np.float32
         np.testing.assert_allclose(result, direct, atol=1e-6)
 
+    @pytest.mark.stopwatch
     def test_200_points_on_a_full_volume_exact_and_100_times_faster(self):
         shape = (256, 256, 160)
         points = np.random.default_rng(2).uniform(0, 1, (200, 3)) * shape

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PySide6.QtWidgets import QApplication
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,7 @@ def at(voxel: Any) -> tuple[float, ...]:
     return tuple(float(v) for v in (SPACING @ [*voxel, 1.0])[:3])
 
 
+@pytest.mark.stopwatch
 def test_the_gui_goes_on_while_a_large_volume_is_segmented_and_refined(panel: Any) -> None:
     panel.load(large_ct(), SPACING)
     watch = Stopwatch()
@@ -102,6 +104,7 @@ def test_the_gui_goes_on_while_a_large_volume_is_segmented_and_refined(panel: An
     assert watch.worst < MOST_S, f"blocked for {1000 * watch.worst:.0f} ms"
 
 
+@pytest.mark.stopwatch
 def test_the_modules_file_is_light() -> None:
     code = """
 import sys, time
@@ -151,6 +154,7 @@ host.close()
 """
 
 
+@pytest.mark.stopwatch
 def test_the_first_clicks_after_the_start_need_no_heavy_package_and_do_not_block() -> None:
     """The first click imports what the module's file does not: not what the computing process needs."""
 
