@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,6 +84,11 @@ class _Scene:
     strokes: float
     nearness: torch.Tensor
     anchors: tuple[np.ndarray, np.ndarray]
+
+    @cached_property
+    def contrast(self) -> torch.Tensor:
+        """The image around the object's intensity."""
+        return window(self.image, self.valid, self.positive)
 
     @property
     def scale(self) -> float:
@@ -348,13 +354,11 @@ def witnesses(scene: _Scene, step: Callable[[float], None]) -> dict[str, torch.T
     wall = torch.where(scene.valid, 0.0, _WALL)
     maps: dict[str, torch.Tensor] = {}
 
-    def voronoi(*channels: torch.Tensor) -> torch.Tensor:
-        stack = torch.stack([*channels, wall])
-        return _log_ratio(geodesic_distances(stack, starts, size, length_weight=LENGTH_WEIGHT, rounds=ROUNDS))
-
-    maps["span"] = voronoi(span(scene.image, scene.marked))
-    step(0.35)
-    maps["window"] = voronoi(window(scene.image, scene.valid, scene.positive))
+    images = (span(scene.image, scene.marked), scene.contrast)
+    views = torch.stack([torch.stack([image, wall]) for image in images])
+    step(0.2)
+    distances = geodesic_distances(views, starts, size, length_weight=LENGTH_WEIGHT, rounds=ROUNDS)
+    maps["span"], maps["window"] = _log_ratio(distances[0]), _log_ratio(distances[1])
     step(0.65)
     maps["surface"] = implicit_surface(scene.anchors[0], scene.anchors[1], scene.image.shape, size, scene.image.device)
     step(0.8)
@@ -388,9 +392,8 @@ def _evidence(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> np.ndarray:
     """`PseudoLabel.evidence`: the image around the object's intensity and the witnesses, as `EVIDENCE` has them."""
     import torch
 
-    contrast = window(scene.image, scene.valid, scene.positive)
     said = torch.stack([maps[name] for name in EVIDENCE[1:]]).clamp(-_CERTAIN, _CERTAIN) / _CERTAIN
-    return np.asarray(torch.cat([contrast[None], said]).cpu().numpy(), dtype=np.float32)
+    return np.asarray(torch.cat([scene.contrast[None], said]).cpu().numpy(), dtype=np.float32)
 
 
 def _judgement(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,9 +8,10 @@ path. Sweeping plane after plane in the six axis directions (fast sweeping, as i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+from .threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -21,18 +22,18 @@ _OFFSETS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 def _step_costs(channels: torch.Tensor, axis_spacing: tuple[float, float, float], length_weight: float) -> torch.Tensor:
-    """Cost of the step into plane i from plane i-1: (I - 1, 5, J, K); infinite where it leaves the grid."""
+    """Cost of the step into plane i from plane i-1: (I - 1, 5, V, 1, J, K); infinite where it leaves the grid."""
     import torch
 
-    count, _, rows, columns = channels.shape
-    costs = torch.full((count - 1, len(_OFFSETS), rows, columns), torch.inf, device=channels.device)
+    count, views, _, rows, columns = channels.shape
+    costs = torch.full((count - 1, len(_OFFSETS), views, 1, rows, columns), torch.inf, device=channels.device)
     for number, (dj, dk) in enumerate(_OFFSETS):
         j0, j1 = max(0, -dj), rows - max(0, dj)
         k0, k1 = max(0, -dk), columns - max(0, dk)
-        here = channels[1:, :, j0:j1, k0:k1]
-        there = channels[:-1, :, j0 + dj : j1 + dj, k0 + dk : k1 + dk]
+        here = channels[1:, ..., j0:j1, k0:k1]
+        there = channels[:-1, ..., j0 + dj : j1 + dj, k0 + dk : k1 + dk]
         length = (axis_spacing[0] ** 2 + (dj * axis_spacing[1]) ** 2 + (dk * axis_spacing[2]) ** 2) ** 0.5
-        costs[:, number, j0:j1, k0:k1] = (here - there).abs().sum(1) + length_weight * length
+        costs[:, number, :, 0, j0:j1, k0:k1] = (here - there).abs().sum(2) + length_weight * length
     return costs
 
 
@@ -46,35 +47,43 @@ def _reverse_costs(costs: torch.Tensor) -> torch.Tensor:
 
     out = torch.full_like(costs, torch.inf)
     opposite = {(dj, dk): n for n, (dj, dk) in enumerate(_OFFSETS)}
-    rows, columns = costs.shape[2:]
+    rows, columns = costs.shape[-2:]
     for number, (dj, dk) in enumerate(_OFFSETS):
         j0, j1 = max(0, -dj), rows - max(0, dj)
         k0, k1 = max(0, -dk), columns - max(0, dk)
-        out[:, number, j0:j1, k0:k1] = costs[:, opposite[(-dj, -dk)], j0 + dj : j1 + dj, k0 + dk : k1 + dk]
+        there = costs[:, opposite[(-dj, -dk)], ..., j0 + dj : j1 + dj, k0 + dk : k1 + dk]
+        out[:, number, ..., j0:j1, k0:k1] = there
     return out
 
 
-def _sweep(distance: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor) -> None:
-    """One sweep up and one down along the first axis of `distance` (I, B, J, K), in place."""
+def _by_plane(costs: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+    """The costs of every plane, by neighbour: planes are so small that cutting them out again would cost as much."""
+    return [plane.unbind(0) for plane in costs.unbind(0)]
+
+
+def _sweep(
+    distance: torch.Tensor, forward: list[tuple[torch.Tensor, ...]], backward: list[tuple[torch.Tensor, ...]]
+) -> None:
+    """One sweep up and one down along the first axis of `distance` (I, V, B, J, K), in place."""
     import torch
 
-    count, sets, rows, columns = distance.shape
-    padded = torch.full((sets, rows + 2, columns + 2), torch.inf, device=distance.device)
-    centre = padded[:, 1:-1, 1:-1]
-    shifted = [padded[:, 1 + dj : 1 + dj + rows, 1 + dk : 1 + dk + columns] for dj, dk in _OFFSETS]
-    candidate = torch.empty_like(distance[0])
+    rows, columns = distance.shape[-2:]
+    planes = distance.unbind(0)
+    padded = torch.full((*distance.shape[1:3], rows + 2, columns + 2), torch.inf, device=distance.device)
+    centre = padded[..., 1:-1, 1:-1]
+    shifted = [padded[..., 1 + dj : 1 + dj + rows, 1 + dk : 1 + dk + columns] for dj, dk in _OFFSETS]
+    candidate = torch.empty_like(planes[0])
 
-    def relax(plane: int, previous: int, costs: torch.Tensor) -> None:
-        centre.copy_(distance[previous])
-        target = distance[plane]
-        for number, neighbour in enumerate(shifted):
-            torch.add(neighbour, costs[number], out=candidate)
+    def relax(target: torch.Tensor, previous: torch.Tensor, costs: tuple[torch.Tensor, ...]) -> None:
+        centre.copy_(previous)
+        for neighbour, cost in zip(shifted, costs, strict=True):
+            torch.add(neighbour, cost, out=candidate)
             torch.minimum(target, candidate, out=target)
 
-    for plane in range(1, count):
-        relax(plane, plane - 1, forward[plane - 1])
-    for plane in range(count - 2, -1, -1):
-        relax(plane, plane + 1, backward[plane])
+    for plane in range(1, len(planes)):
+        relax(planes[plane], planes[plane - 1], forward[plane - 1])
+    for plane in range(len(planes) - 2, -1, -1):
+        relax(planes[plane], planes[plane + 1], backward[plane])
 
 
 def geodesic_distances(
@@ -92,7 +101,8 @@ def geodesic_distances(
     Parameters
     ----------
     channels
-        Features (C, I, J, K), float32.
+        Features (C, I, J, K), float32; or (V, C, I, J, K): of several images with the same seeds, which together cost
+        less than one after the other.
     starts
         Distance at the start (B, I, J, K): 0 at seeds (or any head start), infinite elsewhere.
     spacing
@@ -105,23 +115,12 @@ def geodesic_distances(
     Returns
     -------
     torch.Tensor
-        (B, I, J, K), infinite where no seed reaches (a set without seeds).
+        (B, I, J, K), or (V, B, I, J, K), infinite where no seed reaches (a set without seeds).
     """
-    with _one_thread():
-        return _relaxed(channels, starts, spacing, length_weight, rounds, tolerance, check)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Planes are too small to be shared out: waking a second thread for each costs more than it does."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    views = channels if channels.ndim == 5 else channels[None]
+    with one_thread():
+        found = _relaxed(views, starts, spacing, length_weight, rounds, tolerance, check)
+    return found if channels.ndim == 5 else found[0]
 
 
 def _relaxed(
@@ -136,22 +135,21 @@ def _relaxed(
     """The rounds of sweeps of `geodesic_distances`."""
     import torch
 
-    distance = starts.clone()
+    distance = starts.expand(len(channels), *starts.shape).clone()
     plans = []
     for axis in range(3):
-        if channels.shape[1 + axis] < 2:
+        if starts.shape[1 + axis] < 2:
             continue
         others = [a for a in range(3) if a != axis]
-        moved = channels.permute(1 + axis, 0, 1 + others[0], 1 + others[1]).contiguous()
-        lengths = (spacing[axis], spacing[others[0]], spacing[others[1]])
-        forward = _step_costs(moved, lengths, length_weight)
-        plans.append((axis, others, forward, _reverse_costs(forward)))
+        moved = channels.movedim(2 + axis, 0).contiguous()
+        forward = _step_costs(moved, (spacing[axis], spacing[others[0]], spacing[others[1]]), length_weight)
+        plans.append((axis, _by_plane(forward), _by_plane(_reverse_costs(forward))))
     for _ in range(rounds):
         before = distance
-        for axis, others, forward, backward in plans:
-            moved = distance.permute(1 + axis, 0, 1 + others[0], 1 + others[1]).contiguous()
-            _sweep(moved, forward, backward)
-            distance = moved.permute(1, *(0 if a == axis else 2 + others.index(a) for a in range(3)))
+        for axis, into, back in plans:
+            moved = distance.movedim(2 + axis, 0).contiguous()
+            _sweep(moved, into, back)
+            distance = moved.movedim(0, 2 + axis)
         distance = distance.contiguous()
         if check is not None:
             check()

@@ -43,13 +43,16 @@ def equalised(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
 def noise_level(image: torch.Tensor, valid: torch.Tensor) -> float:
     """Typical difference between neighbours: the median over the valid pairs, the smallest of the axes."""
     levels = []
+    everywhere = bool(valid.all())
     for axis in range(3):
         count = image.shape[axis] - 1
         if count < 1:
             continue
-        both = valid.narrow(axis, 0, count) & valid.narrow(axis, 1, count)
-        if bool(both.any()):
-            levels.append(float((image.narrow(axis, 1, count) - image.narrow(axis, 0, count)).abs()[both].median()))
+        steps = (image.narrow(axis, 1, count) - image.narrow(axis, 0, count)).abs()
+        if not everywhere:
+            steps = steps[valid.narrow(axis, 0, count) & valid.narrow(axis, 1, count)]
+        if steps.numel():
+            levels.append(float(steps.median()))
     return min(levels) if levels else 0.0
 
 
@@ -79,7 +82,7 @@ def _median(values: torch.Tensor) -> torch.Tensor:
 
 def _sorted_sample(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """Every n-th of the valid values, in order: enough of them for quantiles."""
-    values = image[valid]
+    values = image.flatten() if bool(valid.all()) else image[valid]
     return values[:: max(1, len(values) // _SAMPLE)].sort().values
 
 
