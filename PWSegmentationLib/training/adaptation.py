@@ -154,6 +154,8 @@ class _Adapting:
                 score = self._score(questions)
                 if score > best[0]:
                     best = score, {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        if steps == 0:
+            return self._outcome(None, 0, math.nan, math.nan)
         clearly = best[0] >= before + self.options.margin
         return self._outcome(best[1] if clearly else None, steps, before, best[0])
 

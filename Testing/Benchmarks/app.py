@@ -29,6 +29,8 @@ from Testing.App.conftest import SIZE
 # Structures of the middle axial slice, as parts of the view: aorta, heart (four).
 CLICKS = ((0.519, 0.629), (0.53, 0.50), (0.50, 0.38), (0.58, 0.40), (0.545, 0.42))
 SCROLLING_S = 8.0
+# Pictures of what was done before do not come later than this after one another.
+_QUIET_S = 0.7
 
 # Counts coloured pixels near the click, without those of the point itself, in every picture that comes. The image
 # is grey, so what has a colour is the segment.
@@ -108,6 +110,7 @@ def clicks(tab: AppPage) -> dict[str, Any]:
             tab.page.keyboard.press("a")
             wait_until(lambda count=number + 1: len(tab.segments) == count, "a new segment")
         tab.choose("inside")
+        _wait_for_quiet(tab.page)
         tab.answered(lambda x=x, y=y: tab.click("Red", x, y))
         watched = wait_until(lambda: (w := _watched(tab.page))["seen"] and w, "the mask")
         found.append(round((watched["seen"] - watched["pressed"]) / 1000, 3))
@@ -138,6 +141,16 @@ def scrolling(tab: AppPage) -> dict[str, Any]:
         "median": round(1000 / median(apart), 1) if apart else 0.0,
         "longest pause, s": round(max(apart) / 1000, 2) if apart else None,
     }
+
+
+def _wait_for_quiet(page: Page) -> None:
+    """Until no view is drawn any more: else the segment before would be taken for the one that is asked for."""
+    seen, since = -1, time.monotonic()
+    while time.monotonic() - since < _QUIET_S:
+        count = len(_watched(page)["frames"])
+        if count != seen:
+            seen, since = count, time.monotonic()
+        page.wait_for_timeout(50)
 
 
 def _watched(page: Page) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from PWSegmentationLib.networks import ProbabilisticUNETR, UNETRConfig
 from PWSegmentationLib.networks.model_files import save_model
 from PWSegmentationLib.prediction.network_inputs import CHANNELS
 from PWSegmentationLib.prediction.predict import predict
-from PWSegmentationLib.prediction.promptable import PromptableModel, promptable_model
+from PWSegmentationLib.prediction.promptable import PromptableModel, promptable_model, sharpened, sharpness
 from PWSegmentationLib.prediction.view import View, region_for
 from PWSegmentationLib.prediction.zoom import furthest, zoomed
 from PWSegmentationLib.prompts.prompts import Box, Point, SegmentPrompts
@@ -160,6 +160,19 @@ def test_the_temperature_makes_probabilities_milder_and_moves_no_border() -> Non
     sharp, mild = (PromptableModel(network(0.5), temperature=t).probability(inputs) for t in (1.0, 2.0))
     assert np.array_equal(sharp > 0.5, mild > 0.5)
     assert np.abs(mild - 0.5).max() < np.abs(sharp - 0.5).max()
+
+
+def test_the_more_is_known_the_surer_is_the_answer_and_no_border_moves() -> None:
+    one = click(np.zeros(3))
+    many = one
+    for number in range(1, 12):
+        many = many.with_prompt(Point((float(number), 0.0, 0.0), positive=number % 2 == 0))
+    boxed = SegmentPrompts("ball").with_prompt(Box((0.0, 0.0, 0.0), (9.0, 9.0, 9.0)))
+    assert 1.0 < sharpness(one) < sharpness(many) == sharpness(boxed)
+    mild = np.linspace(0.0, 1.0, 101, dtype=np.float32)
+    sure = sharpened(mild, sharpness(many))
+    assert np.all(np.diff(sure) > 0) and sure[0] == 0.0 and sure[50] == 0.5 and sure[100] == 1.0
+    assert np.all(np.abs(sure - 0.5) >= np.abs(mild - 0.5))
 
 
 def test_another_prompt_far_away_is_no_reason_to_compute_again_and_one_in_sight_is() -> None:

@@ -292,6 +292,7 @@ def test_any_real_type_will_do(dtype):
     assert dice(session.predict().mask, mask) > 0.6
 
 
+@pytest.mark.stopwatch
 def test_fine_tuning_says_whether_it_is_used_and_one_undo_takes_it_back(two_lesions):
     session, masks = two_lesions
     prompt_both(session)
