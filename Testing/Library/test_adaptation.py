@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pytest
 import torch
 
 from PWSegmentationLib.prediction.fine_tuning import adapt_segment
@@ -24,6 +25,7 @@ def prompted() -> tuple[Volume, SegmentPrompts]:
     return volume, prompts
 
 
+@pytest.mark.stopwatch
 def test_it_is_kept_only_where_it_finds_hidden_prompts_better_and_the_first_one_stays_as_it_was() -> None:
     volume, prompts = prompted()
     model = PromptableModel(network(spread=0.3))
