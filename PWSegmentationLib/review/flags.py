@@ -11,7 +11,6 @@ opinion it may have leaked; where the second opinion has a large lump more, a pa
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,17 +43,16 @@ Kind: TypeAlias = Literal[
 
 # Lumps are what a ball of this radius, mm, fits into.
 LUMP_MM = 2.5
-# How much speaks for a leak: constant, logarithm of the lump's share of the segment, mean probability in the lump by
-# the second opinion, and the Dice of both without it. A logistic regression on the good segments and the leaks of the
-# structures marked "tuning", with 2+4, 5+10 and 20+20 points, less its threshold. More than half of the segment is no
-# lump: there, the second opinion is about something else.
-_LEAK_CONSTANT, _LEAK_SHARE, _LEAK_PROBABILITY, _LEAK_AGREED = 6.75, 0.5, -16.0, -3.0
-_MOST_OF_IT = 0.5
+# A lump of the segment raises an alarm if the second opinion gives it less than this probability on average, from this
+# share of the segment on, and up to one half: more is no lump but another answer; ...
+LEAK_PROBABILITY, LEAK_SHARE, MOST_SHARE = 0.2, 0.02, 0.5
+# ... and one that it thinks is inside and the segment lacks, from this share of the segment on; ...
+MISSING_SHARE = 0.25
+# ... provided that the lump is what they disagree about: without it, their Dice is above this. A second opinion that
+# disagrees everywhere is not good enough to find a single error.
+LEAK_AGREED, MISSING_AGREED = 0.55, 0.8
 # Labels are surer than they are right (as in `prediction.network_inputs`): their log-odds are divided by this.
 _LABEL_SOFTNESS = 2.0
-# A lump that the second opinion thinks is inside and the segment lacks raises an alarm from this share of the segment
-# on, provided that the lump is what they disagree about: without it, their Dice is above this.
-MISSING_SHARE, MISSING_AGREED = 0.25, 0.8
 # Prompts of others inside the segment from which on it is said to be theirs: a share of their prompts.
 _SWAPPED_SHARE = 0.6
 _LOW_DICE, _LOW_CONFIDENCE = 0.55, 0.75
@@ -152,7 +150,8 @@ def _against_opinion(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
     if evidence.opinion is None:
         return
     extra, missing = lumps(segment, evidence.opinion)
-    if extra.speaks_for_leak > 0:
+    unlikely = extra.probability < LEAK_PROBABILITY and extra.agreed > LEAK_AGREED
+    if unlikely and LEAK_SHARE < extra.share < MOST_SHARE:
         text = f"A lump of {extra.share:.0%} of it is unlikely by its prompts and the image: has it leaked?"
         yield Flag("leak", text, alarm=True, position=extra.position)
     if missing.share > MISSING_SHARE and missing.agreed > MISSING_AGREED:
@@ -172,14 +171,6 @@ class Lump:
     probability: float = 0.0
     agreed: float = 0.0
     position: tuple[float, float, float] | None = None
-
-    @property
-    def speaks_for_leak(self) -> float:
-        """For a lump that only the segment has: above 0, more likely a leak than the second opinion's mistake."""
-        if not 0 < self.share < _MOST_OF_IT:
-            return -math.inf
-        weighed = _LEAK_SHARE * math.log(self.share) + _LEAK_PROBABILITY * self.probability
-        return _LEAK_CONSTANT + weighed + _LEAK_AGREED * self.agreed
 
 
 def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
