@@ -45,12 +45,14 @@ Kind: TypeAlias = Literal[
 LUMP_MM = 2.5
 # A lump of the segment raises an alarm if the second opinion gives it less than this probability on average, from this
 # share of the segment on, and up to one half: more is no lump but another answer; ...
-LEAK_PROBABILITY, LEAK_SHARE, MOST_SHARE = 0.2, 0.02, 0.5
+LEAK_PROBABILITY, LEAK_SHARE, MOST_SHARE = 0.22, 0.02, 0.5
 # ... and one that it thinks is inside and the segment lacks, from this share of the segment on; ...
 MISSING_SHARE = 0.25
 # ... provided that the lump is what they disagree about: without it, their Dice is above this. A second opinion that
 # disagrees everywhere is not good enough to find a single error.
 LEAK_AGREED, MISSING_AGREED = 0.55, 0.8
+# Nor is one that expects no more than this Dice of itself good enough to find a leak.
+LEAK_EXPECTED = 0.4
 # Labels are surer than they are right (as in `prediction.network_inputs`): their log-odds are divided by this.
 _LABEL_SOFTNESS = 2.0
 # Prompts of others inside the segment from which on it is said to be theirs: a share of their prompts.
@@ -150,8 +152,8 @@ def _against_opinion(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
     if evidence.opinion is None:
         return
     extra, missing = lumps(segment, evidence.opinion)
-    unlikely = extra.probability < LEAK_PROBABILITY and extra.agreed > LEAK_AGREED
-    if unlikely and LEAK_SHARE < extra.share < MOST_SHARE:
+    fit_to_say = extra.agreed > LEAK_AGREED and extra.expected > LEAK_EXPECTED
+    if fit_to_say and extra.probability < LEAK_PROBABILITY and LEAK_SHARE < extra.share < MOST_SHARE:
         text = f"A lump of {extra.share:.0%} of it is unlikely by its prompts and the image: has it leaked?"
         yield Flag("leak", text, alarm=True, position=extra.position)
     if missing.share > MISSING_SHARE and missing.agreed > MISSING_AGREED:
@@ -164,12 +166,14 @@ class Lump:
     """A part that only one of both has.
 
     ``share`` is its size in those of the segment, ``probability`` what the second opinion says of it on average,
-    ``agreed`` the Dice of both without it, ``position`` the place deepest inside.
+    ``agreed`` the Dice of both without it, ``expected`` the Dice that the second opinion expects of itself,
+    ``position`` the place deepest inside.
     """
 
     share: float
     probability: float = 0.0
     agreed: float = 0.0
+    expected: float = 0.0
     position: tuple[float, float, float] | None = None
 
 
@@ -185,13 +189,14 @@ def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
     affine[:3, :3] *= step
     grid = Grid(mask.shape, affine)
     thought = probability > 0.5
+    expected = 2.0 * float(probability[thought].sum()) / max(1e-3, float(probability.sum()) + np.count_nonzero(thought))
     size = max(1, int(np.count_nonzero(mask)))
     found = []
     for differs in (mask & ~thought, ~mask & thought):
         lump, position = _largest_lump(differs, grid)
         voxels = int(np.count_nonzero(lump))
         mean = float(probability[lump].mean()) if voxels else 0.0
-        found.append(Lump(voxels / size, mean, _dice(mask ^ lump, thought), position))
+        found.append(Lump(voxels / size, mean, _dice(mask ^ lump, thought), expected, position))
     return found[0], found[1]
 
 
