@@ -10,7 +10,7 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v3
 
-from PWSegmentationLib.app.page_dialogs import build_help, build_open
+from PWSegmentationLib.app.page_dialogs import build_export, build_help, build_open
 from PWSegmentationLib.app.page_elements import button, icon_button
 from PWSegmentationLib.app.page_panel import build_panel
 from PWSegmentationLib.app.shortcuts import KEYS, SHORTCUTS
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from PWSegmentationLib.app.workplace import Workplace
 
 STATIC = Path(__file__).parent / "static"
-
-DOWNLOADS = (
-    ("segmentation", "Segmentation (.seg.nrrd)", "Opens in 3D Slicer with names and colours"),
-    ("labelmap", "Labelmap (.nii.gz)", "One number for each segment, on the image's grid"),
-    ("prompts", "Prompts (.json)", "Points, boxes and scribbles, for pwseg segment or for here"),
-    ("scene", "Whole scene (.mrb)", "Image, segments and prompts, for 3D Slicer"),
-)
 
 
 class Page:
@@ -96,6 +89,7 @@ class Page:
                     self._build_views()
                 self._build_status()
             build_open(self._place)
+            build_export()
             build_help(SHORTCUTS)
 
     def _build_bar(self) -> None:
@@ -143,7 +137,14 @@ class Page:
                     "crossings",
                 )
                 icon_button("reset", "mdi-fit-to-page-outline", "Show the whole image, straight", place.reset_views)
-            self._build_downloads()
+            button(
+                "download",
+                "mdi-tray-arrow-down",
+                "Download",
+                "Files of what was made here",
+                place.open_export,
+                v_if=("image",),
+            )
             icon_button("help", "mdi-keyboard-outline", "Keys and mouse", "help_dialog = true")
             with html.Button(
                 classes="pw-mini",
@@ -152,24 +153,6 @@ class Page:
                 data_test="end-session",
             ):
                 v3.VIcon("mdi-logout", size="18")
-
-    def _build_downloads(self) -> None:
-        with v3.VMenu(v_if=("image",)):
-            with v3.Template(v_slot_activator="{ props }"):
-                v3.VBtn(
-                    "Download",
-                    v_bind="props",
-                    prepend_icon="mdi-tray-arrow-down",
-                    variant="tonal",
-                    size="small",
-                    data_test="download",
-                    title="Files of what was made here",
-                )
-            with v3.VList(density="compact", classes="pw-menu"):
-                for kind, text, hint_text in DOWNLOADS:
-                    with html.A(href="#", classes="pw-menu-item", data_download=kind, data_test=f"download-{kind}"):
-                        html.Div(text)
-                        html.Div(hint_text, classes="pw-faint")
 
     def _build_views(self) -> None:
         with html.Div(classes=("'pw-views ' + (layout === 'four' ? 'pw-four' : 'pw-one')",)):

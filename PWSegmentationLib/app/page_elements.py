@@ -13,7 +13,6 @@ for _name in (
     "data_test",
     "data_view",
     "data_progress",
-    "data_download",
     "data_answers",
     "aria_label",
     "aria_pressed",

@@ -83,6 +83,7 @@ def _build_segments(place: Workplace) -> None:
                 value=("s.color",),
                 change=(place.set_color, "[s.id, $event.target.value]"),
                 classes="pw-color",
+                data_test="segment-color",
                 title="Colour",
                 aria_label="Colour",
             )

@@ -61,6 +61,15 @@ _FIRST: dict[str, Any] = {
     "fill": 0.4,
     "method": "auto",
     "help_dialog": False,
+    "export_dialog": False,
+    "export_kinds": ["segmentation"],
+    "export_eight_bit": False,
+    "export_provenance": True,
+    # Of what cannot be had now, why not.
+    "export_problems": {},
+    "exporting": False,
+    "export_text": "",
+    "export_error": "",
 }
 
 
@@ -98,7 +107,6 @@ class PageState:
                 "undo": case.session.can_undo,
                 "redo": case.session.can_redo,
                 "spot": current is not None and case.session.prediction(current) is not None,
-                "download": bool(case.segment_ids()),
             },
         )
 

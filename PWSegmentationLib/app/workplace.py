@@ -14,6 +14,7 @@ from typing import Any, Literal
 from trame_slicer.core import SlicerApp
 
 from PWSegmentationLib.app.case import Case, Overlay, Settings
+from PWSegmentationLib.app.exporting import problems
 from PWSegmentationLib.app.images import Opened, allowed, listed, open_image, open_sample
 from PWSegmentationLib.app.page import Page
 from PWSegmentationLib.app.page_state import PageState
@@ -331,6 +332,13 @@ class Workplace:
         """Show where a prompt of the list is."""
         if self.case is not None and number < len(items := self.case.items()):
             self.jump_to(items[number].position)
+
+    def open_export(self) -> None:
+        """Offer what can be downloaded now."""
+        if self.opened is None or self.case is None:
+            self.say("Open an image first.", error=True)
+            return
+        self.state.set(export_dialog=True, export_error="", export_problems=problems(self.opened, self.case))
 
     def set_method(self, method: Method) -> None:
         """How to predict from the next prompt on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,16 +153,33 @@ class AppPage:
 
     # ---- files
 
-    def download(self, kind: str, folder: Path) -> Path:
-        """Save a file, as the menu offers it."""
+    def choose_downloads(self, *kinds: str, provenance: bool = False) -> None:
+        """Open the dialog, and choose these kinds of files and no others."""
+        self.find("download").click()
+        self.find("export-dialog").wait_for()
+        wanted = {f"export-{kind}" for kind in kinds} | ({"export-provenance"} if provenance else set())
+        for box in self.page.locator("[data-test=export-dialog] input[type=checkbox]").all():
+            if box.is_enabled():
+                box.set_checked(box.get_attribute("data-test") in wanted)
+
+    def download(self, folder: Path, *kinds: str, provenance: bool = False) -> Path:
+        """Save files of these kinds: one as it is, several as a zip."""
+        self.choose_downloads(*kinds, provenance=provenance)
         with self.page.expect_download() as waiting:
-            self.find("download").click()
-            self.find(f"download-{kind}").click()
+            self.find("export").click()
         path = folder / waiting.value.suggested_filename
         waiting.value.save_as(path)
+        self.find("export-dialog").wait_for(state="hidden")
         return path
+
+    def unzipped(self, folder: Path, *kinds: str, provenance: bool = False) -> dict[str, Path]:
+        """Save several files; where they lie, by name."""
+        with zipfile.ZipFile(self.download(folder, *kinds, provenance=provenance)) as archive:
+            archive.extractall(folder)
+            return {name: folder / name for name in archive.namelist()}
 
     def labels(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         """The labelmap that is downloaded: voxels and affine."""
-        image = nibabel.load(self.download("labelmap", folder))
+        files = self.unzipped(folder, "nifti")
+        image = nibabel.load(next(path for name, path in files.items() if name.endswith(".nii.gz")))
         return np.asarray(image.dataobj), image.affine

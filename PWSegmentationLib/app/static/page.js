@@ -224,21 +224,21 @@
 
   // ---- downloads: what is wrong is said on the page, not on one of its own
   document.addEventListener("click", async (event) => {
-    const link = event.target.closest?.("a[data-download]");
-    if (!link) return;
-    event.preventDefault();
-    const kind = link.dataset.download;
-    set("message", "Writing the file…");
-    set("message_is_error", false);
-    const answer = await fetch(`download/${kind}`, { method: "POST" });
+    if (!event.target.closest?.("[data-test=export]")) return;
+    const problems = state("export_problems") || {};
+    const kinds = state("export_kinds").filter((kind) => !problems[kind]);
+    const wishes = { kinds, eight_bit: state("export_eight_bit"), provenance: state("export_provenance") };
+    const answer = await fetch("download", { method: "POST", body: JSON.stringify(wishes) });
     const text = await answer.text();
-    if (!answer.ok) return say(text || "The file could not be written.", true);
+    if (!answer.ok) return set("export_error", text || "The file could not be written: try again.");
     const anchor = document.createElement("a");
     anchor.href = `download/${text}`;
     anchor.download = "";
     document.body.appendChild(anchor);
     anchor.click();
     anchor.remove();
-    set("message", "Saved with your browser's downloads.");
+    set("export_dialog", false);
+    set("message", `${text.split("/")[1]} is with your browser's downloads.`);
+    set("message_is_error", false);
   });
 })();
