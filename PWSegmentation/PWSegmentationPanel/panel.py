@@ -142,6 +142,7 @@ class Panel(VTKObservationMixin):
         self._warming.stop()
         self.tools.choose(None)
         self.overlays.hide()
+        self.review.close()
         for node, event in self._promptEvents():
             self.removeObserver(node, event, self.onPromptEvent)
         self.logic.closeCase()

@@ -98,22 +98,25 @@ def segmentation_from_node(segmentation_node: Node, volume_node: Node) -> Segmen
 
     Raises `InputError` if two have one name.
     """
-    segmentation = segmentation_node.GetSegmentation()
-    grid = image_grid(volume_node)
-    made = []
-    for value, segment_id in enumerate(segmentation.GetSegmentIDs(), start=1):
-        segment = segmentation.GetSegment(segment_id)
-        mask = segment_mask(segmentation_node, segment_id, volume_node)
-        region = Region.around(mask)
-        found = Segment(
-            segment.GetName(),
-            value,
-            segment.GetColor(),
-            terminology=_terminology(segment),
-            status=segment_status(segment),
-        )
-        made.append(found if region is None else replace(found, region=region, mask=mask[region.slices]))
-    return Segmentation(grid, tuple(made))
+    ids = segmentation_node.GetSegmentation().GetSegmentIDs()
+    found = (segment_from_node(segmentation_node, i, volume_node, value) for value, i in enumerate(ids, start=1))
+    return Segmentation(image_grid(volume_node), tuple(found))
+
+
+def segment_from_node(segmentation_node: Node, segment_id: str, volume_node: Node, value: int) -> Segment:
+    """One segment of a node on the image's grid, with this value."""
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    mask = segment_mask(segmentation_node, segment_id, volume_node)
+    region = Region.around(mask)
+    found = Segment(
+        segment.GetName(),
+        value,
+        segment.GetColor(),
+        terminology=_terminology(segment),
+        status=segment_status(segment),
+    )
+    # A copy, for a view would hold on to the whole image's voxels.
+    return found if region is None else replace(found, region=region, mask=mask[region.slices].copy())
 
 
 def segment_status(segment: Any) -> Status:

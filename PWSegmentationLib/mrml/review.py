@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import slicer
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.mrml.export import segment_status, segment_tag, segmentation_from_node
+from PWSegmentationLib.mrml.export import segment_from_node, segment_status, segment_tag
 from PWSegmentationLib.mrml.nodes import Node
+from PWSegmentationLib.mrml.reviewed import keep_version, kept_stamp, kept_version, segment_stamp
 from PWSegmentationLib.mrml.scene_session import SceneSession
 from PWSegmentationLib.mrml.volumes import image_grid
-from PWSegmentationLib.segments.segmentation import STATUSES, Status
+from PWSegmentationLib.progress import Cancelled
+from PWSegmentationLib.segments.segmentation import STATUSES, Segment, Status
+from PWSegmentationLib.session.jobs import Job, SteppedJob
 
 if TYPE_CHECKING:
+    from PWSegmentationLib.review.changes import Changes
+    from PWSegmentationLib.review.flags import Flag
+    from PWSegmentationLib.review.measures import Measures
     from PWSegmentationLib.review.record import Opinion
     from PWSegmentationLib.review.review import SegmentReview
 
@@ -22,48 +29,177 @@ if TYPE_CHECKING:
 COMMENT_TAG = "PWSegmentation.Comment"
 
 
-def review_segments(segmentation_node: Node, volume_node: Node, case: SceneSession | None) -> dict[str, SegmentReview]:
-    """All segments of the scene's segmentation looked at, by ID.
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """What was seen of a segment, and what it was seen of: if that is not the same any more, it says nothing."""
 
-    The second opinion is what the session last predicted; nothing is computed but measures and flags, which takes a
-    few tenths of a second for a large organ.
+    seen: tuple[Any, ...]
+    segment: Segment
+    measures: Measures
+    flags: tuple[Flag, ...]
+
+
+class SceneReview:
+    """What is known of a segmentation's segments: looked at when asked to, and known until something changes.
+
+    Parameters
+    ----------
+    segmentation_node, volume_node
+        The segments, and their image.
+    case
+        The session whose prompts and predictions the segments are held against; None if there is none. The second
+        opinion is what it last predicted: nothing is computed but measures and flags.
     """
-    # Here, for a panel asks for comments, too, and must not wait for scipy.
-    from PWSegmentationLib.review.flags import Evidence, flags
-    from PWSegmentationLib.review.measures import measure
-    from PWSegmentationLib.review.review import SegmentReview, need
 
-    segmentation, grid = segmentation_from_node(segmentation_node, volume_node), image_grid(volume_node)
-    prompts = () if case is None else tuple(case.session.prompts)
-    found = {}
-    ids = [str(i) for i in segmentation_node.GetSegmentation().GetSegmentIDs()]
-    for segment_id, segment in zip(ids, segmentation.segments, strict=True):
-        prediction = None if case is None else case.prediction(segment_id)
-        own = next((p for p in prompts if p.name == segment.name and len(p)), None)
+    def __init__(self, segmentation_node: Node, volume_node: Node, case: SceneSession | None) -> None:
+        self.segmentation_node, self.volume_node, self.case = segmentation_node, volume_node, case
+        self._segments: dict[str, tuple[Any, Segment]] = {}
+        self._looked: dict[str, _Looked] = {}
+        self._changes: dict[str, tuple[Any, Changes | None]] = {}
+
+    def is_of(self, segmentation_node: Node, volume_node: Node, case: SceneSession | None) -> bool:
+        """Whether it is about these."""
+        return self.segmentation_node is segmentation_node and self.volume_node is volume_node and self.case is case
+
+    @property
+    def ids(self) -> list[str]:
+        """IDs of the segments, in the order of the table."""
+        return [str(i) for i in self.segmentation_node.GetSegmentation().GetSegmentIDs()]
+
+    def start(self) -> Job[Mapping[str, SegmentReview]]:
+        """Begin to look at all segments that are not known as they are now; the result is `known`.
+
+        Every `Job.poll` takes some tens of milliseconds for an organ.
+        """
+        return _ReviewJob(self)
+
+    @property
+    def known(self) -> dict[str, SegmentReview]:
+        """By ID, what is known of the segments that have not changed since they were looked at."""
+        found = {segment_id: self.of(segment_id) for segment_id in self.ids}
+        return {segment_id: review for segment_id, review in found.items() if review is not None}
+
+    def of(self, segment_id: str) -> SegmentReview | None:
+        """What is known of a segment; None if it was not looked at since it, or its prompts, changed."""
+        looked = self._looked.get(segment_id)
+        if looked is None or _vtk_segment(self.segmentation_node, segment_id) is None:
+            return None
+        if not _is_same(looked.seen, self._seen(segment_id)):
+            return None
+        # Here, for a panel asks of segments that were never looked at, too, and must not wait for scipy.
+        from PWSegmentationLib.review.review import SegmentReview, need
+
+        opinion, since = _opinion(self.segmentation_node, segment_id), self._changes_of(segment_id, looked.segment)
+        wanted = need(looked.measures, looked.flags, opinion, since)
+        return SegmentReview(looked.segment, looked.measures, looked.flags, opinion, since, wanted)
+
+    def versions(self, segment_id: str) -> tuple[Segment, Segment] | None:
+        """A segment as it was last completed or flagged, and as it is; None if it is as it was, or not known."""
+        found = self.of(segment_id)
+        if found is None or found.changes is None or found.changes.is_none:
+            return None
+        before = kept_version(self.segmentation_node, segment_id, self.volume_node)
+        return None if before is None else (before, found.segment)
+
+    def looking(self, segment_id: str) -> Iterator[None]:
+        """Look at a segment, in parts."""
+        from PWSegmentationLib.review.flags import Evidence, flags
+        from PWSegmentationLib.review.measures import Maps, measuring
+
+        seen = self._seen(segment_id)
+        segment = self._segment(segment_id)
+        yield
+        neighbours = []
+        for other in self.ids:
+            if other != segment_id:
+                neighbours.append(self._segment(other))
+                yield
+        prediction = None if self.case is None else self.case.prediction(segment_id)
+        maps = None
+        if prediction is not None:
+            maps = Maps(prediction.region, prediction.region_probability, prediction.region_uncertainty)
+        grid = image_grid(self.volume_node)
+        measures = yield from measuring(segment, grid, maps)
+        prompts = () if self.case is None else tuple(self.case.session.prompts)
         evidence = Evidence(
             grid=grid,
             image_grid=grid,
-            prompts=own,
+            prompts=next((p for p in prompts if p.name == segment.name and len(p)), None),
             others=tuple(p for p in prompts if p.name != segment.name),
             opinion=prediction,
-            neighbours=tuple(s for s in segmentation.segments if s is not segment),
+            neighbours=tuple(neighbours),
         )
-        maps: tuple[Any, ...] = ()
-        if prediction is not None:
-            maps = (prediction.probability, prediction.uncertainty)
-        measures = measure(segment, grid, *maps)
-        signs = flags(segment, measures, evidence)
-        opinion = _opinion(segmentation_node, segment_id)
-        found[segment_id] = SegmentReview(segment, measures, signs, opinion, None, need(measures, signs, opinion, None))
-    return found
+        found = flags(segment, measures, evidence)
+        yield
+        self._looked[segment_id] = _Looked(seen, segment, measures, found)
+        self._changes_of(segment_id, segment)
+
+    def _seen(self, segment_id: str) -> tuple[Any, ...]:
+        """What the answer depends on; cheap to ask for."""
+        name = _segment(self.segmentation_node, segment_id).GetName()
+        case = self.case
+        asked = (None, None) if case is None else (case.prediction(segment_id), case.session.prompts)
+        return (segment_stamp(self.segmentation_node, segment_id), name, *asked)
+
+    def _segment(self, segment_id: str) -> Segment:
+        """A segment's voxels, read once for every state that it is in."""
+        stamp = segment_stamp(self.segmentation_node, segment_id)
+        kept = self._segments.get(segment_id)
+        if kept is None or kept[0] != stamp:
+            value = 1 + self.ids.index(segment_id)
+            kept = (stamp, segment_from_node(self.segmentation_node, segment_id, self.volume_node, value))
+            self._segments[segment_id] = kept
+        name = str(_segment(self.segmentation_node, segment_id).GetName())
+        return kept[1] if kept[1].name == name else replace(kept[1], name=name)
+
+    def _changes_of(self, segment_id: str, segment: Segment) -> Changes | None:
+        from PWSegmentationLib.review.changes import changes
+
+        stamp = (kept_stamp(self.segmentation_node, segment_id), segment)
+        known = self._changes.get(segment_id)
+        if known is None or not _is_same(known[0], stamp):
+            before = kept_version(self.segmentation_node, segment_id, self.volume_node)
+            since = None if before is None else changes(before, segment, image_grid(self.volume_node))
+            known = self._changes[segment_id] = (stamp, since)
+        return known[1]
+
+
+class _ReviewJob(SteppedJob["Mapping[str, SegmentReview]"]):
+    """Looks at one segment after the other, a part in every `poll`; what was seen when it is cancelled stays known."""
+
+    def __init__(self, review: SceneReview) -> None:
+        self._review = review
+        super().__init__()
+
+    def _work(self) -> Iterator[None]:
+        review = self._review
+        node, ids = review.segmentation_node, [i for i in review.ids if review.of(i) is None]
+        for index, segment_id in enumerate(ids):
+            segment = _vtk_segment(node, segment_id)
+            # Removed meanwhile.
+            if segment is None:
+                continue
+            self._tell(index / len(ids), str(segment.GetName()))
+            yield
+            yield from review.looking(segment_id)
+        self._result = review.known
+
+    def cancel(self) -> None:
+        """See `Job`."""
+        self._end(Cancelled())
 
 
 def set_status(segmentation_node: Node, segment_id: str, status: Status) -> None:
-    """Set Slicer's own status of a segment; a completed one is locked for prompts. `InputError` for another word."""
+    """Set Slicer's own status of a segment; a completed one is locked for prompts. `InputError` for another word.
+
+    With "completed" and "flagged" its voxels are kept beside the segmentation, to tell later what has changed.
+    """
     if status not in STATUSES:
         raise InputError(f"There is no status '{status}': choose among {', '.join(STATUSES)}.")
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     segment = _segment(segmentation_node, segment_id)
+    if status in ("completed", "flagged"):
+        keep_version(segmentation_node, segment_id)
     logic.SetSegmentStatus(segment, STATUSES.index(status))
 
 
@@ -83,7 +219,7 @@ def set_comment(segmentation_node: Node, segment_id: str, text: str) -> None:
         segment.RemoveTag(COMMENT_TAG)
 
 
-def next_to_review(reviews: dict[str, SegmentReview], current: str | None = None) -> str | None:
+def next_to_review(reviews: Mapping[str, SegmentReview], current: str | None = None) -> str | None:
     """The ID of the segment that needs a person most, other than ``current`` if possible; None if all are done."""
     open_ones = {i: r for i, r in reviews.items() if not r.is_done}
     others = {i: r for i, r in open_ones.items() if i != current} or open_ones
@@ -92,14 +228,14 @@ def next_to_review(reviews: dict[str, SegmentReview], current: str | None = None
 
 def place_to_look_at(review: SegmentReview, grid_node: Node) -> tuple[float, float, float] | None:
     """Where the first flag points, or the middle of the segment (mm, RAS); None for an empty segment."""
+    from PWSegmentationLib.review.measures import middle
+
     for flag in review.flags:
         if flag.position is not None:
             return flag.position
-    segment = review.segment
-    if not segment.voxels:
+    if not review.segment.voxels:
         return None
-    middle = np.argwhere(segment.mask).mean(axis=0) + segment.region.start
-    position = image_grid(grid_node).to_world(middle)
+    position = image_grid(grid_node).to_world(middle(review.segment))
     return (float(position[0]), float(position[1]), float(position[2]))
 
 
@@ -110,8 +246,16 @@ def _opinion(segmentation_node: Node, segment_id: str) -> Opinion:
     return Opinion(status, comment(segmentation_node, segment_id))
 
 
+def _is_same(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    return all(a is b or a == b for a, b in zip(one, other, strict=True))
+
+
+def _vtk_segment(segmentation_node: Node, segment_id: str) -> Any:
+    return segmentation_node.GetSegmentation().GetSegment(segment_id)
+
+
 def _segment(segmentation_node: Node, segment_id: str) -> Any:
-    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    segment = _vtk_segment(segmentation_node, segment_id)
     if segment is None:
         raise InputError("That segment is not there any more: choose one in the table.")
     return segment

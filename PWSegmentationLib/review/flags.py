@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
-from PWSegmentationLib.review.measures import Measures, thickness_mm, touched_faces
+from PWSegmentationLib.review.measures import Measures, middle, thickness_mm, touched_faces
 from PWSegmentationLib.segments.segmentation import Segment
 from PWSegmentationLib.segments.terminology import find_term
 from PWSegmentationLib.volume.grid import Grid, Region
@@ -237,11 +237,22 @@ def _shape(segment: Segment, measures: Measures, grid: Grid) -> Iterable[Flag]:
     if faces:
         yield Flag("border", f"It touches the border of the image ({', '.join(faces)}): it may be cut off.")
     # What is left of a layer of voxels less, and two layers around that, is thick.
-    core = ndimage.binary_erosion(np.pad(segment.mask, 2))
-    thick = ndimage.binary_dilation(core, iterations=2)[2:-2, 2:-2, 2:-2]
+    core = np.pad(segment.mask, 2)
+    core = ~_with_neighbours(~core)
+    thick = _with_neighbours(_with_neighbours(core))[2:-2, 2:-2, 2:-2]
     thin = float(np.count_nonzero(segment.mask & ~thick) / segment.voxels)
     if thin > _THIN_SHARE:
         yield Flag("thin", f"{thin:.0%} of it is less than three voxels thick.")
+
+
+def _with_neighbours(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask and the voxels that touch it with a face: as SciPy's dilation, and several times as fast."""
+    out = mask.copy()
+    for axis in range(3):
+        low, high = ((slice(None),) * axis + (s,) for s in (slice(None, -1), slice(1, None)))
+        out[low] |= mask[high]
+        out[high] |= mask[low]
+    return out
 
 
 def _points(prompts: SegmentPrompts, positive: bool) -> NDArray[np.float64]:
@@ -261,7 +272,7 @@ def _holds(segment: Segment, grid: Grid, positions: NDArray[np.float64]) -> NDAr
 
 
 def _middle(segment: Segment, grid: Grid) -> NDArray[np.float64]:
-    return grid.to_world(np.argwhere(segment.mask).mean(axis=0) + segment.region.start)
+    return grid.to_world(middle(segment))
 
 
 def _plain(name: str) -> str:

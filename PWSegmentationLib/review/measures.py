@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import SphericalVoronoi
 
 from PWSegmentationLib.segments.segmentation import Segment
 from PWSegmentationLib.volume.grid import Grid, Region
+
+Found = TypeVar("Found")
 
 # Voxels that touch with a face, an edge or a corner are of one part.
 _TOUCHING = np.ones((3, 3, 3), bool)
 # A part below this share of the segment, or this few voxels, is dust and no component.
 _DUST_SHARE, _DUST_VOXELS = 0.002, 3
 _SLICES = 3
+# Voxels that are looked at in one go: some ten milliseconds.
+_STEP_VOXELS = 500_000
 
 
 @dataclass(frozen=True)
@@ -53,36 +60,93 @@ class Measures:
     uncertain_slices: tuple[int, ...] = ()
 
 
-def measure(
-    segment: Segment,
-    grid: Grid,
-    probability: NDArray[np.floating] | None = None,
-    uncertainty: NDArray[np.floating] | None = None,
-) -> Measures:
-    """Measure a segment on ``grid``; the maps are ``[i, j, k]`` over the whole grid."""
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """How sure an answer was: maps ``[i, j, k]`` over ``region`` of the grid, and 0 elsewhere; None where unknown."""
+
+    region: Region
+    probability: NDArray[np.floating] | None = None
+    uncertainty: NDArray[np.floating] | None = None
+
+
+def measure(segment: Segment, grid: Grid, maps: Maps | None = None) -> Measures:
+    """Measure a segment on ``grid``."""
+    return _finished(measuring(segment, grid, maps))
+
+
+def measuring(segment: Segment, grid: Grid, maps: Maps | None = None) -> Generator[None, None, Measures]:
+    """`measure` in parts of some ten milliseconds each, however large the segment is."""
     if segment.voxels == 0:
         return Measures(0, 0.0, 0.0, 0, 0, 0.0)
-    sizes = component_sizes(segment.mask)
+    sizes = yield from _counting_parts(segment.mask)
+    surface = yield from _measuring_surface(segment.mask, grid)
     least = max(_DUST_VOXELS, _DUST_SHARE * sizes.sum())
     large = int(np.count_nonzero(sizes > least)) or 1
     voxels = int(sizes.sum())
+    confidence, dice, slices = (None, None, ()) if maps is None else _certainty(segment, maps)
     return Measures(
         voxels=voxels,
         volume_ml=voxels * grid.voxel_volume / 1000.0,
-        surface_mm2=surface_mm2(segment.mask, grid),
+        surface_mm2=surface,
         components=large,
         dust=len(sizes) - large,
         largest_share=float(sizes.max() / voxels),
-        confidence=None if probability is None else float(probability[segment.region.slices][segment.mask].mean()),
-        expected_dice=None if probability is None else expected_dice(segment, probability),
-        uncertain_slices=() if uncertainty is None else uncertain_slices(uncertainty),
+        confidence=confidence,
+        expected_dice=dice,
+        uncertain_slices=slices,
     )
 
 
-def component_sizes(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Voxels of each part of a mask ``[i, j, k]``."""
-    parts, count = ndimage.label(mask, structure=_TOUCHING)
-    return np.bincount(parts.ravel(), minlength=count + 1)[1:].astype(np.int64)
+def _finished(steps: Generator[None, None, Found]) -> Found:
+    """What comes out of work in parts, done in one go."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: Found = done.value
+            return result
+
+
+def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices along the first axis that hold about as many voxels as are looked at in one go."""
+    thick = max(1, _STEP_VOXELS // max(1, shape[1] * shape[2]))
+    return (slice(at, min(at + thick, shape[0])) for at in range(0, shape[0], thick))
+
+
+def _counting_parts(mask: NDArray[np.bool_]) -> Generator[None, None, NDArray[np.int64]]:
+    """Voxels of each part of a mask ``[i, j, k]``: parts of slabs, joined where they touch."""
+    sizes: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
+    touching: list[NDArray[np.int64]] = []
+    count, last = 0, None
+    for slab in _slabs(mask.shape):
+        parts, found = ndimage.label(mask[slab], structure=_TOUCHING)
+        numbers = np.where(parts[0] > 0, parts[0] + count, 0)
+        if last is not None:
+            touching.append(_touching_pairs(last, numbers))
+        last = np.where(parts[-1] > 0, parts[-1] + count, 0)
+        sizes.append(np.bincount(parts.ravel(), minlength=found + 1)[1:].astype(np.int64))
+        count += found
+        yield
+    pairs = np.concatenate([*touching, np.zeros((0, 2), np.int64)])
+    graph = sparse.coo_matrix((np.ones(len(pairs), bool), pairs.T), shape=(count + 1, count + 1))
+    joined, whole = connected_components(graph, directed=False)
+    # What is not inside, number 0, touches nothing and holds nothing.
+    total = np.bincount(whole, weights=np.concatenate(sizes), minlength=joined).astype(np.int64)
+    return np.delete(total, whole[0])
+
+
+def _touching_pairs(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers ``(n, 2)`` of the parts in two neighbouring layers that touch, with an edge or a corner too."""
+    padded = np.pad(other, 1)
+    rows, columns = one.shape
+    base = int(other.max()) + 1
+    found = [np.zeros(0, np.int64)]
+    for row in range(3):
+        for column in range(3):
+            beside = padded[row : row + rows, column : column + columns]
+            both = (one > 0) & (beside > 0)
+            found.append(np.unique(one[both] * base + beside[both]))
+    return np.stack(np.divmod(np.unique(np.concatenate(found)), base), axis=-1)
 
 
 def surface_mm2(mask: NDArray[np.bool_], grid: Grid) -> float:
@@ -91,14 +155,27 @@ def surface_mm2(mask: NDArray[np.bool_], grid: Grid) -> float:
     The surface is twice the mean, over all directions, of how often lines cross it per area. Each direction counts as
     much as its share of the sphere (its Voronoi cell), so that spacing and shear are accounted for.
     """
+    return _finished(_measuring_surface(mask, grid))
+
+
+def _measuring_surface(mask: NDArray[np.bool_], grid: Grid) -> Generator[None, None, float]:
+    """`surface_mm2` in parts."""
     padded = np.pad(mask, 1)
     steps = np.array([s for s in itertools.product((-1, 0, 1), repeat=3) if s > (0, 0, 0)])
     world = steps @ grid.affine[:3, :3].T
     lengths = np.linalg.norm(world, axis=1)
     both = np.concatenate([world, -world]) / np.concatenate([lengths, lengths])[:, None]
     shares = SphericalVoronoi(both).calculate_areas()[: len(steps)] / (2.0 * np.pi)
-    crossed = [np.count_nonzero(_shifted(padded, step) != _shifted(padded, -step)) for step in steps]
-    return float(2.0 * np.sum(shares * np.array(crossed) * grid.voxel_volume / lengths))
+    crossed = np.zeros(len(steps))
+    for slab in _slabs(padded.shape):
+        # One layer more, which the next slab begins with; steps within that layer are the next slab's.
+        part = padded[slab.start : slab.stop + 1]
+        is_last = slab.stop >= len(padded)
+        for number, step in enumerate(steps):
+            flat = part if is_last or step[0] else part[:-1]
+            crossed[number] += np.count_nonzero(_shifted(flat, step) != _shifted(flat, -step))
+        yield
+    return float(2.0 * np.sum(shares * crossed * grid.voxel_volume / lengths))
 
 
 def _shifted(array: NDArray[np.bool_], step: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -106,11 +183,18 @@ def _shifted(array: NDArray[np.bool_], step: NDArray[np.int64]) -> NDArray[np.bo
     return array[tuple(slice(max(0, -s), -s if s > 0 else None) for s in step)]
 
 
-def expected_dice(segment: Segment, probability: NDArray[np.floating]) -> float:
-    """2 Σ p·m / (Σ p + Σ m): the Dice to expect if the probability is right; 1 where both are empty."""
-    inside = float(probability[segment.region.slices][segment.mask].sum(dtype=np.float64))
-    total = float(probability.sum(dtype=np.float64)) + segment.voxels
-    return 2.0 * inside / total if total else 1.0
+def _certainty(segment: Segment, maps: Maps) -> tuple[float | None, float | None, tuple[int, ...]]:
+    """Confidence, expected Dice and the most uncertain slices, as far as there are maps."""
+    confidence = dice = None
+    if maps.probability is not None:
+        here = maps.region.fitted(maps.probability, segment.region)[segment.mask]
+        inside, total = (float(p.sum(dtype=np.float64)) for p in (here, maps.probability))
+        confidence = inside / len(here)
+        # 2 Σ p·m / (Σ p + Σ m): the Dice to expect if the probability is right.
+        dice = 2.0 * inside / (total + len(here))
+    if maps.uncertainty is None:
+        return confidence, dice, ()
+    return confidence, dice, tuple(k + maps.region.start[2] for k in uncertain_slices(maps.uncertainty))
 
 
 def uncertain_slices(uncertainty: NDArray[np.floating], count: int = _SLICES) -> tuple[int, ...]:
@@ -122,6 +206,12 @@ def uncertain_slices(uncertainty: NDArray[np.floating], count: int = _SLICES) ->
         found.append(worst)
         doubt[max(0, worst - 1) : worst + 2] = 0.0
     return tuple(found)
+
+
+def middle(segment: Segment) -> NDArray[np.float64]:
+    """The centre of a segment's voxels, as an index of the grid."""
+    layers = [segment.mask.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+    return np.array([n @ np.arange(len(n)) / n.sum() for n in layers]) + segment.region.start
 
 
 def thickness_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:

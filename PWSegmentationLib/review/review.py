@@ -10,11 +10,12 @@ from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Progress
 from PWSegmentationLib.review.changes import Changes, changes
 from PWSegmentationLib.review.flags import Evidence, Flag, flags
-from PWSegmentationLib.review.measures import Measures, measure
+from PWSegmentationLib.review.measures import Maps, Measures, measure
 from PWSegmentationLib.review.next_annotation import Suggestion, suggest
 from PWSegmentationLib.review.record import Opinion, ReviewRecord, read_record
 from PWSegmentationLib.review.review_cases import ReviewCase, ReviewFiles, load_review_case
 from PWSegmentationLib.segments.segmentation import Segment
+from PWSegmentationLib.volume.grid import Region
 
 # How likely a segment with such a flag needs correction: the share of those flagged that were wrong in what
 # docs/review.md measures, rounded; a guess for the rest.
@@ -123,8 +124,8 @@ def review_segment(case: ReviewCase, segment: Segment, record: ReviewRecord) -> 
         opinion=opinion,
         neighbours=tuple(s for s in case.segmentation.segments if s.name != name),
     )
-    maps = (case.probability.get(name), case.uncertainty.get(name)) if case.fits else ()
-    measures = measure(segment, grid, *maps)
+    maps = Maps(Region.whole(grid.shape), case.probability.get(name), case.uncertainty.get(name))
+    measures = measure(segment, grid, maps if case.fits else None)
     signs = flags(segment, measures, evidence)
     reviewed = record.reviewed.get(name)
     since = None if reviewed is None else changes(reviewed, segment, grid)

@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import json, resource, sys, time
 import numpy as np
-import pytest
 from PWSegmentationLib import Session
 
 # Loaded before measuring: what a program with torch weighs is not the point.

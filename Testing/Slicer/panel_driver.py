@@ -194,7 +194,7 @@ class Driver:
             QApplication.processEvents()
             if until is not None and until():
                 return
-            if until is None and not panel.jobs.isRunning and not panel._settling.active:
+            if until is None and not (panel.jobs.isRunning or panel._settling.active or panel.review.isRunning):
                 return
             time.sleep(0.003)
         raise AssertionError(f"waited {seconds} s; the panel says: {self.said}")

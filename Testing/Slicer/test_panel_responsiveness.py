@@ -52,7 +52,8 @@ class Stopwatch:
         inner = panel.widget.panel
         while time.monotonic() < end:
             self.turn()
-            if until() if until is not None else not (inner.jobs.isRunning or inner._settling.active):
+            busy = inner.jobs.isRunning or inner._settling.active or inner.review.isRunning
+            if until() if until is not None else not busy:
                 return
             time.sleep(0.002)
         raise AssertionError(f"waited {seconds} s; the panel says: {panel.said}")
@@ -91,10 +92,17 @@ def test_the_gui_goes_on_while_a_large_volume_is_segmented_and_refined(panel: An
     truth = 4 / 3 * np.pi * RADIUS**3 * 0.75 * 0.75 * 0.9 / 1000
     assert 0.8 * truth < found.volume_ml < 1.2 * truth
 
+    panel.ui.reviewCollapsibleButton.collapsed = False
+    watch.call(panel.press, panel.ui.flagSegmentButton)
+    watch.run(panel)
+    assert "flagged" in panel.ui.reviewLabel.text
+
     watch.call(panel.press, panel.ui.uncertainSpotButton)
     watch.call(panel.press, panel.ui.undoButton)
     watch.run(panel)
     watch.call(panel.press, panel.ui.redoButton)
+    watch.run(panel)
+    watch.call(panel.press, panel.ui.reviewButton)
     watch.run(panel)
     panel.ui.refineSecondsSpinBox.value = 5
     watch.call(panel.press, panel.ui.refineButton)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import slicer
 from PySide6.QtCore import Qt
 
 from PWSegmentationLib.export.reading import read_segmentation
-from PWSegmentationLib.mrml import export_scene, export_segments
+from PWSegmentationLib.mrml import export_scene, export_segments, segment_mask
 from PWSegmentationLib.mrml.labelmaps import oriented_image
+from PWSegmentationLib.mrml.review import SceneReview, set_status
+from PWSegmentationLib.mrml.reviewed import CHANGES_ROLE, KEPT_ROLE
 from PWSegmentationLib.mrml.volumes import image_grid
 from PWSegmentationLib.volume.grid import Region
+from Testing.Slicer.conftest import box_mask, predicted, saved_and_loaded
 from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, world
 
 LOGIC = slicer.vtkSlicerSegmentationsModuleLogic
@@ -46,6 +52,7 @@ def test_nothing_to_review_is_said(panel: Any) -> None:
     panel.press(panel.ui.addSegmentButton)
 
     panel.press(panel.ui.nextReviewButton)
+    panel.wait()
 
     assert "It is empty" in panel.ui.reviewLabel.text
 
@@ -55,6 +62,7 @@ def test_a_segment_against_its_prompts_is_found_and_gone_to(panel: Any) -> None:
     erase(panel, "Segment 1")
     panel.select("Segment 2")
     panel.press(panel.ui.reviewButton)
+    panel.wait()
     assert "1 of 2 segments should be looked at" in panel.said
     assert "⚠" not in panel.ui.reviewLabel.text
 
@@ -68,6 +76,7 @@ def test_accept_flag_and_fix_by_keys(panel: Any) -> None:
     panel.select("Segment 1")
     panel.key(Qt.Key.Key_A, Qt.KeyboardModifier.ShiftModifier)
     assert status(panel, "Segment 1") == LOGIC.Completed
+    panel.wait()
     # The next one is selected, and the accepted one is locked.
     panel.key(Qt.Key.Key_F, Qt.KeyboardModifier.ShiftModifier)
     assert status(panel, "Segment 2") == LOGIC.Flagged
@@ -82,8 +91,63 @@ def test_all_accepted(panel: Any) -> None:
     two_segments(panel)
     panel.select("Segment 1")
     panel.press(panel.ui.acceptSegmentButton)
+    panel.wait()
+    # Now that all is known, the next one is selected at once.
     panel.press(panel.ui.acceptSegmentButton)
     assert "All segments are completed" in panel.said
+
+
+def test_what_has_changed_since_it_was_accepted_is_told_and_shown(panel: Any, tmp_path: Any) -> None:
+    two_segments(panel)
+    panel.select("Segment 1")
+    panel.press(panel.ui.acceptSegmentButton)
+    panel.wait()
+    before = panel.mask("Segment 1")
+    panel.select("Segment 1")
+    assert "since it was reviewed" not in panel.ui.reviewLabel.text
+    assert not panel.ui.showChangesButton.enabled
+
+    panel.press(panel.ui.fixSegmentButton)
+    erase(panel, "Segment 1")
+    panel.widget.panel.refresh()
+    assert panel.ui.reviewLabel.text == "Not checked as it is now."
+    panel.press(panel.ui.reviewButton)
+    panel.wait()
+
+    gone = before & ~panel.mask("Segment 1")
+    removed = gone.sum() * image_grid(panel.volume).voxel_volume / 1000
+    assert f"0.00 ml added, {removed:.2f} ml removed" in panel.ui.reviewLabel.text
+    panel.press(panel.ui.showChangesButton)
+    shown = panel.segmentation.GetNodeReference(CHANGES_ROLE)
+    assert np.array_equal(segment_mask(shown, "removed", panel.volume), gone)
+    assert not segment_mask(shown, "added", panel.volume).any()
+    # Of the other segment there is nothing to show; and what was kept is no segmentation to export or to choose.
+    panel.select("Segment 2")
+    assert panel.segmentation.GetNodeReference(CHANGES_ROLE) is None
+    assert len(export_scene(panel.scene, tmp_path)) == 1
+    assert panel.segmentation.GetNodeReference(KEPT_ROLE).GetHideFromEditors()
+
+
+def test_what_was_accepted_is_known_after_saving_and_loading(
+    scene: Any, oblique_ct: Any, segmentation: Any, writer: Any, paint: Callable[..., str], tmp_path: Path
+) -> None:
+    whole, part = box_mask((2, 2, 2), (10, 9, 8)), box_mask((2, 2, 2), (7, 9, 8))
+    kept, other = paint("liver", whole), paint("spleen", box_mask((11, 2, 2), (13, 9, 8)))
+    set_status(segmentation, kept, "flagged")
+    grid = image_grid(oblique_ct)
+    writer.write(predicted("liver", part, grid, changed=Region.whole(grid.shape)))
+
+    loaded = saved_and_loaded(scene, tmp_path)
+    review = SceneReview(loaded.GetFirstNodeByName("Segmentation"), loaded.GetFirstNodeByName("CT"), None)
+    job = review.start()
+    while not job.poll():
+        pass
+
+    found = job.result()
+    removed = (whole.sum() - part.sum()) * grid.voxel_volume / 1000
+    assert found[kept].changes.removed_ml == pytest.approx(removed)
+    assert found[kept].changes.added_ml == 0
+    assert found[other].changes is None
 
 
 def test_comment_and_status_go_into_the_file(panel: Any, tmp_path: Any) -> None:
@@ -93,6 +157,7 @@ def test_comment_and_status_go_into_the_file(panel: Any, tmp_path: Any) -> None:
     line.text = "Rand prüfen | sonst gut"
     line.editingFinished()
     panel.press(panel.ui.flagSegmentButton)
+    panel.wait()
     panel.select("Segment 1")
     assert line.text == "Rand prüfen / sonst gut"
 
