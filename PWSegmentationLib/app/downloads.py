@@ -7,7 +7,7 @@ import logging
 import secrets
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from PWSegmentationLib.mrml.nodes import Scene
 
 if TYPE_CHECKING:
     from PWSegmentationLib.app.workplace import Workplace
+    from PWSegmentationLib.review.review import SegmentReview
 
 _log = logging.getLogger(__name__)
 
@@ -93,9 +94,17 @@ class Downloads:
         place.state.set(export_text="Looking at what there is…")
         # A second for a large image; the provenance has it at once then.
         await asyncio.get_running_loop().run_in_executor(None, image_digest, case.session.session.volume)
-        if place.case is not case:
+        reviews = await self._looked() if "report" in wishes.kinds else {}
+        review = place.review
+        if place.case is not case or review is None:
             raise InputError("Another image was opened meanwhile: download what you need of it.")
-        return take(place.opened, case)
+        before = {found.segment.name: review.before(segment_id) for segment_id, found in reviews.items()}
+        kept = {name: segment for name, segment in before.items() if segment is not None}
+        return take(place.opened, case, list(reviews.values()), kept)
+
+    async def _looked(self) -> Mapping[str, SegmentReview]:
+        review = self._place.review
+        return {} if review is None else await review.looked()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Hand a file out."""

@@ -7,10 +7,13 @@ is done on a thread while the page lives.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from PWSegmentationLib.app.case import Case
 from PWSegmentationLib.app.images import Opened
@@ -24,15 +27,18 @@ from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Progress
 from PWSegmentationLib.prompts.json_format import write_prompts
 from PWSegmentationLib.prompts.prompts import PromptSet
-from PWSegmentationLib.segments.segmentation import Segmentation
+from PWSegmentationLib.review.report import check_installed as check_report
+from PWSegmentationLib.review.review import SegmentReview
+from PWSegmentationLib.segments.segmentation import Segment, Segmentation
 from PWSegmentationLib.volume.dicom import series_files
+from PWSegmentationLib.volume.volume import Volume
 
 
 @dataclass(frozen=True)
 class Format:
     """One thing that can be chosen: ``what`` it is made of, and its files' word and ending, IMAGE-WORD.ENDING."""
 
-    what: Literal["segments", "map", "prompts", "scene"]
+    what: Literal["segments", "map", "report", "prompts", "scene"]
     word: str
     ending: str
 
@@ -47,6 +53,7 @@ FORMATS: Mapping[str, Format] = {
     "ply": Format("segments", "surface", ".ply"),
     "probability": Format("map", "probability", ".nii.gz"),
     "uncertainty": Format("map", "uncertainty", ".nii.gz"),
+    "report": Format("report", "review", ".html"),
     "prompts": Format("prompts", "prompts", ".json"),
     "scene": Format("scene", "scene", ".mrb"),
 }
@@ -66,7 +73,11 @@ class Wishes:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What there is to write, at one moment; ``predictions`` by segment name, of the segments that have voxels."""
+    """What there is to write, at one moment; ``predictions`` by segment name, of the segments that have voxels.
+
+    ``reviews`` and ``reviewed``, segments as they were when they were reviewed last and not as they are, are for the
+    report.
+    """
 
     name: str
     source: Path
@@ -74,6 +85,9 @@ class Contents:
     predictions: Mapping[str, Prediction]
     prompts: PromptSet
     provenance: Mapping[str, Any]
+    volume: Volume
+    reviews: Sequence[SegmentReview] = ()
+    reviewed: Mapping[str, Segment] = field(default_factory=dict)
 
 
 def problems(opened: Opened, case: Case) -> dict[str, str]:
@@ -96,14 +110,21 @@ def _problem(kind: str, chosen: Format, opened: Opened, case: Case) -> str:
         name = case.segment(forgotten).GetName()
         return f"The {kind} of '{name}' is not known any more: select the segment and press Segment."
     try:
+        if chosen.what == "report":
+            check_report()
         check_installed(chosen.ending)
     except InputError as error:
         return str(error)
     return ""
 
 
-def take(opened: Opened, case: Case) -> Contents:
-    """What there is to write now. To be called where the scene is used."""
+def take(
+    opened: Opened,
+    case: Case,
+    reviews: Sequence[SegmentReview] = (),
+    reviewed: Mapping[str, Segment] | None = None,
+) -> Contents:
+    """What there is to write now; see `Contents`. To be called where the scene is used."""
     segmentation = segmentation_from_node(case.segmentation_node, case.session.volume_node)
     found = {case.segment(i).GetName(): case.session.prediction(i) for i in case.segment_ids()}
     filled = {s.name for s in segmentation.segments if s.voxels}
@@ -114,6 +135,9 @@ def take(opened: Opened, case: Case) -> Contents:
         predictions={name: p for name, p in found.items() if p is not None and name in filled},
         prompts=case.session.store.prompt_set(),
         provenance=case.session.session.provenance(),
+        volume=case.session.session.volume,
+        reviews=reviews,
+        reviewed=reviewed or {},
     )
 
 
@@ -149,8 +173,41 @@ def _write_one(contents: Contents, wishes: Wishes, kind: str, path: Path) -> Seq
         for name, file in paths.items():
             write_map(getattr(contents.predictions[name], kind), grid, file, eight_bit=wishes.eight_bit)
         return list(paths.values())
+    if chosen.what == "report":
+        return [_write_report(contents, path)]
     write_prompts(contents.prompts, path)
     return [path]
+
+
+def _write_report(contents: Contents, path: Path) -> Path:
+    """The page that `pwseg review` writes."""
+    from PWSegmentationLib.review.record import ReviewRecord
+    from PWSegmentationLib.review.report import draw, write_case_page
+    from PWSegmentationLib.review.review import CaseReview
+    from PWSegmentationLib.review.review_cases import ReviewCase, ReviewFiles
+
+    files = ReviewFiles(contents.name, path.parent, contents.source, path)
+    maps = (_Maps(contents.predictions, kind) for kind in ("probability", "uncertainty"))
+    case = ReviewCase(files, contents.volume, contents.segmentation, contents.prompts, *maps)
+    review = CaseReview(files, tuple(contents.reviews), case=case)
+    return write_case_page(review, draw(review, ReviewRecord(reviewed=contents.reviewed)), path)
+
+
+class _Maps(Mapping[str, NDArray[np.float32]]):
+    """Maps over the whole image by segment, made when they are asked for: together they may not fit into memory."""
+
+    def __init__(self, predictions: Mapping[str, Prediction], kind: str) -> None:
+        self._predictions, self._kind = predictions, kind
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = getattr(self._predictions[name], self._kind)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._predictions)
+
+    def __len__(self) -> int:
+        return len(self._predictions)
 
 
 def file_name(name: str, kind: str) -> str:

@@ -20,6 +20,7 @@ from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.files import replacing
 from PWSegmentationLib.mrml import PromptStore
 from PWSegmentationLib.mrml.nodes import Node
+from PWSegmentationLib.mrml.reviewed import make_versions_node, versions_node
 from PWSegmentationLib.prompts.json_format import prompts_from_dict, prompts_to_dict
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 DOCUMENT = "session.json"
 SEGMENTS = "segments.seg.nrrd"
+REVIEWED = "reviewed.seg.nrrd"
 IMAGE = "image"
 SAMPLE = "sample"
 
@@ -71,7 +73,7 @@ class Keeper:
             self._due = asyncio.get_running_loop().call_later(_DELAY_S, self.save)
 
     def touch_voxels(self) -> None:
-        """The segments are not what was written last."""
+        """The segments, or what was said of them, are not what was written last."""
         self._has_new_voxels = True
         self.touch()
 
@@ -89,8 +91,8 @@ class Keeper:
         try:
             segmentation = case.segmentation_node
             if case.segment_ids() and self._has_new_voxels:
-                with replacing(self._folder / SEGMENTS) as path:
-                    _write_segmentation(segmentation, path)
+                _write_segmentation(segmentation, self._folder / SEGMENTS)
+                _write_segmentation(versions_node(segmentation), self._folder / REVIEWED)
                 self._has_new_voxels = False
             ids = case.session.store.prompted()
             document = {
@@ -152,6 +154,8 @@ class Keeper:
         wanted = {str(s["id"]): str(s["name"]) for s in document["segments"]}
         if (self._folder / SEGMENTS).is_file() and wanted:
             _read_segmentation(node, self._folder / SEGMENTS)
+            if (self._folder / REVIEWED).is_file():
+                _read_segmentation(make_versions_node(node), self._folder / REVIEWED)
         segmentation = node.GetSegmentation()
         for segment_id, name in wanted.items():
             if segmentation.GetSegment(segment_id) is None:
@@ -165,13 +169,18 @@ class Keeper:
         return node
 
 
-def _write_segmentation(node: Node, path: Path) -> None:
+def _write_segmentation(node: Node | None, path: Path) -> None:
+    """Write a segmentation, tags and all; without one, there is no file either."""
+    if node is None:
+        path.unlink(missing_ok=True)
+        return
     storage = slicer.vtkMRMLSegmentationStorageNode()
-    storage.SetFileName(str(path))
     # The page waits meanwhile.
     storage.SetUseCompression(False)
-    if not storage.WriteData(node):
-        raise InputError(f"{path} could not be written.")
+    with replacing(path) as temporary:
+        storage.SetFileName(str(temporary))
+        if not storage.WriteData(node):
+            raise InputError(f"{path} could not be written.")
 
 
 def _read_segmentation(node: Node, path: Path) -> None:

@@ -37,6 +37,7 @@ EXPORTS = (
     ("DICOM", (("dicom", "Segmentation"),), "Belongs to the series that was opened, and to its patient."),
     ("Surfaces", (("stl", "STL"), ("obj", "OBJ"), ("ply", "PLY")), "A file for each segment, in mm."),
     ("Maps", (("probability", "Probability"), ("uncertainty", "Uncertainty")), "NIfTI, a file for each segment."),
+    ("Review", (("report", "Report .html"),), "One page with pictures, measures, flags and comments; it prints."),
     ("Prompts", (("prompts", "JSON"),), "For pwseg segment, or to be dropped on this page again."),
 )
 

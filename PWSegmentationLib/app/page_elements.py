@@ -16,7 +16,10 @@ for _name in (
     "data_answers",
     "aria_label",
     "aria_pressed",
+    "aria_selected",
     "role",
+    # What it names must change before an element is drawn anew: what is being typed would be lost each time.
+    "v_memo",
 ):
     AbstractElement.register_directive(_name, _name.replace("_", "-"))
 

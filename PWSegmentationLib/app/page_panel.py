@@ -8,6 +8,7 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from PWSegmentationLib.app.page_elements import button, icon_button
+from PWSegmentationLib.app.page_review import build_review
 from PWSegmentationLib.app.shortcuts import hint
 
 if TYPE_CHECKING:
@@ -28,11 +29,26 @@ _COLORS = {"inside": "pw-plus", "outside": "pw-minus", "scribble inside": "pw-pl
 def build_panel(place: Workplace) -> None:
     """All of the panel."""
     with html.Div(classes=("image ? 'pw-panel' : 'pw-panel pw-off'",)):
-        _build_tools(place)
-        _build_segments(place)
-        _build_prompts(place)
-        _build_work(place)
-        _build_look(place)
+        with html.Div(classes="pw-choice pw-panes", role="tablist"):
+            for name in ("segment", "review"):
+                html.Button(
+                    name.capitalize(),
+                    click=f"pane = '{name}'",
+                    classes=(f"pane === '{name}' ? 'pw-on' : ''",),
+                    role="tab",
+                    aria_selected=(f"pane === '{name}'",),
+                    data_test=f"pane-{name}",
+                )
+        with html.Div(classes="pw-pane", v_show=("pane === 'segment'",)):
+            _build_tools(place)
+            _build_segments(place)
+            _build_prompts(place)
+            _build_work(place)
+        with html.Div(classes="pw-pane", v_show=("pane === 'review'",)):
+            build_review(place)
+        _build_overlay(place)
+        with html.Div(classes="pw-pane pw-fixed", v_show=("pane === 'segment'",)):
+            _build_method(place)
 
 
 def _build_tools(place: Workplace) -> None:
@@ -74,6 +90,7 @@ def _build_segments(place: Workplace) -> None:
         with html.Div(
             v_for="s in segments",
             key="s.id",
+            v_memo=("[s.id === current, ...Object.values(s)]",),
             classes=("s.id === current ? 'pw-tr pw-selected' : 'pw-tr'",),
             click=(on_case("select"), "[s.id]"),
             data_test="segment-row",
@@ -247,7 +264,7 @@ def _build_work(place: Workplace) -> None:
         html.Span("{{ busy_left }}", classes="pw-faint")
 
 
-def _build_look(place: Workplace) -> None:
+def _build_overlay(place: Workplace) -> None:
     with html.Div(classes="pw-row pw-line"):
         html.Span("Overlay", classes="pw-label")
         with html.Div(classes="pw-choice"):
@@ -276,6 +293,9 @@ def _build_look(place: Workplace) -> None:
                 title="How much of the image the overlay hides",
                 aria_label="Strength of the overlay",
             )
+
+
+def _build_method(place: Workplace) -> None:
     with html.Div(classes="pw-row pw-line"):
         with html.Label(classes="pw-check", title="Segment at once when a prompt is placed"):
             html.Input(type="checkbox", v_model=("auto_segment",), data_test="auto")

@@ -28,6 +28,16 @@ def _on_case(method: str) -> Callable[[Workplace], object]:
     return call
 
 
+def _on_review(method: str) -> Callable[[Workplace], object]:
+    def call(place: Workplace) -> None:
+        if place.review is None:
+            place.say("Open an image first.", error=True)
+        else:
+            getattr(place.review, method)()
+
+    return call
+
+
 def _lock(place: Workplace) -> None:
     if place.case is not None and place.case.current is not None:
         place.case.toggle_lock(place.case.current)
@@ -46,6 +56,10 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Return", "Segment", "segment", _on_case("segment_now")),
     Shortcut("R", "Refine", "refine", _on_case("refine")),
     Shortcut("U", "Next uncertain spot", "spot", _on_case("next_uncertain_spot")),
+    Shortcut("Shift+A", "Review: accept the segment", "accept", _on_review("accept")),
+    Shortcut("Shift+X", "Review: the segment is to be fixed", "fix", _on_review("fix")),
+    Shortcut("Shift+F", "Review: flag the segment", "flag", _on_review("flag")),
+    Shortcut("Shift+N", "Review: next segment", "next-review", _on_review("next")),
     Shortcut("Ctrl+Z", "Undo", "undo", _on_case("undo")),
     Shortcut("Ctrl+Y", "Redo", "redo", _on_case("redo")),
     Shortcut("Escape", "Put the tool away, or stop what is computed", "cancel", lambda p: p.escape()),

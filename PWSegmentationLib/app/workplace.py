@@ -18,6 +18,7 @@ from PWSegmentationLib.app.exporting import problems
 from PWSegmentationLib.app.images import Opened, allowed, listed, open_image, open_sample
 from PWSegmentationLib.app.page import Page
 from PWSegmentationLib.app.page_state import PageState
+from PWSegmentationLib.app.review import Review
 from PWSegmentationLib.app.slice_mouse import SliceMouse
 from PWSegmentationLib.app.surfaces import Surfaces
 from PWSegmentationLib.app.tools import TOOLS, ToolName, Tools
@@ -64,6 +65,7 @@ class Workplace:
         self.engine = ChildEngine(device, python=_engine_command())
         self.case: Case | None = None
         self.opened: Opened | None = None
+        self.review: Review | None = None
         self.surfaces: Surfaces | None = None
         self.volume_node: Node | None = None
         # For whoever keeps the session.
@@ -188,6 +190,7 @@ class Workplace:
         """Begin a case on the image that is open; prompts that are in the scene are taken over."""
         assert self.volume_node is not None
         self.case = Case(self.app.scene, self.volume_node, segmentation, self.engine, self.settings, self)
+        self.review = Review(self.case, self)
         self.surfaces = Surfaces(self.app.scene, segmentation)
         self.views.show_volume(self.volume_node)
         self.state.set(image=self._image_facts(), open_dialog=False, open_error="", windows=self._windows())
@@ -199,10 +202,10 @@ class Workplace:
         """Let go of the image and all that was made on it."""
         self.choose_tool(None)
         self.views.show_overlay(None, 0.0)
-        for part in (self.case, self.surfaces):
+        for part in (self.review, self.case, self.surfaces):
             if part is not None:
                 part.close()
-        self.case = self.surfaces = self.opened = None
+        self.case = self.review = self.surfaces = self.opened = None
         scene, self.volume_node = self.app.scene, None
         for kind in ("vtkMRMLMarkupsNode", "vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"):
             found = scene.GetNodesByClass(kind)
@@ -312,10 +315,10 @@ class Workplace:
         self.choose_tool(None if self.tools.current == name else name)
 
     def escape(self) -> None:
-        """Put the tool away, else stop what is computed."""
+        """Put the tool away, else stop what is computed or looked at."""
         if self.tools.current is not None:
             self.choose_tool(None)
-        elif self.case is not None:
+        elif self.review is not None and not self.review.cancel() and self.case is not None:
             self.case.cancel()
 
     def delete_prompt(self, number: int) -> None:
@@ -405,12 +408,35 @@ class Workplace:
 
     def case_changed(self) -> None:
         """See `Listener`."""
+        if self.review is not None:
+            self.review.draw_changes()
         self.state.show_case(self.case)
+        self.state.show_review(self.case, self.review)
         self.on_saved()
 
     def progress_changed(self) -> None:
         """See `Listener`."""
         self.state.show_progress(self.case)
+
+    def review_changed(self) -> None:
+        """See `ReviewListener`."""
+        if self.review is not None:
+            self.review.draw_changes()
+        self.state.show_review(self.case, self.review)
+
+    def select_for_review(self, segment_id: str) -> None:
+        """Select a segment of the work list, and show the place in it that is worth a look."""
+        if self.case is not None and self.review is not None:
+            self.case.select(segment_id)
+            self.review.show(segment_id)
+
+    def words_changed(self) -> None:
+        """See `ReviewListener`."""
+        self.on_voxels()
+
+    def changes_shown(self) -> None:
+        """See `ReviewListener`."""
+        self.views.draw()
 
     def show_overlay(self, node: Node | None) -> None:
         """See `Listener`."""

@@ -91,6 +91,12 @@ class AppPage:
         box = self.page.locator(f"#view-{tag}").bounding_box()
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
+    def colored_red(self, tag: str) -> int:
+        """How many pixels of a view are red, as what was removed since a review is."""
+        inner = self.picture(tag)[30:-40, 30:-40]
+        red, green, blue = inner[..., 0], inner[..., 1], inner[..., 2]
+        return int(((red - green > 60) & (red - blue > 60) & (abs(green - blue) < 25)).sum())
+
     def click(self, tag: str, x: float, y: float) -> None:
         """Click into a view."""
         self.page.mouse.move(*self.at(tag, x, y))
@@ -140,6 +146,16 @@ class AppPage:
     def prompts(self) -> list[str]:
         """Kinds of the prompts in the list."""
         return [row.inner_text().split("\n")[0].strip() for row in self.find("prompt").all()]
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """Of the segments in the work list, in its order."""
+        rows = self.find("work-item").all()
+        return {r.locator(".pw-name").inner_text(): r.locator("[data-test=work-status]").inner_text() for r in rows}
+
+    def work_item(self, name: str) -> Any:
+        """The row of a segment in the work list."""
+        return self.page.locator("[data-test=work-item]", has_text=name)
 
     def clear(self) -> None:
         """Remove all segments, and put the tools back."""

@@ -18,6 +18,7 @@
     if (!letter) return;
     let key = control ? `Ctrl+${letter}` : letter;
     if (control && event.shiftKey && letter === "Z") key = "Ctrl+Y";
+    else if (event.shiftKey && letter.length === 1) key = `Shift+${letter}`;
     if (control && key !== "Ctrl+Z" && key !== "Ctrl+Y") return;
     if (event.repeat && !control) return;
     // Who goes through the page with the keyboard presses buttons with Return.
@@ -223,14 +224,25 @@
   });
 
   // ---- downloads: what is wrong is said on the page, not on one of its own
-  document.addEventListener("click", async (event) => {
-    if (!event.target.closest?.("[data-test=export]")) return;
+  function wishes(target) {
+    if (target.closest?.("[data-test=report]")) return { kinds: ["report"] };
+    if (!target.closest?.("[data-test=export]")) return null;
     const problems = state("export_problems") || {};
     const kinds = state("export_kinds").filter((kind) => !problems[kind]);
-    const wishes = { kinds, eight_bit: state("export_eight_bit"), provenance: state("export_provenance") };
-    const answer = await fetch("download", { method: "POST", body: JSON.stringify(wishes) });
+    return { kinds, eight_bit: state("export_eight_bit"), provenance: state("export_provenance") };
+  }
+
+  document.addEventListener("click", async (event) => {
+    const wanted = wishes(event.target);
+    if (!wanted) return;
+    const answer = await fetch("download", { method: "POST", body: JSON.stringify(wanted) });
     const text = await answer.text();
-    if (!answer.ok) return set("export_error", text || "The file could not be written: try again.");
+    if (!answer.ok) {
+      set("export_error", text);
+      set("message", text);
+      set("message_is_error", true);
+      return;
+    }
     const anchor = document.createElement("a");
     anchor.href = `download/${text}`;
     anchor.download = "";
