@@ -11,7 +11,7 @@ from trame.widgets import client, html
 from trame.widgets import vuetify3 as v3
 
 from PWSegmentationLib.app.page_dialogs import build_export, build_help, build_open
-from PWSegmentationLib.app.page_elements import button, icon_button
+from PWSegmentationLib.app.page_elements import button, icon_button, part_of, slider
 from PWSegmentationLib.app.page_panel import build_panel
 from PWSegmentationLib.app.shortcuts import KEYS, SHORTCUTS
 from PWSegmentationLib.app.slice_mouse import View
@@ -47,7 +47,7 @@ class Page:
         def on_change(name: str, call: Callable[[Any], None]) -> None:
             server.state.change(name)(lambda **values: call(values[name]))
 
-        def number(call: Callable[[float], None]) -> Callable[[Any], None]:
+        def number(call: Callable[[float], object]) -> Callable[[Any], None]:
             def checked(value: Any) -> None:
                 try:
                     call(float(value))
@@ -66,14 +66,15 @@ class Page:
 
             return put
 
+        set_window = part_of(place, "window", "set")
         on_change("brush", keep("brush_mm", lambda v: min(30.0, max(0.5, float(v)))))
         on_change("auto_segment", keep("auto_segment", bool))
         on_change("many_lesions", keep("many_lesions", bool))
         on_change("refine_seconds", keep("refine_seconds", lambda v: min(600, max(5, int(v)))))
-        on_change("window", number(lambda v: place.set_window(v, float(server.state.level))))
-        on_change("level", number(lambda v: place.set_window(float(server.state.window), v)))
+        on_change("window", number(lambda v: set_window(v, float(server.state.level))))
+        on_change("level", number(lambda v: set_window(float(server.state.window), v)))
         on_change("overlay_opacity", number(place.set_overlay_opacity))
-        on_change("fill", number(place.set_fill))
+        on_change("fill", number(part_of(place, "appearance", "set_fill")))
 
     # ---- build -----------------------------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class Page:
                 with html.Select(
                     classes="pw-select",
                     title="Range of values to show",
-                    change=(place.choose_window, "[$event.target.value]"),
+                    change=(part_of(place, "window", "choose"), "[$event.target.value]"),
                     data_test="window-preset",
                 ):
                     html.Option("{{ name }}", v_for="name in windows", value=("name",), key="name")
@@ -232,15 +233,11 @@ class Page:
         for side in ("left", "right", "up", "down"):
             html.Div("{{ " + f"{state}.{side}" + " }}", classes=f"pw-letter pw-{side}", v_if=("image",))
         with html.Div(classes="pw-slider", v_if=(f"image && {state}.high > {state}.low",)):
-            html.Input(
-                type="range",
-                min=(f"{state}.low",),
-                max=(f"{state}.high",),
-                step=(f"{state}.step",),
+            slider(
+                f"Which {NAMES[tag].lower()} slice",
+                ((f"{state}.low",), (f"{state}.high",), (f"{state}.step",)),
                 value=(f"{state}.offset",),
                 input=(place.set_offset, f"['{tag}', Number($event.target.value)]"),
-                title="Which slice",
-                aria_label=f"{NAMES[tag]} slice",
                 data_test=f"slider-{tag}",
             )
             html.Span("{{ " + f"{state}.offset" + ".toFixed(1) }} mm", classes="pw-offset")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from PWSegmentationLib.app.page_elements import button
+from PWSegmentationLib.app.page_elements import button, part_of
 
 if TYPE_CHECKING:
     from PWSegmentationLib.app.workplace import Workplace
@@ -21,10 +21,6 @@ def build_review(place: Workplace) -> None:
     _build_buttons(place)
 
 
-def _on_review(place: Workplace, name: str) -> object:
-    return lambda *arguments: getattr(place.review, name)(*arguments) if place.review is not None else None
-
-
 def _build_work_list(place: Workplace) -> None:
     with html.Div(classes="pw-heading"):
         html.Span("Work list")
@@ -32,7 +28,7 @@ def _build_work_list(place: Workplace) -> None:
         html.Button(
             "Stop",
             v_if=("review_busy",),
-            click=_on_review(place, "cancel"),
+            click=part_of(place, "review", "cancel"),
             classes="pw-link",
             title="Stop looking at segments; what was found stays",
             data_test="stop-review",
@@ -40,7 +36,7 @@ def _build_work_list(place: Workplace) -> None:
         html.Button(
             "Check all",
             v_else=True,
-            click=_on_review(place, "check"),
+            click=part_of(place, "review", "check"),
             disabled=("!segments.length",),
             classes="pw-link",
             title="Measure all segments and look for signs that they may be wrong",
@@ -74,7 +70,7 @@ def _build_findings(place: Workplace) -> None:
         "{{ (f.alarm ? '⚠ ' : '· ') + f.text }}",
         v_for="(f, n) in review_now.flags",
         key="n",
-        click=(_on_review(place, "show_flag"), "[n]"),
+        click=(part_of(place, "review", "show_flag"), "[n]"),
         classes=("f.alarm ? 'pw-flag pw-error' : 'pw-flag'",),
         title="Show the place",
         data_test="flag",
@@ -86,7 +82,7 @@ def _build_findings(place: Workplace) -> None:
             html.Input(
                 type="checkbox",
                 checked=("review_changes",),
-                change=(_on_review(place, "choose_changes"), "[$event.target.checked]"),
+                change=(part_of(place, "review", "choose_changes"), "[$event.target.checked]"),
                 data_test="show-changes",
             )
             html.Span("Show")
@@ -96,7 +92,7 @@ def _build_buttons(place: Workplace) -> None:
     html.Input(
         value=("review_now ? review_now.comment : ''",),
         v_memo=("[review_now?.id, review_now?.comment]",),
-        change=(_on_review(place, "set_comment"), "[review_now.id, $event.target.value]"),
+        change=(part_of(place, "review", "set_comment"), "[review_now.id, $event.target.value]"),
         keydown="$event.stopPropagation(); if ($event.key === 'Enter') $event.target.blur()",
         disabled=("!review_now",),
         placeholder="Comment",
@@ -113,7 +109,7 @@ def _build_buttons(place: Workplace) -> None:
             ("next-review", "mdi-arrow-right", "Next", "The segment that needs you most, and the place in it", "next"),
         ):
             needed = "!segments.length" if call == "next" else "!review_now"
-            button(name, icon, text, tip, _on_review(place, call), disabled=(needed,))
+            button(name, icon, text, tip, part_of(place, "review", call), disabled=(needed,))
     with html.Div(classes="pw-row"):
         v3.VBtn(
             "Report",

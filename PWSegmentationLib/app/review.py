@@ -35,9 +35,6 @@ class ReviewListener(Listener, Protocol):
     def review_changed(self) -> None:
         """What is known of segments, or how far looking at them is, has changed."""
 
-    def words_changed(self) -> None:
-        """Statuses or comments have changed: they are to be kept."""
-
     def changes_shown(self) -> None:
         """What is drawn of changes is another."""
 
@@ -116,8 +113,7 @@ class Review:
         """Say something of a segment."""
         with self._case.showing_errors():
             set_comment(self._case.segmentation_node, segment_id, text)
-        self._listener.words_changed()
-        self._listener.review_changed()
+        self._listener.case_changed()
 
     def show(self, segment_id: str) -> None:
         """Show the place in a segment that is worth a look."""
@@ -162,7 +158,6 @@ class Review:
         with self._case.showing_errors():
             set_status(self._case.segmentation_node, segment_id, status)
             self._listener.say(f"{self._case.segment(segment_id).GetName()}: {STATUS_WORDS[status]}.")
-            self._listener.words_changed()
             self._listener.case_changed()
             if status != "inprogress":
                 self._look(self._go_to_next)
