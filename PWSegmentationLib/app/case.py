@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from PWSegmentationLib.app.job_runner import JobRunner
+from PWSegmentationLib.app.prompt_watch import PromptWatch
 from PWSegmentationLib.errors import EngineLost, InputError
 from PWSegmentationLib.mrml import (
     Applied,
@@ -33,8 +34,6 @@ from PWSegmentationLib.session.jobs import Job
 
 Overlay: TypeAlias = Literal["none", "probability", "uncertainty"]
 
-# What happens to prompts in quick succession is looked at once.
-_SETTLING_S = 0.02
 _WARMING_S = 0.03
 
 _log = logging.getLogger(__name__)
@@ -94,23 +93,20 @@ class Case:
         self.session.set_options(method=settings.method, samples=6, seed=0)
         self.jobs = JobRunner(listener.progress_changed)
         self.current: str | None = None
-        self._observed: list[tuple[Node, int]] = []
-        self._touched: str | None = None
         self._pending: str | None = None
         self._retried = False
-        self._settling: asyncio.TimerHandle | None = None
         self._warming: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._warm_up())
         self._overlay_asked: tuple[str | None, Overlay] | None = None
         # Of segments that came with a session that was brought back, ml.
         self._counted: dict[str, float | None] = {}
-        self.watch_prompts()
+        self._watch = PromptWatch(self.session.store, self._on_prompts_settled)
 
     def close(self) -> None:
         """Stop, and let go of the nodes."""
         self.stop()
         if self._warming is not None:
             self._warming.cancel()
-        self._unwatch()
+        self._watch.close()
         self.session.close()
 
     async def _warm_up(self) -> None:
@@ -198,8 +194,8 @@ class Case:
                 raise InputError(f"Segment '{name}' is locked: unlock it, or choose another one.")
             segment_id = self.current_or_new()
             self.session.store.add_prompt(segment_id, prompt)
-            self.watch_prompts()
-            self.touch(segment_id)
+            self._watch.refresh()
+            self._watch.touch(segment_id)
             return True
         return False
 
@@ -215,7 +211,7 @@ class Case:
                 for prompt in segment:
                     self.session.store.add_prompt(segment_id, prompt)
                 ids.append(segment_id)
-            self.watch_prompts()
+            self._watch.refresh()
             self.session.note_prompts()
             if ids:
                 self.select(ids[0])
@@ -232,42 +228,15 @@ class Case:
         # The last ones first, so that the numbers of the others stay right.
         for item in sorted(items, key=lambda i: -i.index):
             self.session.store.delete(item)
-        self.touch(self.current)
+        self._watch.touch(self.current)
 
     def items(self) -> list[PromptItem]:
         """The prompts of the selected segment."""
         return self.session.store.items(self.current) if self.current in self.segment_ids() else []
 
-    def watch_prompts(self) -> None:
-        """Hear of changes in all prompt nodes, new ones too."""
-        self._observed = [(node, tag) for node, tag in self._observed if node.GetScene() is not None]
-        watched = {id(node) for node, _ in self._observed}
-        for node in self.session.store.nodes():
-            if id(node) not in watched:
-                events = (node.PointPositionDefinedEvent, node.PointRemovedEvent, node.PointEndInteractionEvent)
-                # In 3D prompts would only hide surfaces.
-                node.GetDisplayNode().SetVisibility3D(False)
-                self._observed += [(node, node.AddObserver(event, self._on_prompt_event)) for event in events]
-
-    def _unwatch(self) -> None:
-        for node, tag in self._observed:
-            node.RemoveObserver(tag)
-        self._observed = []
-
-    def _on_prompt_event(self, node: Node, _event: str) -> None:
-        if node.GetScene() is not None:
-            self.touch(self.session.store.segment_of(node))
-
-    def touch(self, segment_id: str) -> None:
-        """A prompt of this segment was placed, moved or deleted; it is looked at when the mouse is at rest."""
-        self._touched = segment_id
-        if self._settling is not None:
-            self._settling.cancel()
-        self._settling = asyncio.get_running_loop().call_later(_SETTLING_S, self._on_prompts_settled)
-
-    def _on_prompts_settled(self) -> None:
-        segment_id, self._touched = self._touched, None
-        if segment_id is None or self.segment(segment_id) is None:
+    def _on_prompts_settled(self, segment_id: str) -> None:
+        """Take changed prompts in, and segment them if that is wanted."""
+        if self.segment(segment_id) is None:
             return
         with self.showing_errors():
             if self.settings.many_lesions:
@@ -289,7 +258,7 @@ class Case:
         self.session.store.delete(last)
         new = self.add_segment(for_prompt=True)
         self.session.store.add_point(new, last.position)
-        self.watch_prompts()
+        self._watch.refresh()
         return new
 
     # ---- work ------------------------------------------------------------------------------------------------
@@ -359,8 +328,7 @@ class Case:
     def stop(self) -> None:
         """Stop what is computed: nothing in the scene changes any more."""
         self._pending = None
-        if self._settling is not None:
-            self._settling.cancel()
+        self._watch.drop()
         self.jobs.drop()
 
     # ---- steps -----------------------------------------------------------------------------------------------
@@ -382,7 +350,7 @@ class Case:
                 self._after_step()
 
     def _after_step(self) -> None:
-        self.watch_prompts()
+        self._watch.refresh()
         ids = self.segment_ids()
         if self.current not in ids:
             self.current = ids[-1] if ids else None

@@ -18,12 +18,13 @@ _LOOKED_AT = 20_000
 
 @dataclass(frozen=True)
 class Opened:
-    """An image that was read, what it is called, how it is shown first, and what it was read from."""
+    """An image that was read, what it is called, how it is shown first, what it was read from, and if that is DICOM."""
 
     name: str
     volume: Volume
     window: tuple[float, float]
     source: Path
+    is_dicom: bool
 
 
 def open_image(path: Path, name: str = "") -> Opened:
@@ -35,6 +36,7 @@ def open_image(path: Path, name: str = "") -> Opened:
         With one sentence, if it cannot be read or there is not enough memory to segment it.
     """
     from PWSegmentationLib.prediction.memory_need import memory_need
+    from PWSegmentationLib.volume.dicom import is_dicom
     from PWSegmentationLib.volume.intensity import shown_range
     from PWSegmentationLib.volume.reading import read_header
 
@@ -46,7 +48,8 @@ def open_image(path: Path, name: str = "") -> Opened:
             "crop it, or close other programs."
         )
     volume = read_volume(path)
-    return Opened(name or title(path), volume, shown_range(volume.array, volume.valid()), path)
+    window = shown_range(volume.array, volume.valid())
+    return Opened(name or title(path), volume, window, path, path.is_dir() or is_dicom(path))
 
 
 def open_sample() -> Opened:

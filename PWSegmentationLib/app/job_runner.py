@@ -9,7 +9,7 @@ from typing import Any
 from PWSegmentationLib.session.jobs import Job
 
 # Often enough that an answer does not wait, seldom enough to leave the loop to mouse and pictures.
-_INTERVAL_S = 0.012
+INTERVAL_S = 0.012
 # How often the page hears how far a job is.
 _TELL_EVERY = 8
 
@@ -59,7 +59,7 @@ class JobRunner:
             count += 1
             if count % _TELL_EVERY == 0:
                 self._on_changed()
-            await asyncio.sleep(_INTERVAL_S)
+            await asyncio.sleep(INTERVAL_S)
             if job is not self._job:
                 return
         self._forget()

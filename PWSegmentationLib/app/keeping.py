@@ -18,8 +18,11 @@ import slicer
 from PWSegmentationLib.app.images import Opened, allowed, open_image, open_sample
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.files import replacing
-from PWSegmentationLib.mrml import PromptStore
+from PWSegmentationLib.mrml import PromptStore, is_locked
+from PWSegmentationLib.mrml.export import segment_status
 from PWSegmentationLib.mrml.nodes import Node
+from PWSegmentationLib.mrml.review import comment
+from PWSegmentationLib.mrml.reviewed import make_versions_node, versions_node
 from PWSegmentationLib.prompts.json_format import prompts_from_dict, prompts_to_dict
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 DOCUMENT = "session.json"
 SEGMENTS = "segments.seg.nrrd"
+REVIEWED = "reviewed.seg.nrrd"
 IMAGE = "image"
 SAMPLE = "sample"
 
@@ -46,6 +50,8 @@ class Keeper:
         self._due: asyncio.TimerHandle | None = None
         self._is_restoring = False
         self._has_new_voxels = True
+        # Of the segments in the file.
+        self._words: list[tuple[object, ...]] = []
 
     async def begin(self, image: str) -> None:
         """Bring the session back; without one open ``image``, a path or "sample", if it names one."""
@@ -88,10 +94,11 @@ class Keeper:
         case = place.case
         try:
             segmentation = case.segmentation_node
-            if case.segment_ids() and self._has_new_voxels:
-                with replacing(self._folder / SEGMENTS) as path:
-                    _write_segmentation(segmentation, path)
-                self._has_new_voxels = False
+            words = [_words(segmentation, i) for i in case.segment_ids()]
+            if words and (self._has_new_voxels or words != self._words):
+                _write_segmentation(segmentation, self._folder / SEGMENTS)
+                _write_segmentation(versions_node(segmentation), self._folder / REVIEWED)
+                self._has_new_voxels, self._words = False, words
             ids = case.session.store.prompted()
             document = {
                 "version": 1,
@@ -138,7 +145,8 @@ class Keeper:
         if place.case is None:
             return
         place.apply_settings(document.get("settings", {}))
-        place.set_window(*document.get("window", (400.0, 40.0)))
+        if place.window is not None:
+            place.window.set(*document.get("window", (400.0, 40.0)))
         place.choose_layout(str(document.get("layout", "four")))
         current = document.get("current")
         place.case.select(current if current in place.case.segment_ids() else None)
@@ -152,6 +160,8 @@ class Keeper:
         wanted = {str(s["id"]): str(s["name"]) for s in document["segments"]}
         if (self._folder / SEGMENTS).is_file() and wanted:
             _read_segmentation(node, self._folder / SEGMENTS)
+            if (self._folder / REVIEWED).is_file():
+                _read_segmentation(make_versions_node(node), self._folder / REVIEWED)
         segmentation = node.GetSegmentation()
         for segment_id, name in wanted.items():
             if segmentation.GetSegment(segment_id) is None:
@@ -165,13 +175,25 @@ class Keeper:
         return node
 
 
-def _write_segmentation(node: Node, path: Path) -> None:
+def _words(segmentation_node: Node, segment_id: str) -> tuple[object, ...]:
+    """All that the file says of a segment besides its voxels and the user can change."""
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    said = (segment_status(segment), comment(segmentation_node, segment_id))
+    return (segment_id, segment.GetName(), segment.GetColor(), is_locked(segmentation_node, segment_id), *said)
+
+
+def _write_segmentation(node: Node | None, path: Path) -> None:
+    """Write a segmentation, tags and all; without one, there is no file either."""
+    if node is None:
+        path.unlink(missing_ok=True)
+        return
     storage = slicer.vtkMRMLSegmentationStorageNode()
-    storage.SetFileName(str(path))
     # The page waits meanwhile.
     storage.SetUseCompression(False)
-    if not storage.WriteData(node):
-        raise InputError(f"{path} could not be written.")
+    with replacing(path) as temporary:
+        storage.SetFileName(str(temporary))
+        if not storage.WriteData(node):
+            raise InputError(f"{path} could not be written.")
 
 
 def _read_segmentation(node: Node, path: Path) -> None:

@@ -10,8 +10,8 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v3
 
-from PWSegmentationLib.app.page_dialogs import build_help, build_open
-from PWSegmentationLib.app.page_elements import button, icon_button
+from PWSegmentationLib.app.page_dialogs import build_export, build_help, build_open
+from PWSegmentationLib.app.page_elements import button, icon_button, part_of, slider
 from PWSegmentationLib.app.page_panel import build_panel
 from PWSegmentationLib.app.shortcuts import KEYS, SHORTCUTS
 from PWSegmentationLib.app.slice_mouse import View
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from PWSegmentationLib.app.workplace import Workplace
 
 STATIC = Path(__file__).parent / "static"
-
-DOWNLOADS = (
-    ("segmentation", "Segmentation (.seg.nrrd)", "Opens in 3D Slicer with names and colours"),
-    ("labelmap", "Labelmap (.nii.gz)", "One number for each segment, on the image's grid"),
-    ("prompts", "Prompts (.json)", "Points, boxes and scribbles, for pwseg segment or for here"),
-    ("scene", "Whole scene (.mrb)", "Image, segments and prompts, for 3D Slicer"),
-)
 
 
 class Page:
@@ -54,7 +47,7 @@ class Page:
         def on_change(name: str, call: Callable[[Any], None]) -> None:
             server.state.change(name)(lambda **values: call(values[name]))
 
-        def number(call: Callable[[float], None]) -> Callable[[Any], None]:
+        def number(call: Callable[[float], object]) -> Callable[[Any], None]:
             def checked(value: Any) -> None:
                 try:
                     call(float(value))
@@ -73,14 +66,15 @@ class Page:
 
             return put
 
+        set_window = part_of(place, "window", "set")
         on_change("brush", keep("brush_mm", lambda v: min(30.0, max(0.5, float(v)))))
         on_change("auto_segment", keep("auto_segment", bool))
         on_change("many_lesions", keep("many_lesions", bool))
         on_change("refine_seconds", keep("refine_seconds", lambda v: min(600, max(5, int(v)))))
-        on_change("window", number(lambda v: place.set_window(v, float(server.state.level))))
-        on_change("level", number(lambda v: place.set_window(float(server.state.window), v)))
+        on_change("window", number(lambda v: set_window(v, float(server.state.level))))
+        on_change("level", number(lambda v: set_window(float(server.state.window), v)))
         on_change("overlay_opacity", number(place.set_overlay_opacity))
-        on_change("fill", number(place.set_fill))
+        on_change("fill", number(part_of(place, "appearance", "set_fill")))
 
     # ---- build -----------------------------------------------------------------------------------------------
 
@@ -96,6 +90,7 @@ class Page:
                     self._build_views()
                 self._build_status()
             build_open(self._place)
+            build_export()
             build_help(SHORTCUTS)
 
     def _build_bar(self) -> None:
@@ -112,7 +107,7 @@ class Page:
                 with html.Select(
                     classes="pw-select",
                     title="Range of values to show",
-                    change=(place.choose_window, "[$event.target.value]"),
+                    change=(part_of(place, "window", "choose"), "[$event.target.value]"),
                     data_test="window-preset",
                 ):
                     html.Option("{{ name }}", v_for="name in windows", value=("name",), key="name")
@@ -143,7 +138,14 @@ class Page:
                     "crossings",
                 )
                 icon_button("reset", "mdi-fit-to-page-outline", "Show the whole image, straight", place.reset_views)
-            self._build_downloads()
+            button(
+                "download",
+                "mdi-tray-arrow-down",
+                "Download",
+                "Files of what was made here",
+                place.open_export,
+                v_if=("image",),
+            )
             icon_button("help", "mdi-keyboard-outline", "Keys and mouse", "help_dialog = true")
             with html.Button(
                 classes="pw-mini",
@@ -152,24 +154,6 @@ class Page:
                 data_test="end-session",
             ):
                 v3.VIcon("mdi-logout", size="18")
-
-    def _build_downloads(self) -> None:
-        with v3.VMenu(v_if=("image",)):
-            with v3.Template(v_slot_activator="{ props }"):
-                v3.VBtn(
-                    "Download",
-                    v_bind="props",
-                    prepend_icon="mdi-tray-arrow-down",
-                    variant="tonal",
-                    size="small",
-                    data_test="download",
-                    title="Files of what was made here",
-                )
-            with v3.VList(density="compact", classes="pw-menu"):
-                for kind, text, hint_text in DOWNLOADS:
-                    with html.A(href="#", classes="pw-menu-item", data_download=kind, data_test=f"download-{kind}"):
-                        html.Div(text)
-                        html.Div(hint_text, classes="pw-faint")
 
     def _build_views(self) -> None:
         with html.Div(classes=("'pw-views ' + (layout === 'four' ? 'pw-four' : 'pw-one')",)):
@@ -249,15 +233,11 @@ class Page:
         for side in ("left", "right", "up", "down"):
             html.Div("{{ " + f"{state}.{side}" + " }}", classes=f"pw-letter pw-{side}", v_if=("image",))
         with html.Div(classes="pw-slider", v_if=(f"image && {state}.high > {state}.low",)):
-            html.Input(
-                type="range",
-                min=(f"{state}.low",),
-                max=(f"{state}.high",),
-                step=(f"{state}.step",),
+            slider(
+                f"Which {NAMES[tag].lower()} slice",
+                ((f"{state}.low",), (f"{state}.high",), (f"{state}.step",)),
                 value=(f"{state}.offset",),
                 input=(place.set_offset, f"['{tag}', Number($event.target.value)]"),
-                title="Which slice",
-                aria_label=f"{NAMES[tag]} slice",
                 data_test=f"slider-{tag}",
             )
             html.Span("{{ " + f"{state}.offset" + ".toFixed(1) }} mm", classes="pw-offset")

@@ -1,4 +1,4 @@
-"""Dialogs of the page: open an image, and help."""
+"""Dialogs of the page: open an image, download what was made, and help."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
+from PWSegmentationLib.app.exporting import NOTHING
 from PWSegmentationLib.app.shortcuts import Shortcut
 
 if TYPE_CHECKING:
@@ -19,6 +20,25 @@ MOUSE = (
     ("Shift + left, or middle button", "Move the image"),
     ("Left button, no tool", "Window and level; drag points and box handles"),
     ("Shift + move", "Show the same place in all views"),
+)
+
+# Rows of the download dialog: what they are about, what can be chosen (kind and word), and what is to be known of it.
+EXPORTS = (
+    (
+        "3D Slicer",
+        (("segmentation", ".seg.nrrd"), ("scene", "Whole scene .mrb")),
+        "Names, colours and status; the scene has the image and the prompts, too.",
+    ),
+    (
+        "Labelmap",
+        (("nifti", "NIfTI"), ("nrrd", "NRRD")),
+        "A number for each segment on the image's grid; names and colours beside it.",
+    ),
+    ("DICOM", (("dicom", "Segmentation"),), "Belongs to the series that was opened, and to its patient."),
+    ("Surfaces", (("stl", "STL"), ("obj", "OBJ"), ("ply", "PLY")), "A file for each segment, in mm."),
+    ("Maps", (("probability", "Probability"), ("uncertainty", "Uncertainty")), "NIfTI, a file for each segment."),
+    ("Review", (("report", "Report .html"),), "One page with pictures, measures, flags and comments; it prints."),
+    ("Prompts", (("prompts", "JSON"),), "For pwseg segment, or to be dropped on this page again."),
 )
 
 
@@ -85,6 +105,75 @@ def build_open(place: Workplace) -> None:
             v3.VBtn("Sample: chest CT", click=place.open_sample, prepend_icon="mdi-lungs", data_test="dialog-sample")
             v3.VSpacer()
             v3.VBtn("Close", click="open_dialog = false", data_test="close-open")
+
+
+def build_export() -> None:
+    """Choose formats; what cannot be had now says why."""
+    with (
+        v3.VDialog(v_model=("export_dialog",), max_width=620),
+        v3.VCard(classes="pw-dialog", data_test="export-dialog"),
+    ):
+        v3.VCardTitle("Download")
+        with v3.VCardText():
+            for name, choices, text in EXPORTS:
+                _build_export_row(name, choices, text)
+            with html.Label(classes="pw-check mt-3", title="FILE.provenance.json beside each file of segments"):
+                html.Input(type="checkbox", v_model=("export_provenance",), data_test="export-provenance")
+                html.Span("With provenance: versions, settings, prompts and digests; nothing of the patient")
+            nothing = f"Object.values(export_problems).includes({NOTHING!r}) ? {NOTHING!r} : ''"
+            html.Div(
+                f"{{{{ export_error || ({nothing}) }}}}",
+                v_if=("!exporting",),
+                classes="pw-error mt-3",
+                role="alert",
+                data_test="export-error",
+            )
+        with v3.VCardActions():
+            html.Span("{{ export_text }}", v_if=("exporting",), classes="pw-faint ml-3")
+            v3.VSpacer()
+            v3.VBtn("Close", click="export_dialog = false", data_test="close-export")
+            v3.VBtn(
+                "Download",
+                color="primary",
+                variant="flat",
+                prepend_icon="mdi-tray-arrow-down",
+                loading=("exporting",),
+                disabled=("!export_kinds.some(k => !export_problems[k])",),
+                title="One file as it is, several as a zip",
+                data_test="export",
+            )
+
+
+def _build_export_row(name: str, choices: Sequence[tuple[str, str]], text: str) -> None:
+    kinds = [kind for kind, _word in choices]
+    # Why the first of them cannot be had takes the place of what is to be known of it; that there is nothing at all is
+    # said once for all rows.
+    first = " || ".join(f"export_problems['{kind}']" for kind in kinds)
+    problem = f"[{first}].find(p => p && p !== {NOTHING!r})"
+    with html.Div(classes="pw-export"):
+        html.Span(name, classes="pw-export-name")
+        with html.Div():
+            with html.Div(classes="pw-row"):
+                for kind, word in choices:
+                    with html.Label(classes=(f"export_problems['{kind}'] ? 'pw-check pw-off' : 'pw-check'",)):
+                        html.Input(
+                            type="checkbox",
+                            value=kind,
+                            v_model=("export_kinds",),
+                            disabled=(f"!!export_problems['{kind}']",),
+                            data_test=f"export-{kind}",
+                        )
+                        html.Span(word)
+                if "probability" in kinds:
+                    html.Div(classes="pw-stretch")
+                    with html.Label(classes="pw-check", title="Whole numbers to 255 instead of fractions to 1"):
+                        html.Input(type="checkbox", v_model=("export_eight_bit",), data_test="export-eight-bit")
+                        html.Span("8-bit", classes="pw-faint")
+            html.Div(
+                f"{{{{ {problem} || {text!r} }}}}",
+                classes=(f"{problem} ? 'pw-faint pw-warn' : 'pw-faint'",),
+                data_test=f"export-note-{kinds[0]}",
+            )
 
 
 def build_help(shortcuts: Sequence[Shortcut]) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from PWSegmentationLib.app.page_elements import button, icon_button
+from PWSegmentationLib.app.page_elements import button, icon_button, part_of, slider
+from PWSegmentationLib.app.page_review import build_review
 from PWSegmentationLib.app.shortcuts import hint
 
 if TYPE_CHECKING:
@@ -28,11 +29,26 @@ _COLORS = {"inside": "pw-plus", "outside": "pw-minus", "scribble inside": "pw-pl
 def build_panel(place: Workplace) -> None:
     """All of the panel."""
     with html.Div(classes=("image ? 'pw-panel' : 'pw-panel pw-off'",)):
-        _build_tools(place)
-        _build_segments(place)
-        _build_prompts(place)
-        _build_work(place)
-        _build_look(place)
+        with html.Div(classes="pw-choice pw-panes", role="tablist"):
+            for name in ("segment", "review"):
+                html.Button(
+                    name.capitalize(),
+                    click=f"pane = '{name}'",
+                    classes=(f"pane === '{name}' ? 'pw-on' : ''",),
+                    role="tab",
+                    aria_selected=(f"pane === '{name}'",),
+                    data_test=f"pane-{name}",
+                )
+        with html.Div(classes="pw-pane", v_show=("pane === 'segment'",)):
+            _build_tools(place)
+            _build_segments(place)
+            _build_prompts(place)
+            _build_work(place)
+        with html.Div(classes="pw-pane", v_show=("pane === 'review'",)):
+            build_review(place)
+        _build_overlay(place)
+        with html.Div(classes="pw-pane pw-fixed", v_show=("pane === 'segment'",)):
+            _build_method(place)
 
 
 def _build_tools(place: Workplace) -> None:
@@ -47,48 +63,39 @@ def _build_tools(place: Workplace) -> None:
             ):
                 v3.VIcon(icon, size="20", classes=_COLORS.get(name, ""))
                 html.Span(text)
-    with html.Div(classes="pw-row pw-line", title="Radius of the brush"):
+    with html.Div(classes="pw-row pw-line"):
         html.Span("Brush", classes="pw-label")
-        html.Input(
-            type="range",
-            min="0.5",
-            max="30",
-            step="0.5",
-            v_model_number=("brush",),
-            aria_label="Radius of the brush",
-            data_test="brush",
-        )
+        slider("Radius of the brush", (0.5, 30, 0.5), v_model_number=("brush",), data_test="brush")
         html.Span("{{ Number(brush).toFixed(1) }} mm", classes="pw-value")
 
 
 def _build_segments(place: Workplace) -> None:
-    def on_case(name: str) -> object:
-        return lambda *arguments: getattr(place.case, name)(*arguments) if place.case is not None else None
-
     with html.Div(classes="pw-heading"):
         html.Span("Segments")
         html.Div(classes="pw-stretch")
-        icon_button("add", "mdi-plus", "New segment", on_case("add_segment"))
+        icon_button("add", "mdi-plus", "New segment", part_of(place, "case", "add_segment"))
     with html.Div(classes="pw-table pw-segments", data_test="segments", data_answers=("answers",)):
         html.Div("Click into a structure: its segment appears here.", v_if=("!segments.length",), classes="pw-hint")
         with html.Div(
             v_for="s in segments",
             key="s.id",
+            v_memo=("[s.id === current, ...Object.values(s)]",),
             classes=("s.id === current ? 'pw-tr pw-selected' : 'pw-tr'",),
-            click=(on_case("select"), "[s.id]"),
+            click=(part_of(place, "case", "select"), "[s.id]"),
             data_test="segment-row",
         ):
             html.Input(
                 type="color",
                 value=("s.color",),
-                change=(place.set_color, "[s.id, $event.target.value]"),
+                change=(part_of(place, "appearance", "set_color"), "[s.id, $event.target.value]"),
                 classes="pw-color",
+                data_test="segment-color",
                 title="Colour",
                 aria_label="Colour",
             )
             html.Input(
                 value=("s.name",),
-                change=(on_case("rename_segment"), "[s.id, $event.target.value]"),
+                change=(part_of(place, "case", "rename_segment"), "[s.id, $event.target.value]"),
                 keydown="$event.stopPropagation(); if ($event.key === 'Enter') $event.target.blur()",
                 classes="pw-name",
                 title="Name; type another one",
@@ -101,15 +108,20 @@ def _build_segments(place: Workplace) -> None:
                     "visible",
                     "s.visible ? 'mdi-eye-outline' : 'mdi-eye-off-outline'",
                     "Show or hide",
-                    place.toggle_visible,
+                    part_of(place, "appearance", "toggle_visible"),
                 ),
                 (
                     "lock",
                     "s.locked ? 'mdi-lock' : 'mdi-lock-open-variant-outline'",
                     "Lock: a locked segment never changes",
-                    on_case("toggle_lock"),
+                    part_of(place, "case", "toggle_lock"),
                 ),
-                ("remove", "'mdi-close'", "Remove the segment and its prompts", on_case("remove_segment")),
+                (
+                    "remove",
+                    "'mdi-close'",
+                    "Remove the segment and its prompts",
+                    part_of(place, "case", "remove_segment"),
+                ),
             ):
                 with html.Button(
                     v_on_click_stop=(call, "[s.id]"),
@@ -121,26 +133,14 @@ def _build_segments(place: Workplace) -> None:
                     v3.VIcon(icon=(icon,), size="16")
     with html.Div(classes="pw-row pw-line", v_if=("current && segments.some(s => s.id === current)",)):
         html.Span("Opacity", classes="pw-label")
-        html.Input(
-            type="range",
-            min="0.05",
-            max="1",
-            step="0.05",
+        slider(
+            "Opacity of the selected segment, in slices and in 3D",
+            (0.05, 1, 0.05),
             value=("segments.find(s => s.id === current).opacity",),
-            change=(place.set_opacity, "[current, Number($event.target.value)]"),
-            title="Of the selected segment, in slices and in 3D",
-            aria_label="Opacity of the selected segment",
+            change=(part_of(place, "appearance", "set_opacity"), "[current, Number($event.target.value)]"),
         )
         html.Span("Fill", classes="pw-label")
-        html.Input(
-            type="range",
-            min="0",
-            max="1",
-            step="0.05",
-            v_model_number=("fill",),
-            title="How much of the image all segments hide in slices",
-            aria_label="Fill of all segments",
-        )
+        slider("How much of the image all segments hide in slices", (0, 1, 0.05), v_model_number=("fill",))
 
 
 def _build_prompts(place: Workplace) -> None:
@@ -182,25 +182,29 @@ def _build_prompts(place: Workplace) -> None:
 
 
 def _build_work(place: Workplace) -> None:
-    def on_case(name: str) -> object:
-        return lambda: getattr(place.case, name)() if place.case is not None else None
-
     with html.Div(classes="pw-buttons"):
         button(
             "undo",
             "mdi-undo",
             "Undo",
             "Take the last step back: prompts and masks together",
-            on_case("undo"),
+            part_of(place, "case", "undo"),
             disabled=("!can.undo",),
         )
-        button("redo", "mdi-redo", "Redo", "Do the step undone last again", on_case("redo"), disabled=("!can.redo",))
+        button(
+            "redo",
+            "mdi-redo",
+            "Redo",
+            "Do the step undone last again",
+            part_of(place, "case", "redo"),
+            disabled=("!can.redo",),
+        )
         button(
             "segment",
             "mdi-auto-fix",
             "Segment",
             "Segment from the prompts of the selected segment",
-            on_case("segment_now"),
+            part_of(place, "case", "segment_now"),
             disabled=("!can.segment",),
         )
         button(
@@ -208,7 +212,7 @@ def _build_work(place: Workplace) -> None:
             "mdi-crosshairs-question",
             "Doubt",
             "Next uncertain spot: where a prompt would help most",
-            on_case("next_uncertain_spot"),
+            part_of(place, "case", "next_uncertain_spot"),
             disabled=("!can.spot",),
         )
     with html.Div(classes="pw-row pw-line"):
@@ -217,7 +221,7 @@ def _build_work(place: Workplace) -> None:
             "mdi-school-outline",
             "Refine",
             "Fit a network to this case; it is used where it helps",
-            on_case("refine"),
+            part_of(place, "case", "refine"),
             disabled=("!can.refine",),
         )
         html.Input(
@@ -232,7 +236,14 @@ def _build_work(place: Workplace) -> None:
         )
         html.Span("s", classes="pw-faint")
         html.Div(classes="pw-stretch")
-        button("cancel", "mdi-stop", "Cancel", "Stop what is computed", on_case("cancel"), disabled=("!busy",))
+        button(
+            "cancel",
+            "mdi-stop",
+            "Cancel",
+            "Stop what is computed",
+            part_of(place, "case", "cancel"),
+            disabled=("!busy",),
+        )
     with html.Div(classes="pw-progress", v_if=("busy && busy !== 'overlay'",), data_test="progress"):
         v3.VProgressLinear(
             model_value=("busy_progress",),
@@ -246,7 +257,7 @@ def _build_work(place: Workplace) -> None:
         html.Span("{{ busy_left }}", classes="pw-faint")
 
 
-def _build_look(place: Workplace) -> None:
+def _build_overlay(place: Workplace) -> None:
     with html.Div(classes="pw-row pw-line"):
         html.Span("Overlay", classes="pw-label")
         with html.Div(classes="pw-choice"):
@@ -266,15 +277,10 @@ def _build_look(place: Workplace) -> None:
         )
         with html.Div(classes="pw-row pw-line"):
             html.Span("Strength", classes="pw-label")
-            html.Input(
-                type="range",
-                min="0",
-                max="1",
-                step="0.05",
-                v_model_number=("overlay_opacity",),
-                title="How much of the image the overlay hides",
-                aria_label="Strength of the overlay",
-            )
+            slider("How much of the image the overlay hides", (0, 1, 0.05), v_model_number=("overlay_opacity",))
+
+
+def _build_method(place: Workplace) -> None:
     with html.Div(classes="pw-row pw-line"):
         with html.Label(classes="pw-check", title="Segment at once when a prompt is placed"):
             html.Input(type="checkbox", v_model=("auto_segment",), data_test="auto")

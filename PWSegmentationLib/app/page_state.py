@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from PWSegmentationLib.app.case import Case
+from PWSegmentationLib.app.review import Review
 from PWSegmentationLib.app.views import SLICE_VIEWS, Server
 from PWSegmentationLib.mrml import is_locked
 from PWSegmentationLib.segments.colors import css_color
+from PWSegmentationLib.segments.segmentation import STATUS_WORDS
 
 ROLES = {
     "inside": "point +",
@@ -61,6 +63,22 @@ _FIRST: dict[str, Any] = {
     "fill": 0.4,
     "method": "auto",
     "help_dialog": False,
+    "export_dialog": False,
+    "export_kinds": ["segmentation"],
+    "export_eight_bit": False,
+    "export_provenance": True,
+    # Of what cannot be had now, why not.
+    "export_problems": {},
+    # "segment" or "review".
+    "pane": "segment",
+    "review_rows": [],
+    "review_now": None,
+    "review_busy": "",
+    "review_progress": 0,
+    "review_changes": False,
+    "exporting": False,
+    "export_text": "",
+    "export_error": "",
 }
 
 
@@ -98,8 +116,23 @@ class PageState:
                 "undo": case.session.can_undo,
                 "redo": case.session.can_redo,
                 "spot": current is not None and case.session.prediction(current) is not None,
-                "download": bool(case.segment_ids()),
             },
+        )
+
+    def show_review(self, case: Case | None, review: Review | None) -> None:
+        """The work list, what is known of the selected segment, and how far looking at segments is."""
+        if case is None or review is None:
+            self.set(review_rows=[], review_now=None, review_busy="", review_changes=False)
+            return
+        rows = [_review_row(case, review, i) for i in case.segment_ids()]
+        jobs, current = review.jobs, case.current
+        self.set(
+            # What needs a person most comes first; what is done last, before it what nobody knows of.
+            review_rows=sorted(rows, key=lambda r: (r["kind"] == "completed", r["need"] is None, -(r["need"] or 0))),
+            review_now=None if current not in case.segment_ids() else _findings(review, str(current)),
+            review_busy=jobs.text if jobs.is_running else "",
+            review_progress=round(100 * jobs.progress),
+            review_changes=review.shows_changes,
         )
 
     def show_progress(self, case: Case | None) -> None:
@@ -129,6 +162,42 @@ def _segment_row(case: Case, segment_id: str) -> dict[str, Any]:
         "opacity": round(float(display.GetSegmentOpacity3D(segment_id)), 2),
         "locked": is_locked(case.segmentation_node, segment_id),
         "volume": "" if millilitres is None else f"{millilitres:.1f} ml",
+    }
+
+
+def _review_row(case: Case, review: Review, segment_id: str) -> dict[str, Any]:
+    segment, found, status = case.segment(segment_id), review.of(segment_id), review.status(segment_id)
+    return {
+        "id": segment_id,
+        "name": segment.GetName(),
+        "color": css_color(segment.GetColor()),
+        "kind": status,
+        "status": STATUS_WORDS[status],
+        "need": None if found is None else round(100 * found.need),
+        "alarms": 0 if found is None else len(found.alarms),
+    }
+
+
+def _findings(review: Review, segment_id: str) -> dict[str, Any]:
+    """What is known of a segment, in words."""
+    found = review.of(segment_id)
+    said = {"id": segment_id, "comment": review.comment(segment_id)}
+    if found is None:
+        return {**said, "measures": "Not checked as it is now.", "flags": [], "changes": ""}
+    measures, since = found.measures, found.changes
+    parts = f"{measures.components} part{'s' if measures.components != 1 else ''}"
+    changes = ""
+    if since is not None and not since.is_none:
+        changes = (
+            f"since it was reviewed: {since.added_ml:.2f} ml added, {since.removed_ml:.2f} ml removed, "
+            f"Dice {since.dice:.3f}"
+        )
+    return {
+        **said,
+        "measures": f"{measures.volume_ml:.2f} ml, {measures.surface_mm2:.0f} mm², {parts}, "
+        f"need for correction {found.need:.0%}",
+        "flags": [{"text": flag.text, "alarm": flag.alarm} for flag in found.flags],
+        "changes": changes,
     }
 
 

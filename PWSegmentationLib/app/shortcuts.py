@@ -18,12 +18,15 @@ class Shortcut(NamedTuple):
     call: Callable[[Workplace], object]
 
 
-def _on_case(method: str) -> Callable[[Workplace], object]:
+def _on(part: str, method: str) -> Callable[[Workplace], object]:
+    """Call a method of a part of the workplace that is there while an image is open."""
+
     def call(place: Workplace) -> None:
-        if place.case is None:
+        found = getattr(place, part)
+        if found is None:
             place.say("Open an image first.", error=True)
         else:
-            getattr(place.case, method)()
+            getattr(found, method)()
 
     return call
 
@@ -40,14 +43,18 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("S", "Scribble +", "scribble inside", lambda p: p.toggle_tool("scribble inside")),
     Shortcut("D", "Scribble −", "scribble outside", lambda p: p.toggle_tool("scribble outside")),
     Shortcut("X", "Delete a prompt", "delete", lambda p: p.toggle_tool("delete")),
-    Shortcut("A", "New segment", "add", _on_case("add_segment")),
-    Shortcut("E", "Next segment", "next", _on_case("select_next")),
+    Shortcut("A", "New segment", "add", _on("case", "add_segment")),
+    Shortcut("E", "Next segment", "next", _on("case", "select_next")),
     Shortcut("L", "Lock or unlock the segment", "lock", _lock),
-    Shortcut("Return", "Segment", "segment", _on_case("segment_now")),
-    Shortcut("R", "Refine", "refine", _on_case("refine")),
-    Shortcut("U", "Next uncertain spot", "spot", _on_case("next_uncertain_spot")),
-    Shortcut("Ctrl+Z", "Undo", "undo", _on_case("undo")),
-    Shortcut("Ctrl+Y", "Redo", "redo", _on_case("redo")),
+    Shortcut("Return", "Segment", "segment", _on("case", "segment_now")),
+    Shortcut("R", "Refine", "refine", _on("case", "refine")),
+    Shortcut("U", "Next uncertain spot", "spot", _on("case", "next_uncertain_spot")),
+    Shortcut("Shift+A", "Review: accept the segment", "accept", _on("review", "accept")),
+    Shortcut("Shift+X", "Review: the segment is to be fixed", "fix", _on("review", "fix")),
+    Shortcut("Shift+F", "Review: flag the segment", "flag", _on("review", "flag")),
+    Shortcut("Shift+N", "Review: next segment", "next-review", _on("review", "next")),
+    Shortcut("Ctrl+Z", "Undo", "undo", _on("case", "undo")),
+    Shortcut("Ctrl+Y", "Redo", "redo", _on("case", "redo")),
     Shortcut("Escape", "Put the tool away, or stop what is computed", "cancel", lambda p: p.escape()),
 )
 

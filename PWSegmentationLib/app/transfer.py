@@ -248,6 +248,6 @@ def routes(place: Workplace, folder: Path) -> list[web.RouteDef]:
         web.put("/upload/{batch}", uploads.put),
         web.post("/upload/{batch}", uploads.finish),
         web.delete("/upload/{batch}", uploads.delete),
-        web.post("/download/{kind}", downloads.make),
+        web.post("/download", downloads.make),
         web.get("/download/{token}/{name}", downloads.get),
     ]

@@ -13,14 +13,17 @@ from typing import Any, Literal
 
 from trame_slicer.core import SlicerApp
 
+from PWSegmentationLib.app.appearance import Appearance
 from PWSegmentationLib.app.case import Case, Overlay, Settings
+from PWSegmentationLib.app.exporting import problems
 from PWSegmentationLib.app.images import Opened, allowed, listed, open_image, open_sample
 from PWSegmentationLib.app.page import Page
 from PWSegmentationLib.app.page_state import PageState
+from PWSegmentationLib.app.review import Review
 from PWSegmentationLib.app.slice_mouse import SliceMouse
-from PWSegmentationLib.app.surfaces import Surfaces
 from PWSegmentationLib.app.tools import TOOLS, ToolName, Tools
 from PWSegmentationLib.app.views import NAMES, SLICE_VIEWS, Server, Views
+from PWSegmentationLib.app.window_level import WindowLevel
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.mrml import add_volume, prepare_scene
 from PWSegmentationLib.mrml.nodes import Node
@@ -29,19 +32,9 @@ from PWSegmentationLib.session.engine import Method
 
 _log = logging.getLogger(__name__)
 
-# Surfaces are made when the new voxels have been on the screen for a moment.
-_SURFACE_DELAY_S = 0.15
 _TURN_DEGREES = 15.0
 # A fine-tune takes all cores; mouse and pictures go first.
 _NICENESS = 4
-# From and to, in the image's units (in CT: HU).
-WINDOWS = {
-    "Soft tissue": (-160.0, 240.0),
-    "Lung": (-1350.0, 150.0),
-    "Bone": (-450.0, 1050.0),
-    "Brain": (0.0, 80.0),
-    "Liver": (-25.0, 175.0),
-}
 
 
 @dataclass(frozen=True)
@@ -63,14 +56,13 @@ class Workplace:
         self.engine = ChildEngine(device, python=_engine_command())
         self.case: Case | None = None
         self.opened: Opened | None = None
-        self.surfaces: Surfaces | None = None
+        self.review: Review | None = None
+        self.appearance: Appearance | None = None
+        self.window: WindowLevel | None = None
         self.volume_node: Node | None = None
         # For whoever keeps the session.
         self.on_saved: Callable[[], None] = lambda: None
         self.on_voxels: Callable[[], None] = lambda: None
-        self._stale: set[str] = set()
-        self._told = (0.0, 0.0)
-        self._surfacing: asyncio.Task[None] | None = None
         self._is_opening = False
         self.state = PageState(server)
         by_path = allowance.roots is None or bool(allowance.roots)
@@ -150,11 +142,11 @@ class Workplace:
         self.close_image()
         self.opened = opened
         self.volume_node = add_volume(self.app.scene, opened.volume, opened.name)
-        self._set_window(*opened.window)
-        # The mouse changes it too.
-        display = self.volume_node.GetDisplayNode()
-        display.AddObserver("ModifiedEvent", lambda _node, _event: self._tell_window())
+        self.window = WindowLevel(opened, self.volume_node, self._tell_window)
         self.begin(segmentation() if segmentation is not None else self.new_segmentation(opened.name))
+
+    def _tell_window(self, window: float, level: float) -> None:
+        self.state.set(window=window, level=level)
 
     def new_segmentation(self, name: str) -> Node:
         """An empty segmentation for an image."""
@@ -186,10 +178,12 @@ class Workplace:
     def begin(self, segmentation: Node) -> None:
         """Begin a case on the image that is open; prompts that are in the scene are taken over."""
         assert self.volume_node is not None
+        assert self.window is not None
         self.case = Case(self.app.scene, self.volume_node, segmentation, self.engine, self.settings, self)
-        self.surfaces = Surfaces(self.app.scene, segmentation)
+        self.review = Review(self.case, self)
+        self.appearance = Appearance(self.case, self.views, self.case_changed)
         self.views.show_volume(self.volume_node)
-        self.state.set(image=self._image_facts(), open_dialog=False, open_error="", windows=self._windows())
+        self.state.set(image=self._image_facts(), open_dialog=False, open_error="", windows=self.window.names)
         self.choose_tool("inside")
         self.case_changed()
         self.say("Click into a structure: its segment appears.")
@@ -198,10 +192,10 @@ class Workplace:
         """Let go of the image and all that was made on it."""
         self.choose_tool(None)
         self.views.show_overlay(None, 0.0)
-        for part in (self.case, self.surfaces):
+        for part in (self.review, self.appearance, self.case):
             if part is not None:
                 part.close()
-        self.case = self.surfaces = self.opened = None
+        self.case = self.review = self.appearance = self.window = self.opened = None
         scene, self.volume_node = self.app.scene, None
         for kind in ("vtkMRMLMarkupsNode", "vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"):
             found = scene.GetNodesByClass(kind)
@@ -217,48 +211,6 @@ class Workplace:
             "size": " × ".join(str(n) for n in grid.shape),
             "spacing": " × ".join(f"{s:.2f}" for s in grid.spacing) + " mm",
         }
-
-    # ---- window and level ------------------------------------------------------------------------------------
-
-    def _windows(self) -> list[str]:
-        assert self.opened is not None
-        low, high = self.opened.window
-        is_ct = (low, high) == WINDOWS["Soft tissue"]
-        return [*WINDOWS, "All"] if is_ct else ["Automatic", "All"]
-
-    def _set_window(self, low: float, high: float) -> None:
-        assert self.volume_node is not None
-        self.volume_node.CreateDefaultDisplayNodes()
-        display = self.volume_node.GetDisplayNode()
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevelMinMax(float(low), float(high))
-        self._tell_window()
-
-    def _tell_window(self) -> None:
-        """Say which window is shown, in figures that a person would type."""
-        if self.volume_node is None:
-            return
-        display = self.volume_node.GetDisplayNode()
-        self._told = (float(f"{display.GetWindow():.4g}"), float(f"{display.GetLevel():.4g}"))
-        self.state.set(window=self._told[0], level=self._told[1])
-
-    def choose_window(self, name: str) -> None:
-        """Show a range of values by its name."""
-        if self.opened is None:
-            return
-        if name in WINDOWS:
-            self._set_window(*WINDOWS[name])
-        elif name == "All":
-            array = self.opened.volume.array
-            self._set_window(float(array.min()), float(max(array.max(), array.min() + 1)))
-        else:
-            self._set_window(*self.opened.window)
-
-    def set_window(self, window: float, level: float) -> None:
-        """Show a range of values."""
-        # What was told is no wish.
-        if self.volume_node is not None and window > 0 and (window, level) != self._told:
-            self._set_window(level - 0.5 * window, level + 0.5 * window)
 
     # ---- views -----------------------------------------------------------------------------------------------
 
@@ -311,10 +263,10 @@ class Workplace:
         self.choose_tool(None if self.tools.current == name else name)
 
     def escape(self) -> None:
-        """Put the tool away, else stop what is computed."""
+        """Put the tool away, else stop what is computed or looked at."""
         if self.tools.current is not None:
             self.choose_tool(None)
-        elif self.case is not None:
+        elif self.review is not None and not self.review.cancel() and self.case is not None:
             self.case.cancel()
 
     def delete_prompt(self, number: int) -> None:
@@ -331,6 +283,13 @@ class Workplace:
         """Show where a prompt of the list is."""
         if self.case is not None and number < len(items := self.case.items()):
             self.jump_to(items[number].position)
+
+    def open_export(self) -> None:
+        """Offer what can be downloaded now."""
+        if self.opened is None or self.case is None:
+            self.say("Open an image first.", error=True)
+            return
+        self.state.set(export_dialog=True, export_error="", export_problems=problems(self.opened, self.case))
 
     def set_method(self, method: Method) -> None:
         """How to predict from the next prompt on."""
@@ -357,38 +316,6 @@ class Workplace:
                 if view.get_foreground_volume_id():
                     view.set_foreground_opacity(opacity)
 
-    def set_fill(self, opacity: float) -> None:
-        """How opaque segments are in slices."""
-        if self.case is not None:
-            self.case.segmentation_node.GetDisplayNode().SetOpacity2DFill(float(opacity))
-            self.views.draw()
-
-    def toggle_visible(self, segment_id: str) -> None:
-        """Show or hide a segment."""
-        if self.case is not None:
-            display = self.case.segmentation_node.GetDisplayNode()
-            display.SetSegmentVisibility(segment_id, not display.GetSegmentVisibility(segment_id))
-            self._restyle(segment_id)
-
-    def set_color(self, segment_id: str, code: str) -> None:
-        """Give a segment another colour, "#rrggbb"."""
-        if self.case is not None and (segment := self.case.segment(segment_id)) is not None:
-            segment.SetColor(*(int(code[n : n + 2], 16) / 255 for n in (1, 3, 5)))
-            self._restyle(segment_id)
-
-    def set_opacity(self, segment_id: str, opacity: float) -> None:
-        """How opaque a segment is, in slices and in 3D."""
-        if self.case is not None:
-            display = self.case.segmentation_node.GetDisplayNode()
-            display.SetSegmentOpacity(segment_id, float(opacity))
-            self._restyle(segment_id)
-
-    def _restyle(self, segment_id: str) -> None:
-        if self.surfaces is not None:
-            self.surfaces.restyle(segment_id)
-        self.case_changed()
-        self.views.draw()
-
     # ---- what the case tells ---------------------------------------------------------------------------------
 
     def say(self, text: str, *, error: bool = False) -> None:
@@ -397,12 +324,31 @@ class Workplace:
 
     def case_changed(self) -> None:
         """See `Listener`."""
+        if self.review is not None:
+            self.review.draw_changes()
         self.state.show_case(self.case)
+        self.state.show_review(self.case, self.review)
         self.on_saved()
 
     def progress_changed(self) -> None:
         """See `Listener`."""
         self.state.show_progress(self.case)
+
+    def review_changed(self) -> None:
+        """See `ReviewListener`."""
+        if self.review is not None:
+            self.review.draw_changes()
+        self.state.show_review(self.case, self.review)
+
+    def select_for_review(self, segment_id: str) -> None:
+        """Select a segment of the work list, and show the place in it that is worth a look."""
+        if self.case is not None and self.review is not None:
+            self.case.select(segment_id)
+            self.review.show(segment_id)
+
+    def changes_shown(self) -> None:
+        """See `ReviewListener`."""
+        self.views.draw()
 
     def show_overlay(self, node: Node | None) -> None:
         """See `Listener`."""
@@ -415,21 +361,8 @@ class Workplace:
             return
         self.on_voxels()
         self.state.set(answers=self.state.get("answers") + 1)
-        self._stale.update(case.segment_ids() if segment_ids is None else segment_ids)
-        if self._surfacing is None or self._surfacing.done():
-            self._surfacing = asyncio.get_running_loop().create_task(self._make_surfaces())
-
-    async def _make_surfaces(self) -> None:
-        await asyncio.sleep(_SURFACE_DELAY_S)
-        surfaces = self.surfaces
-        if surfaces is None:
-            return
-        surfaces.forget_removed()
-        self.views.show_surfaces()
-        while self._stale and surfaces is self.surfaces:
-            surfaces.update(self._stale.pop())
-            self.views.show_surfaces()
-            await asyncio.sleep(0.01)
+        if self.appearance is not None:
+            self.appearance.renew_surfaces(case.segment_ids() if segment_ids is None else segment_ids)
 
 
 def _engine_command() -> list[str]:

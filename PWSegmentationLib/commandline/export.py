@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from PWSegmentationLib.commandline.export_options import (
     add_export_options,
-    check_installed,
     check_writable,
     label_table,
     source_files,
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _file(args: argparse.Namespace) -> list[Path]:
     from PWSegmentationLib.export.reading import read_segmentation
-    from PWSegmentationLib.export.writing import ENDINGS
+    from PWSegmentationLib.export.writing import ENDINGS, check_installed
     from PWSegmentationLib.volume.reading import read_volume
     from PWSegmentationLib.volume.writing import check_ending
 
@@ -86,7 +85,7 @@ def _file(args: argparse.Namespace) -> list[Path]:
 
 def _folder(args: argparse.Namespace) -> list[Path]:
     from PWSegmentationLib.export.file_names import own_file_names
-    from PWSegmentationLib.export.writing import ENDINGS
+    from PWSegmentationLib.export.writing import ENDINGS, check_installed
     from PWSegmentationLib.review.review_cases import find_review_cases, load_review_case
     from PWSegmentationLib.volume.writing import check_ending
 

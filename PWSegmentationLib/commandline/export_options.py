@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,16 +39,6 @@ def check_writable(path: Path) -> None:
     folder = next(p for p in path.absolute().parents if p.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"The output {path} cannot be written: {folder} is no folder, or is write-protected.")
-
-
-def check_installed(ending: str) -> None:
-    """Raise `InputError` if a package that the format needs is missing."""
-    from PWSegmentationLib.export.writing import SURFACE_ENDINGS
-
-    if ending == ".seg.dcm" and importlib.util.find_spec("highdicom") is None:
-        raise InputError("DICOM segmentations need highdicom: pip install 'pwsegmentation[dicom]'.")
-    if ending in SURFACE_ENDINGS and importlib.util.find_spec("vtkmodules") is None:
-        raise InputError("Surfaces need VTK: pip install 'pwsegmentation[surfaces]'.")
 
 
 def source_files(image: Path | None, series: str | None, outputs: Sequence[Path]) -> list[Path]:

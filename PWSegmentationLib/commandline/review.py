@@ -179,7 +179,7 @@ def _document(review: CaseReview) -> dict[str, Any]:
 
 
 def _table(items: Sequence[WorkItem]) -> str:
-    from PWSegmentationLib.review.report import STATUS_WORDS
+    from PWSegmentationLib.segments.segmentation import STATUS_WORDS
 
     case = max(4, *(len(i.case) for i in items))
     segment = max(7, *(len(i.segment) for i in items))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from PWSegmentationLib import __version__
 from PWSegmentationLib.commandline.export_options import (
     add_export_options,
-    check_installed,
     check_writable,
     label_table,
     source_files,
@@ -167,7 +166,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    from PWSegmentationLib.export.writing import ENDINGS
+    from PWSegmentationLib.export.writing import ENDINGS, check_installed
     from PWSegmentationLib.volume.writing import IMAGE_ENDINGS, check_ending
 
     for path in args.output:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.files import in_short
 from PWSegmentationLib.segments.colors import color
 from PWSegmentationLib.segments.segmentation import Segment, Segmentation
 from PWSegmentationLib.segments.terminology import UNSPECIFIED, code_parts, terminology_text
@@ -59,7 +60,8 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
     Raises
     ------
     InputError
-        If highdicom is not installed, there is no segment, a name does not fit, or the grid is not the series'.
+        If highdicom is not installed, there is no segment, a name does not fit, the grid is not the series', or the
+        series lacks what the standard demands.
     """
     try:
         import highdicom
@@ -77,25 +79,33 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
         for attribute in _MAY_BE_EMPTY:
             if attribute not in image:
                 setattr(image, attribute, "")
-    made = highdicom.seg.Segmentation(
-        source_images=images,
-        pixel_array=_frames(segmentation),
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_description(s, n) for n, s in enumerate(segmentation.segments, start=1)],
-        series_instance_uid=highdicom.UID(),
-        series_number=_series_number(images[0]),
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer="PWSegmentation",
-        manufacturer_model_name="PWSegmentation",
-        software_versions=__version__,
-        device_serial_number="0",
-        content_description="Segmentation",
-        content_label="SEGMENTATION",
-        series_description="PWSegmentation",
-        omit_empty_frames=any(s.voxels for s in segmentation.segments),
-        specific_character_set="ISO_IR 192",
-    )
+        if not image.get("SliceThickness"):
+            image.SliceThickness = _decimal(segmentation.grid.spacing[2])
+    try:
+        made = highdicom.seg.Segmentation(
+            source_images=images,
+            pixel_array=_frames(segmentation),
+            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=[_description(s, n) for n, s in enumerate(segmentation.segments, start=1)],
+            series_instance_uid=highdicom.UID(),
+            series_number=_series_number(images[0]),
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer="PWSegmentation",
+            manufacturer_model_name="PWSegmentation",
+            software_versions=__version__,
+            device_serial_number="0",
+            content_description="Segmentation",
+            content_label="SEGMENTATION",
+            series_description="PWSegmentation",
+            omit_empty_frames=any(s.voxels for s in segmentation.segments),
+            specific_character_set="ISO_IR 192",
+        )
+    except (ValueError, AttributeError) as error:
+        # What highdicom says of headers in which something is missing that the standard demands.
+        raise InputError(
+            f"The DICOM series cannot be referred to ({in_short(error)}): choose another format."
+        ) from error
     if not source:
         _forget_series(made)
     made.save_as(path)

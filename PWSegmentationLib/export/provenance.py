@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.files import sha256
@@ -23,6 +24,8 @@ from PWSegmentationLib.volume.volume import Volume
 
 FORMAT = "PWSegmentation provenance 1"
 _PACKAGES = ("numpy", "scipy", "torch", "monai")
+# Of images that are still there: a digest takes a second for a large one.
+_digests: WeakKeyDictionary[Volume, str] = WeakKeyDictionary()
 
 
 def provenance(
@@ -71,13 +74,15 @@ def provenance(
 
 def image_digest(volume: Volume) -> dict[str, Any]:
     """Grid and SHA-256 of the voxels, slice by slice in the order of a file; it names no file and no patient."""
-    digest = hashlib.sha256(str(volume.array.dtype).encode())
-    for k in range(volume.array.shape[2]):
-        digest.update(volume.array[:, :, k].T.tobytes())
+    if volume not in _digests:
+        digest = hashlib.sha256(str(volume.array.dtype).encode())
+        for k in range(volume.array.shape[2]):
+            digest.update(volume.array[:, :, k].T.tobytes())
+        _digests[volume] = digest.hexdigest()
     return {
         "shape": list(volume.grid.shape),
         "affine": volume.grid.affine.tolist(),
-        "voxels sha256": digest.hexdigest(),
+        "voxels sha256": _digests[volume],
     }
 
 

@@ -5,6 +5,7 @@ A file and its side-cars are replaced together or not at all: see `files.replaci
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,6 +116,14 @@ def write_segments(
     """
     made = Segmentation.of(predictions, grid, names=names, colors=colors, values=values)
     return write_segmentation(made, path, **options)  # type: ignore[arg-type]
+
+
+def check_installed(ending: str) -> None:
+    """Raise `InputError` if a package that the format needs is missing."""
+    if ending == ".seg.dcm" and importlib.util.find_spec("highdicom") is None:
+        raise InputError("DICOM segmentations need highdicom: pip install 'pwsegmentation[dicom]'.")
+    if ending in SURFACE_ENDINGS and importlib.util.find_spec("vtkmodules") is None:
+        raise InputError("Surfaces need VTK: pip install 'pwsegmentation[surfaces]'.")
 
 
 def provenance_path(path: Path) -> Path:

@@ -34,9 +34,7 @@ def segment_stamp(segmentation_node: Node, segment_id: str) -> tuple[int, int]:
 
 def keep_version(segmentation_node: Node, segment_id: str) -> None:
     """Keep a segment's voxels as they are now."""
-    kept = segmentation_node.GetNodeReference(KEPT_ROLE)
-    if kept is None:
-        kept = _beside(segmentation_node, KEPT_ROLE, "as reviewed")
+    kept = versions_node(segmentation_node) or make_versions_node(segmentation_node)
     segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
     stored = segment_labelmap(segmentation_node, segment_id)
     region = None if stored is None else Region.around(stored.array)
@@ -44,6 +42,16 @@ def keep_version(segmentation_node: Node, segment_id: str) -> None:
     if stored is not None and region is not None:
         image = oriented_image(stored.array[region.slices], region.shifted(stored.region.start), stored.affine)
     _replace(kept, segment_id, segment.GetName(), segment.GetColor(), image)
+
+
+def versions_node(segmentation_node: Node) -> Node | None:
+    """The node that holds what was kept; None if nothing was."""
+    return segmentation_node.GetNodeReference(KEPT_ROLE)
+
+
+def make_versions_node(segmentation_node: Node) -> Node:
+    """A node for versions that are kept, with none in it."""
+    return _beside(segmentation_node, KEPT_ROLE, "as reviewed")
 
 
 def kept_version(segmentation_node: Node, segment_id: str, volume_node: Node) -> Segment | None:
@@ -82,7 +90,7 @@ def hide_changes(segmentation_node: Node) -> None:
 
 def _kept(segmentation_node: Node, segment_id: str) -> Node | None:
     """The node that holds a version of the segment."""
-    kept = segmentation_node.GetNodeReference(KEPT_ROLE)
+    kept = versions_node(segmentation_node)
     return kept if kept is not None and kept.GetSegmentation().GetSegment(segment_id) is not None else None
 
 

@@ -413,6 +413,8 @@ class SceneSession:
     def add_segment(self, name: str, *, for_prompt: bool = False) -> str:
         """Make an empty segment; its ID. One undo takes it back, and its first prompt too if made ``for_prompt``."""
         self.note_prompts()
+        # The name may be one that another segment has given up.
+        self._follow_names()
         self._writer.begin_step()
         segment_id = self._writer.add(name)
         self._push(self._known, changed_scene=True, is_open=for_prompt)
@@ -569,6 +571,7 @@ class SceneSession:
 
     def prediction(self, segment_id: str) -> Prediction | None:
         """What the scene shows of a segment; None if it was not predicted here."""
+        self._follow_names()
         return self._known.shown.get(self._writer.name(segment_id))
 
 

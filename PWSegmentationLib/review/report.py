@@ -15,15 +15,9 @@ from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.files import replacing
 from PWSegmentationLib.review.record import ReviewRecord
 from PWSegmentationLib.review.review import CaseReview, work_list
+from PWSegmentationLib.segments.segmentation import STATUS_WORDS
 
 PAGE = "review.html"
-STATUS_WORDS = {
-    "notstarted": "not started",
-    "inprogress": "in progress",
-    "completed": "completed",
-    "flagged": "flagged",
-    "": "",
-}
 
 
 @dataclass(frozen=True)

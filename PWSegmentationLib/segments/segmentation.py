@@ -19,6 +19,13 @@ Status: TypeAlias = Literal["", "notstarted", "inprogress", "completed", "flagge
 """How far the work on a segment is, in the words of Slicer's segment tag ``Segmentation.Status``; "" says nothing."""
 
 STATUSES: tuple[Status, ...] = ("notstarted", "inprogress", "completed", "flagged")
+STATUS_WORDS: Mapping[str, str] = {
+    "": "",
+    "notstarted": "not started",
+    "inprogress": "in progress",
+    "completed": "completed",
+    "flagged": "flagged",
+}
 
 MOST_VALUE = 65535
 _NOWHERE = Region((0, 0, 0), (0, 0, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,12 @@ class AppPage:
         box = self.page.locator(f"#view-{tag}").bounding_box()
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
+    def colored_red(self, tag: str) -> int:
+        """How many pixels of a view are red, as what was removed since a review is."""
+        inner = self.picture(tag)[30:-40, 30:-40]
+        red, green, blue = inner[..., 0], inner[..., 1], inner[..., 2]
+        return int(((red - green > 60) & (red - blue > 60) & (abs(green - blue) < 25)).sum())
+
     def click(self, tag: str, x: float, y: float) -> None:
         """Click into a view."""
         self.page.mouse.move(*self.at(tag, x, y))
@@ -140,6 +147,16 @@ class AppPage:
         """Kinds of the prompts in the list."""
         return [row.inner_text().split("\n")[0].strip() for row in self.find("prompt").all()]
 
+    @property
+    def statuses(self) -> dict[str, str]:
+        """Of the segments in the work list, in its order."""
+        rows = self.find("work-item").all()
+        return {r.locator(".pw-name").inner_text(): r.locator("[data-test=work-status]").inner_text() for r in rows}
+
+    def work_item(self, name: str) -> Any:
+        """The row of a segment in the work list."""
+        return self.page.locator("[data-test=work-item]", has_text=name)
+
     def clear(self) -> None:
         """Remove all segments, and put the tools back."""
         self.page.keyboard.press("Escape")
@@ -152,16 +169,33 @@ class AppPage:
 
     # ---- files
 
-    def download(self, kind: str, folder: Path) -> Path:
-        """Save a file, as the menu offers it."""
+    def choose_downloads(self, *kinds: str, provenance: bool = False) -> None:
+        """Open the dialog, and choose these kinds of files and no others."""
+        self.find("download").click()
+        self.find("export-dialog").wait_for()
+        wanted = {f"export-{kind}" for kind in kinds} | ({"export-provenance"} if provenance else set())
+        for box in self.page.locator("[data-test=export-dialog] input[type=checkbox]").all():
+            if box.is_enabled():
+                box.set_checked(box.get_attribute("data-test") in wanted)
+
+    def download(self, folder: Path, *kinds: str, provenance: bool = False) -> Path:
+        """Save files of these kinds: one as it is, several as a zip."""
+        self.choose_downloads(*kinds, provenance=provenance)
         with self.page.expect_download() as waiting:
-            self.find("download").click()
-            self.find(f"download-{kind}").click()
+            self.find("export").click()
         path = folder / waiting.value.suggested_filename
         waiting.value.save_as(path)
+        self.find("export-dialog").wait_for(state="hidden")
         return path
+
+    def unzipped(self, folder: Path, *kinds: str, provenance: bool = False) -> dict[str, Path]:
+        """Save several files; where they lie, by name."""
+        with zipfile.ZipFile(self.download(folder, *kinds, provenance=provenance)) as archive:
+            archive.extractall(folder)
+            return {name: folder / name for name in archive.namelist()}
 
     def labels(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         """The labelmap that is downloaded: voxels and affine."""
-        image = nibabel.load(self.download("labelmap", folder))
+        files = self.unzipped(folder, "nifti")
+        image = nibabel.load(next(path for name, path in files.items() if name.endswith(".nii.gz")))
         return np.asarray(image.dataobj), image.affine

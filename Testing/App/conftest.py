@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -10,6 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 from Testing.App.app_page import AppPage
 from Testing.App.app_server import AppServer
 from Testing.App.chromium import launch
+from Testing.App.image_files import write_ball
 
 # Package scope: browser and server end before the tests of other folders begin.
 SIZE = {"width": 1280, "height": 800}
@@ -46,3 +48,28 @@ def chest(_shared: AppPage) -> Iterator[AppPage]:
     _shared.find("reset").click()
     yield _shared
     assert _shared.errors == []
+
+
+@pytest.fixture
+def new_tab(browser: Browser) -> Iterator[Callable[[], AppPage]]:
+    contexts = []
+
+    def make() -> AppPage:
+        contexts.append(browser.new_context(viewport=SIZE, accept_downloads=True))
+        return AppPage(contexts[-1].new_page())
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def ball(tmp_path: Path) -> Path:
+    return write_ball(tmp_path / "ball.nrrd")
+
+
+@pytest.fixture
+def restartable(tmp_path: Path, ball: Path) -> Iterator[AppServer]:
+    made = AppServer(tmp_path / "state", str(ball)).start()
+    yield made
+    made.stop()

@@ -29,7 +29,7 @@ def test_a_click_becomes_a_segment_in_all_views_and_in_the_file(chest, tmp_path)
     for tag in VIEWS:
         wait_until(lambda tag=tag: chest.colored(tag) > before[tag] + 80, f"the segment in {tag}")
     labels, affine = chest.labels(tmp_path)
-    prompts = read_prompts(chest.download("prompts", tmp_path))
+    prompts = read_prompts(chest.download(tmp_path, "prompts"))
     (point,) = prompts["Segment 1"].points
     assert labels[voxel(point.position, affine)] == 1
     millilitres = np.count_nonzero(labels) * abs(np.linalg.det(affine[:3, :3])) / 1000
@@ -74,7 +74,7 @@ def test_a_box_becomes_a_segment_within_it(chest, tmp_path):
 
     assert chest.prompts == ["box"]
     labels, affine = chest.labels(tmp_path)
-    (box,) = read_prompts(chest.download("prompts", tmp_path))["Segment 1"].boxes
+    (box,) = read_prompts(chest.download(tmp_path, "prompts"))["Segment 1"].boxes
     inside = np.argwhere(labels == 1) @ affine[:3, :3].T + affine[:3, 3]
     assert len(inside) > 200
     along = np.abs((inside - box.center) @ np.array(box.orientation).reshape(3, 3))
@@ -89,7 +89,7 @@ def test_scribbles_say_where_a_segment_is_and_where_not(chest, tmp_path):
 
     assert chest.prompts == ["scribble +", "scribble −"]
     labels, affine = chest.labels(tmp_path)
-    plus, minus = read_prompts(chest.download("prompts", tmp_path))["Segment 1"].scribbles
+    plus, minus = read_prompts(chest.download(tmp_path, "prompts"))["Segment 1"].scribbles
     assert plus.radius == minus.radius == 4.0
     assert plus.positive and not minus.positive
     assert all(labels[voxel(at, affine)] == 1 for at in plus.points)
@@ -104,7 +104,7 @@ def test_a_point_on_an_oblique_slice_is_where_it_was_clicked(chest, tmp_path):
     chest.answered(lambda: chest.click("Red", 0.519, 0.629))
 
     labels, affine = chest.labels(tmp_path)
-    (point,) = read_prompts(chest.download("prompts", tmp_path))["Segment 1"].points
+    (point,) = read_prompts(chest.download(tmp_path, "prompts"))["Segment 1"].points
     assert labels[voxel(point.position, affine)] == 1
     assert wait_until(lambda: chest.colored("Red"), "the segment on the oblique slice") > 80
 

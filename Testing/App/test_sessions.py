@@ -2,41 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from playwright.sync_api import Browser
-
-from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_page import wait_until
 from Testing.App.app_server import AppServer
-from Testing.App.conftest import SIZE
-from Testing.App.test_uploads import SHAPE, write_ball
-
-
-@pytest.fixture
-def new_tab(browser: Browser) -> Iterator[object]:
-    contexts = []
-
-    def make() -> AppPage:
-        contexts.append(browser.new_context(viewport=SIZE, accept_downloads=True))
-        return AppPage(contexts[-1].new_page())
-
-    yield make
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture
-def ball(tmp_path: Path) -> Path:
-    return write_ball(tmp_path / "ball.nrrd")
-
-
-@pytest.fixture
-def restartable(tmp_path: Path, ball: Path) -> Iterator[AppServer]:
-    made = AppServer(tmp_path / "state", str(ball)).start()
-    yield made
-    made.stop()
+from Testing.App.image_files import SHAPE
 
 
 def test_two_users_at_once_see_nothing_of_each_other_and_a_restarted_server_knows_both(restartable, new_tab, tmp_path):

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from playwright.sync_api import Browser
 
+from PWSegmentationLib.export.reading import read_segmentation
 from Testing.App.app_page import AppPage, wait_until
 from Testing.App.app_server import AppServer
 from Testing.App.conftest import SIZE
-
-SHAPE = (48, 40, 30)
+from Testing.App.image_files import SHAPE, ball, dicom_zip, write_ball
 
 
 @pytest.fixture(scope="module")
@@ -50,50 +51,6 @@ def tab(_tab: AppPage) -> Iterator[AppPage]:
     assert _tab.errors == []
 
 
-def ball() -> SimpleITK.Image:
-    """A bright ball in noise."""
-    index = np.indices(SHAPE[::-1]) - 0.5 * np.array(SHAPE[::-1]).reshape(3, 1, 1, 1)
-    values = np.random.default_rng(0).normal(100, 5, SHAPE[::-1])
-    values[(index**2).sum(axis=0) < 10**2] += 100
-    image = SimpleITK.GetImageFromArray(values.astype(np.int16))
-    image.SetSpacing((1.0, 1.0, 1.5))
-    return image
-
-
-def write_ball(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    SimpleITK.WriteImage(ball(), str(path))
-    return path
-
-
-def dicom_zip(path: Path, uid: str = "1.2.3") -> Path:
-    """A DICOM series in a folder of a zip, with a text beside it."""
-    image = ball()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("study/README.txt", "not an image")
-        for k in range(image.GetDepth()):
-            piece = image[:, :, k]
-            tags = {
-                "0008|0060": "CT",
-                "0020|000e": uid,
-                "0020|000d": uid,
-                "0020|0011": "1",
-                "0020|0013": str(k),
-                "0020|0032": f"0\\0\\{1.5 * k}",
-                "0020|0037": "1\\0\\0\\0\\1\\0",
-                "0010|0010": "Somebody",
-            }
-            for tag, value in tags.items():
-                piece.SetMetaData(tag, value)
-            one = path.with_name("slice.dcm")
-            writer = SimpleITK.ImageFileWriter()
-            writer.KeepOriginalImageUIDOn()
-            writer.SetFileName(str(one))
-            writer.Execute(piece)
-            archive.writestr(f"study/series/{k}.dcm", one.read_bytes())
-    return path
-
-
 def test_an_uploaded_image_is_segmented(tab, tmp_path):
     path = tmp_path / "my ball.nii.gz"
     write_ball(path)
@@ -116,6 +73,40 @@ def test_a_zip_of_a_dicom_series_is_opened_without_the_name_of_the_patient(tab, 
     tab.wait_for_image("DICOM series")
     assert "48 × 40 × 30" in tab.page.locator(".pw-image").inner_text()
     assert "Somebody" not in tab.page.content()
+
+
+def test_a_dicom_segmentation_belongs_to_the_series_that_was_uploaded(tab, tmp_path):
+    tab.find("upload-file").set_input_files(dicom_zip(tmp_path / "study.zip"))
+    tab.wait_for_image("DICOM series")
+    tab.choose("inside")
+    tab.answered(lambda: tab.click("Red", 0.5, 0.5))
+
+    files = tab.unzipped(tmp_path, "dicom", "segmentation")
+
+    path = files["DICOM-series-segmentation.seg.dcm"]
+    assert pydicom.dcmread(path).StudyInstanceUID == "1.2.3"
+    wanted = read_segmentation(files["DICOM-series-segmentation.seg.nrrd"])
+    found = read_segmentation(path, wanted.grid)
+    assert found.names == wanted.names == ("Segment 1",)
+    assert wanted.grid.shape == SHAPE
+    assert np.array_equal(found.flat(), wanted.flat()) and wanted.flat().any()
+
+
+def test_what_is_not_dicom_becomes_no_dicom_segmentation(tab):
+    tab.page.locator(".pw-list-item", has_text="ball.nrrd").click()
+    tab.wait_for_image("ball")
+    tab.choose("inside")
+    tab.answered(lambda: tab.click("Red", 0.5, 0.5))
+
+    tab.choose_downloads()
+
+    assert not tab.find("export-dicom").is_enabled()
+    assert "not DICOM" in tab.find("export-note-dicom").inner_text()
+    answer = tab.page.request.post(f"{tab.page.url.rstrip('/')}/download", data={"kinds": ["dicom"]})
+    assert answer.status == 400
+    assert "not DICOM" in answer.text()
+    tab.find("close-export").click()
+    tab.find("export-dialog").wait_for(state="hidden")
 
 
 @pytest.mark.parametrize(

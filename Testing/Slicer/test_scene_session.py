@@ -340,3 +340,17 @@ def test_a_segment_deleted_or_renamed_in_the_scene_is_left_alone(
     # Nobody competes for these voxels any more.
     assert np.array_equal(mask(on_scene, "lesion"), ball(middle))
     assert np.array_equal(mask(on_scene, "by the user"), ball(RIGHT) & ~ball(middle))
+
+
+def test_a_name_that_was_given_up_and_is_used_again_says_nothing_of_the_first_segment(on_scene: SceneSession) -> None:
+    first = on_scene.add_segment("Segment 1")
+    on_scene.store.add_point(first, OBLIQUE[:3] @ [*LEFT, 1.0])
+    job = on_scene.start(first)
+    while not job.poll():
+        pass
+    on_scene.segmentation_node.GetSegmentation().GetSegment(first).SetName("aorta")
+
+    second = on_scene.add_segment("Segment 1")
+
+    assert on_scene.prediction(second) is None
+    assert on_scene.prediction(first).segment == "aorta"

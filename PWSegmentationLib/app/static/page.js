@@ -18,6 +18,7 @@
     if (!letter) return;
     let key = control ? `Ctrl+${letter}` : letter;
     if (control && event.shiftKey && letter === "Z") key = "Ctrl+Y";
+    else if (event.shiftKey && letter.length === 1) key = `Shift+${letter}`;
     if (control && key !== "Ctrl+Z" && key !== "Ctrl+Y") return;
     if (event.repeat && !control) return;
     // Who goes through the page with the keyboard presses buttons with Return.
@@ -223,22 +224,33 @@
   });
 
   // ---- downloads: what is wrong is said on the page, not on one of its own
+  function wishes(target) {
+    if (target.closest?.("[data-test=report]")) return { kinds: ["report"] };
+    if (!target.closest?.("[data-test=export]")) return null;
+    const problems = state("export_problems") || {};
+    const kinds = state("export_kinds").filter((kind) => !problems[kind]);
+    return { kinds, eight_bit: state("export_eight_bit"), provenance: state("export_provenance") };
+  }
+
   document.addEventListener("click", async (event) => {
-    const link = event.target.closest?.("a[data-download]");
-    if (!link) return;
-    event.preventDefault();
-    const kind = link.dataset.download;
-    set("message", "Writing the file…");
-    set("message_is_error", false);
-    const answer = await fetch(`download/${kind}`, { method: "POST" });
+    const wanted = wishes(event.target);
+    if (!wanted) return;
+    const answer = await fetch("download", { method: "POST", body: JSON.stringify(wanted) });
     const text = await answer.text();
-    if (!answer.ok) return say(text || "The file could not be written.", true);
+    if (!answer.ok) {
+      set("export_error", text);
+      set("message", text);
+      set("message_is_error", true);
+      return;
+    }
     const anchor = document.createElement("a");
     anchor.href = `download/${text}`;
     anchor.download = "";
     document.body.appendChild(anchor);
     anchor.click();
     anchor.remove();
-    set("message", "Saved with your browser's downloads.");
+    set("export_dialog", false);
+    set("message", `${text.split("/")[1]} is with your browser's downloads.`);
+    set("message_is_error", false);
   });
 })();

@@ -1,0 +1,139 @@
+"""Reviewing in the browser: what the page says of segments, and accept, fix, flag, next, changes, report."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from PWSegmentationLib.export.reading import read_segmentation
+from Testing.App.app_page import AppPage, wait_until
+
+AORTA, SPINE = ("Red", 0.519, 0.629), ("Red", 0.5, 0.7)
+
+
+@pytest.fixture
+def two_segments(chest: AppPage) -> AppPage:
+    """Two segments and the pane in which they are reviewed; the second one is selected."""
+    chest.choose("inside")
+    chest.answered(lambda: chest.click(*AORTA))
+    chest.page.keyboard.press("a")
+    chest.answered(lambda: chest.click(*SPINE))
+    chest.find("pane-review").click()
+    yield chest
+    for name in chest.statuses:
+        chest.work_item(name).click()
+        chest.find("fix").click()
+        chest.wait_for_message(f"{name}: in progress")
+    chest.find("pane-segment").click()
+
+
+def test_check_tells_of_each_segment_and_goes_to_the_place_of_a_flag(two_segments):
+    assert "Not checked" in two_segments.find("review-measures").inner_text()
+    offset = two_segments.page.locator("#view-Red .pw-offset")
+    two_segments.find("slider-Red").focus()
+    two_segments.find("slider-Red").press("ArrowRight")
+
+    two_segments.find("check").click()
+
+    two_segments.wait_for_message("of 2 segments should be looked at")
+    for name in ("Segment 1", "Segment 2"):
+        two_segments.work_item(name).click()
+        wait_until(lambda name=name: "pw-selected" in two_segments.work_item(name).get_attribute("class"), name)
+        text = wait_until(lambda: "mm²" in (t := two_segments.find("review-measures").inner_text()) and t, "figures")
+        assert float(text.split()[0]) > 1
+    flag = two_segments.find("flag").first
+    before = offset.inner_text()
+    two_segments.find("slider-Red").focus()
+    for _ in range(8):
+        two_segments.find("slider-Red").press("ArrowRight")
+    moved = wait_until(lambda: (t := offset.inner_text()) != before and t, "another slice")
+    flag.click()
+    wait_until(lambda: offset.inner_text() != moved, "the place of the flag")
+
+
+def test_accept_and_flag_by_keys_lock_go_on_and_go_into_the_file(two_segments, tmp_path):
+    two_segments.work_item("Segment 1").click()
+    two_segments.find("comment").fill("edge | to be checked")
+    two_segments.find("comment").press("Enter")
+    two_segments.page.keyboard.press("Shift+A")
+
+    wait_until(lambda: two_segments.statuses["Segment 1"] == "completed", "the status")
+    wait_until(lambda: "pw-selected" in two_segments.work_item("Segment 2").get_attribute("class"), "the next one")
+    assert two_segments.segments == ["Segment 1", "Segment 2"]
+    two_segments.page.keyboard.press("Shift+F")
+    wait_until(lambda: two_segments.statuses["Segment 2"] == "flagged", "the status")
+    two_segments.page.keyboard.press("Shift+N")
+    wait_until(lambda: not two_segments.find("review-progress").is_visible(), "the end of looking")
+    # What needs a person comes first, what is done last.
+    assert list(two_segments.statuses) == ["Segment 2", "Segment 1"]
+    two_segments.work_item("Segment 1").click()
+    wait_until(lambda: two_segments.find("comment").input_value() == "edge / to be checked", "the comment")
+    found = read_segmentation(two_segments.download(tmp_path, "segmentation"))
+    assert {s.name: s.status for s in found.segments} == {"Segment 1": "completed", "Segment 2": "flagged"}
+    # Accepted, it does not change.
+    two_segments.click("Red", 0.45, 0.4)
+    two_segments.wait_for_message("is locked")
+
+
+def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_segments, tmp_path):
+    two_segments.work_item("Segment 1").click()
+    two_segments.find("accept").click()
+    wait_until(lambda: two_segments.statuses["Segment 1"] == "completed", "the status")
+    wait_until(lambda: not two_segments.find("review-progress").is_visible(), "the end of looking")
+    two_segments.work_item("Segment 1").click()
+    two_segments.find("fix").click()
+    two_segments.wait_for_message("Segment 1: in progress")
+    two_segments.find("pane-segment").click()
+    two_segments.choose("outside")
+    two_segments.answered(lambda: two_segments.click(*AORTA))
+    two_segments.find("pane-review").click()
+    two_segments.find("check").click()
+
+    text = wait_until(
+        lambda: two_segments.find("review-changes").is_visible() and two_segments.find("review-changes").inner_text(),
+        "the changes",
+    )
+
+    added, removed, dice = (float(v) for v in re.findall(r"\d+\.\d+", text))
+    assert removed > 0.1 and dice < 1
+    plain = two_segments.colored_red("Red")
+    two_segments.find("show-changes").check()
+    wait_until(lambda: two_segments.colored_red("Red") > plain + 20, "what was removed, in red")
+    two_segments.find("show-changes").uncheck()
+    with two_segments.page.expect_download() as waiting:
+        two_segments.find("report").click()
+    assert waiting.value.suggested_filename == "Chest-CT-review.html"
+    page = waiting.value.path().read_text(encoding="utf-8")
+    assert "Segment 1" in page and f"+{added:.2f} and −{removed:.2f} mL" in page and "data:image/webp" in page
+
+
+def test_what_was_accepted_is_known_after_the_server_was_restarted(restartable, new_tab):
+    tab = new_tab().open(restartable.address)
+    tab.wait_for_image("ball")
+    tab.choose("inside")
+    tab.answered(lambda: tab.click("Red", 0.5, 0.5))
+    tab.page.keyboard.press("Shift+A")
+    tab.wait_for_message("All segments are completed")
+    port = restartable.port
+    restartable.stop()
+    tab.page.get_by_role("alert").wait_for()
+    restartable.start(port)
+    tab.page.get_by_role("alert").wait_for(state="detached")
+    tab.wait_for_image("ball")
+
+    tab.find("pane-review").click()
+
+    wait_until(lambda: tab.statuses == {"Segment 1": "completed"}, "the status")
+    tab.find("fix").click()
+    tab.find("pane-segment").click()
+    tab.choose("outside")
+    tab.answered(lambda: tab.click("Red", 0.5, 0.45))
+    tab.find("pane-review").click()
+    tab.find("check").click()
+    wait_until(lambda: tab.find("review-changes").is_visible(), "the changes since before the restart")
+
+
+def test_nothing_to_review_is_said(chest):
+    chest.page.keyboard.press("Shift+N")
+    chest.wait_for_message("nothing to review")
