@@ -2,7 +2,8 @@
 
 Each step hides some of the marks, makes label and inputs from the others, and asks for all marks and for what the
 network says when it sees all of them. So it learns what this structure looks like in this image, without being told
-more than the user has told. Whether that helped is asked of marks that were hidden throughout one more look.
+more than the user has told. Whether that helped is asked of marks that were kept out of all this: the network has
+neither seen nor been asked for them.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from PWSegmentationLib.training.losses import LossWeights, segmentation_loss
 from PWSegmentationLib.training.variation import recoloured, turned
 
 Bools = NDArray[np.bool_]
+# Numbers of positive and of negative marks.
+Numbers = tuple[NDArray[np.int64], NDArray[np.int64]]
 # The inputs of the network ``(channels, i, j, k)`` where only these positive and negative marks are shown.
 Shown = Callable[[Bools, Bools], NDArray[np.float32]]
 
@@ -43,19 +45,21 @@ class AdaptationOptions:
         Share of the marks shown in a step, drawn between these.
     mark_weight
         How much more a marked voxel counts than one the network itself is sure of.
-    folds, looks
-        Sets of marks that are hidden to judge by, and how often the network is judged.
+    judges
+        Share of the marks of each sign that is kept out of learning, to judge by; one at least.
+    looks
+        How often the network is judged.
     margin
         By how much the adapted network must find hidden marks better: few marks were hidden, a little may be chance.
     """
 
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     kept: tuple[float, float] = (0.4, 0.9)
     mark_weight: float = 10.0
-    folds: int = 3
+    judges: float = 0.3
     looks: int = 3
-    margin: float = 0.02
+    margin: float = 0.045
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def adapt(
 
 @dataclass(frozen=True, eq=False)
 class _Question:
-    """Inputs without some marks, and the marks that were hidden: their truth and weight."""
+    """Inputs without some marks, and the marks that are hidden: their truth and weight."""
 
     inputs: NDArray[np.float32]
     truth: NDArray[np.float32]
@@ -132,26 +136,23 @@ class _Adapting:
         self.loss = LossWeights()
 
     def run(self) -> Adaptation:
-        everything = self.shown(self.marks[0] > 0, self.marks[1] > 0)
-        said = self._probability(network=self.network, inputs=everything)
-        self.truth, self.weight = self._lesson(said)
-        # With few marks it may happen that none is hidden.
-        tries = (self._question(self._kept(0.7)) for _ in range(4 * self.options.folds))
-        questions = list(islice((q for q in tries if q is not None), self.options.folds))
-        if not questions or self._stopped():
+        learnt, judges = self._divided()
+        if judges is None:
             return self._outcome(None, 0, math.nan, math.nan)
-        before = self._score(questions)
+        said = self._probability(self.network, self.shown(*_numbered(self.marks, learnt)))
+        self.truth, self.weight = self._lesson(said, learnt)
+        before = self._score(judges)
         best: tuple[float, dict[str, Tensor] | None] = (before, None)
         optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
         steps, look = 0, 1
         while not self._stopped():
-            self._step(optimiser)
+            self._step(optimiser, learnt)
             steps += 1
             if self._share() >= look / self.options.looks - 0.05:
                 look += 1
-                score = self._score(questions)
+                score = self._score(judges)
                 if score > best[0]:
                     best = score, {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         if steps == 0:
@@ -174,47 +175,47 @@ class _Adapting:
             self.progress(min(1.0, self._share()), "learning this structure")
         return self._share() >= 1.0 or (self.cancel is not None and self.cancel())
 
-    def _lesson(self, said: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What is asked for everywhere: the marks, and elsewhere what the network is sure of when it sees all marks."""
+    def _lesson(self, said: NDArray[np.float32], learnt: Numbers) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What is asked for everywhere: the marks, and elsewhere what the network is sure of when it sees them all."""
         truth, weight = said.copy(), np.abs(2.0 * said - 1.0).astype(np.float32)
-        for marks, value in zip(self.marks, (1.0, 0.0), strict=True):
-            truth[marks > 0], weight[marks > 0] = value, self.options.mark_weight
+        for marked, value in zip(_numbered(self.marks, learnt), (1.0, 0.0), strict=True):
+            truth[marked], weight[marked] = value, self.options.mark_weight
         return truth, weight
 
-    def _kept(self, share: float) -> tuple[Bools, Bools]:
-        """The marks that are shown, each with this chance; of the positive ones at least one."""
-        kept = []
+    def _divided(self) -> tuple[Numbers, _Question | None]:
+        """The marks to learn from, and the question that the others are; None where there are too few of them."""
+        learnt: list[NDArray[np.int64]] = []
+        truth, weight = np.zeros(self.marks[0].shape, np.float32), np.zeros(self.marks[0].shape, np.float32)
         for side, marks in enumerate(self.marks):
             count = int(marks.max())
-            chosen = np.flatnonzero(self.rng.random(count) < share) + 1
-            if side == 0 and not len(chosen) and count:
-                chosen = self.rng.integers(1, count + 1, 1)
-            kept.append(np.isin(marks, chosen))
-        return kept[0], kept[1]
+            judging = min(max(round(self.options.judges * count), 1), count - 1) if count else 0
+            order = 1 + self.rng.permutation(count)
+            learnt.append(order[judging:])
+            for number in order[:judging]:
+                # Each mark counts the same, and inside as much as outside.
+                where = marks == number
+                weight[where] = 0.5 / (np.count_nonzero(where) * judging)
+                truth[where] = 1.0 - side
+        if np.count_nonzero(truth * weight) == 0 or len(learnt[0]) == 0:
+            return (learnt[0], learnt[1]), None
+        return (learnt[0], learnt[1]), _Question(
+            self.shown(*_numbered(self.marks, (learnt[0], learnt[1]))), truth, weight
+        )
 
-    def _question(self, kept: tuple[Bools, Bools]) -> _Question | None:
-        """None where nothing is hidden."""
-        truth, weight = np.zeros(self.marks[0].shape, np.float32), np.zeros(self.marks[0].shape, np.float32)
-        for marks, shown, value in zip(self.marks, kept, (1.0, 0.0), strict=True):
-            hidden = (marks > 0) & ~shown
-            sizes = np.bincount(marks[hidden], minlength=int(marks.max()) + 1)
-            found = np.count_nonzero(sizes)
-            # Each mark counts the same, and inside as much as outside.
-            weight[hidden] = 0.5 / (np.maximum(sizes[marks[hidden]], 1) * max(found, 1))
-            truth[hidden] = value
-        return _Question(self.shown(*kept), truth, weight) if weight.any() else None
+    def _kept(self, learnt: Numbers, share: float) -> Numbers:
+        """Those of the marks that are shown, each with this chance; of the positive ones at least one."""
+        inside, outside = (numbers[self.rng.random(len(numbers)) < share] for numbers in learnt)
+        return (inside if len(inside) else self.rng.choice(learnt[0], 1)), outside
 
-    def _score(self, questions: Sequence[_Question]) -> float:
+    def _score(self, question: _Question) -> float:
         """1 − the mean squared error at hidden marks."""
-        errors = []
-        for question in questions:
-            error = (self._probability(self.network, question.inputs) - question.truth) ** 2
-            errors.append(float((question.weight * error).sum() / question.weight.sum()))
+        error = (self._probability(self.network, question.inputs) - question.truth) ** 2
         self.network.train()
-        return 1.0 - float(np.mean(errors))
+        return 1.0 - float((question.weight * error).sum() / question.weight.sum())
 
-    def _step(self, optimiser: torch.optim.Optimizer) -> None:
-        inputs = self.shown(*self._kept(float(self.rng.uniform(*self.options.kept))))
+    def _step(self, optimiser: torch.optim.Optimizer, learnt: Numbers) -> None:
+        kept = self._kept(learnt, float(self.rng.uniform(*self.options.kept)))
+        inputs = self.shown(*_numbered(self.marks, kept))
         stack = np.concatenate([inputs, self.truth[None], self.weight[None]])
         recoloured(stack, IMAGE_CHANNELS, np.ones(inputs.shape[1:], np.float32), self.rng)
         values = _padded(torch.from_numpy(turned(stack, self.rng)), self.network.config.patch).to(self.device)
@@ -234,6 +235,11 @@ class _Adapting:
         with torch.no_grad():
             logits = refined(network.eval()(values, sample=False).logits, values)
         return np.asarray(torch.sigmoid(logits[0, 0, :i, :j, :k]).cpu().numpy())
+
+
+def _numbered(marks: tuple[NDArray[np.int32], NDArray[np.int32]], numbers: Numbers) -> tuple[Bools, Bools]:
+    """Where the positive and negative marks with these numbers are."""
+    return np.isin(marks[0], numbers[0]), np.isin(marks[1], numbers[1])
 
 
 def _padded(values: Tensor, patch: int) -> Tensor:
