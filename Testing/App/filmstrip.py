@@ -81,6 +81,18 @@ def film(tab: AppPage) -> list[tuple[str, Image.Image]]:
     tab.find("close-open").click()
     tab.find("reset").click()
     keep("Six organs from saved prompts")
+    tab.find("crossings").click()
+    tab.drag("Green", (0.965, 0.497), (0.92, 0.70))
+    keep("Oblique slices by the handles where slices cross")
+    tab.find("crossings").click()
+    tab.find("reset").click()
+    tab.find("pane-review").click()
+    tab.find("next-review").click()
+    wait_until(lambda: tab.find("flag").count(), "what was found", patience_s=300)
+    keep("Review: what needs a person most comes first")
+    tab.find("download").click()
+    tab.find("export-nifti").check()
+    keep("Download, through the writer that every front end uses")
     return frames
 
 
