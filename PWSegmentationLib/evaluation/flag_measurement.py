@@ -20,10 +20,10 @@ from PWSegmentationLib.cases.case_files import CaseFiles
 from PWSegmentationLib.cases.labels import Case, load_case
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.evaluation.planted_errors import KINDS, plant
-from PWSegmentationLib.prediction.predict import predict
 from PWSegmentationLib.progress import Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.review.flags import Evidence, alarms
+from PWSegmentationLib.review.second_opinion import second_opinion
 from PWSegmentationLib.segments.segmentation import Segment
 
 GOOD = "none"
@@ -47,7 +47,7 @@ def measure_flags(
     uses: Sequence[str] = ("tuning", "reported", ""),
     repeats: int = 3,
     seed: int = 0,
-    second_opinion: bool = True,
+    by_opinion: bool = True,
     progress: Progress | None = None,
 ) -> list[Finding]:
     """Review every structure as it is, and with every planted error, ``repeats`` of each kind.
@@ -65,7 +65,7 @@ def measure_flags(
             continue
         for use in uses:
             names = [s for s in case.structures if files.uses.get(s, "") == use]
-            found += _of_case(case, use, names, protocol, repeats, seed, second_opinion)
+            found += _of_case(case, use, names, protocol, repeats, seed, by_opinion)
     if not found:
         raise InputError("There is nothing to measure: no case can be read, or none has a structure of that use.")
     return found
@@ -110,13 +110,13 @@ def document(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def _of_case(
-    case: Case, use: str, names: Sequence[str], protocol: Protocol, repeats: int, seed: int, second_opinion: bool
+    case: Case, use: str, names: Sequence[str], protocol: Protocol, repeats: int, seed: int, by_opinion: bool
 ) -> Iterator[Finding]:
     grid = case.volume.grid
     references = {n: Reference.of(case.labels, case.structures[n], grid) for n in names}
     prompts = {n: replace(SimulatedAnnotator(r, protocol, seed).start(), name=n) for n, r in references.items()}
     for name, reference in references.items():
-        evidence = _evidence(case, name, prompts, second_opinion)
+        evidence = _evidence(case, name, prompts, by_opinion)
         good = Segment(name, 1, (1.0, 0.0, 0.0), reference.region, reference.mask)
         yield Finding(case.name, name, use, GOOD, _alarms(good, evidence))
         for kind_number, kind in enumerate(KINDS):
@@ -128,9 +128,9 @@ def _of_case(
                     yield Finding(case.name, name, use, kind, _alarms(bad, evidence))
 
 
-def _evidence(case: Case, name: str, prompts: dict[str, SegmentPrompts], second_opinion: bool) -> Evidence:
+def _evidence(case: Case, name: str, prompts: dict[str, SegmentPrompts], by_opinion: bool) -> Evidence:
     others = tuple(p for n, p in prompts.items() if n != name)
-    opinion = predict(case.volume, prompts[name], others) if second_opinion else None
+    opinion = second_opinion(case.volume, prompts[name], others) if by_opinion else None
     return Evidence(case.volume.grid, case.volume.grid, prompts[name], others, opinion)
 
 

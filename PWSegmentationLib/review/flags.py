@@ -4,9 +4,9 @@ A *note* is a fact worth knowing, true of many good segments too: a lung has thi
 border. An *alarm* says that the segment should be looked at. What raises an alarm was chosen on the structures marked
 "tuning" in `samples/development_cases.json`; docs/review.md says how often it is right.
 
-Most alarms come from holding the segment against its own prompts: directly, and by a second opinion, the segment that
-the prompts and the image give by themselves (`Prediction`). Where a whole lump of the segment is surely outside by the
-second opinion it may have leaked; where the second opinion has a large lump more, a part may be missing.
+Most alarms come from holding the segment against its own prompts: directly, and by a second opinion, what the prompts
+and the image give by themselves (`review.second_opinion`). Where a whole lump of the segment is unlikely by the second
+opinion it may have leaked; where the second opinion has a large lump more, a part may be missing.
 """
 
 from __future__ import annotations
@@ -41,13 +41,20 @@ Kind: TypeAlias = Literal[
     "thin",
 ]
 
-# A lump of the segment, into which a ball of this radius fits (mm), that the second opinion is sure is outside ...
-LUMP_MM, SURE = 2.5, 0.9
-# ... and one that it thinks is inside and the segment lacks raise an alarm from this share of the segment on, ...
-LEAK_SHARE, MISSING_SHARE = 0.04, 0.25
+# Lumps are what a ball of this radius, mm, fits into.
+LUMP_MM = 2.5
+# A lump of the segment raises an alarm if the second opinion gives it less than this probability on average, from this
+# share of the segment on, and up to one half: more is no lump but another answer; ...
+LEAK_PROBABILITY, LEAK_SHARE, MOST_SHARE = 0.22, 0.02, 0.5
+# ... and one that it thinks is inside and the segment lacks, from this share of the segment on; ...
+MISSING_SHARE = 0.25
 # ... provided that the lump is what they disagree about: without it, their Dice is above this. A second opinion that
 # disagrees everywhere is not good enough to find a single error.
-LEAK_AGREED, MISSING_AGREED = 0.65, 0.8
+LEAK_AGREED, MISSING_AGREED = 0.55, 0.8
+# Nor is one that expects no more than this Dice of itself good enough to find a leak.
+LEAK_EXPECTED = 0.4
+# Labels are surer than they are right (as in `prediction.network_inputs`): their log-odds are divided by this.
+_LABEL_SOFTNESS = 2.0
 # Prompts of others inside the segment from which on it is said to be theirs: a share of their prompts.
 _SWAPPED_SHARE = 0.6
 _LOW_DICE, _LOW_CONFIDENCE = 0.55, 0.75
@@ -145,8 +152,9 @@ def _against_opinion(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
     if evidence.opinion is None:
         return
     extra, missing = lumps(segment, evidence.opinion)
-    if extra.share > LEAK_SHARE and extra.agreed > LEAK_AGREED:
-        text = f"A lump of {extra.share:.0%} of it is outside by its prompts and the image: has it leaked?"
+    fit_to_say = extra.agreed > LEAK_AGREED and extra.expected > LEAK_EXPECTED
+    if fit_to_say and extra.probability < LEAK_PROBABILITY and LEAK_SHARE < extra.share < MOST_SHARE:
+        text = f"A lump of {extra.share:.0%} of it is unlikely by its prompts and the image: has it leaked?"
         yield Flag("leak", text, alarm=True, position=extra.position)
     if missing.share > MISSING_SHARE and missing.agreed > MISSING_AGREED:
         text = f"A lump of {missing.share:.0%} of its size is inside by its prompts and the image: is a part missing?"
@@ -155,31 +163,50 @@ def _against_opinion(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
 
 @dataclass(frozen=True)
 class Lump:
-    """Its size as a share of the segment's, the Dice of both opinions without it, and the place deepest inside."""
+    """A part that only one of both has.
+
+    ``share`` is its size in those of the segment, ``probability`` what the second opinion says of it on average,
+    ``agreed`` the Dice of both without it, ``expected`` the Dice that the second opinion expects of itself,
+    ``position`` the place deepest inside.
+    """
 
     share: float
+    probability: float = 0.0
     agreed: float = 0.0
+    expected: float = 0.0
     position: tuple[float, float, float] | None = None
 
 
 def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
-    """The largest lump that only the segment has, against a sure second opinion, and the largest that only that has."""
+    """The largest lump that only the segment has, and the largest that only the second opinion has."""
     region = segment.region.union(opinion.region)
     step = [max(1, int(_LATTICE_MM // spacing)) for spacing in opinion.grid.spacing]
     every = tuple(slice(n // 2, None, n) for n in step)
     mask = segment.over(region)[every]
-    probability = opinion.region.fitted(opinion.region_probability, region)[every]
+    probability = _as_sure_as_right(opinion, opinion.region.fitted(opinion.region_probability, region)[every])
     affine = opinion.grid.affine.copy()
     affine[:3, 3] = opinion.grid.to_world(np.array(region.start) + [n // 2 for n in step])
     affine[:3, :3] *= step
     grid = Grid(mask.shape, affine)
     thought = probability > 0.5
+    expected = 2.0 * float(probability[thought].sum()) / max(1e-3, float(probability.sum()) + np.count_nonzero(thought))
     size = max(1, int(np.count_nonzero(mask)))
     found = []
-    for differs in (mask & (probability < 1 - SURE), ~mask & thought):
+    for differs in (mask & ~thought, ~mask & thought):
         lump, position = _largest_lump(differs, grid)
-        found.append(Lump(int(np.count_nonzero(lump)) / size, _dice(mask ^ lump, thought), position))
+        voxels = int(np.count_nonzero(lump))
+        mean = float(probability[lump].mean()) if voxels else 0.0
+        found.append(Lump(voxels / size, mean, _dice(mask ^ lump, thought), expected, position))
     return found[0], found[1]
+
+
+def _as_sure_as_right(opinion: Prediction, probability: NDArray[np.float16]) -> NDArray[np.float32]:
+    """An opinion's probability, softened where no network has judged it."""
+    p = probability.astype(np.float32)
+    if opinion.method.startswith("network"):
+        return p
+    inside, outside = p ** (1 / _LABEL_SOFTNESS), (1 - p) ** (1 / _LABEL_SOFTNESS)
+    return np.asarray(inside / (inside + outside))
 
 
 def _largest_lump(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.bool_], tuple[float, float, float] | None]:

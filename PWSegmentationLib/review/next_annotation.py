@@ -2,8 +2,9 @@
 
 Asking at the most uncertain voxel helps little: it lies on the border, where a yes or no says nothing of what is
 beyond, and where mixed intensities mislead the label. A prompt helps where it speaks for much that nothing has spoken
-for yet. So the spots are clear ones, well inside the answer or a little beside it, on the side that has fewer prompts
-than it should; of those, the one farthest from all prompts, the more so where the answer is in doubt.
+for yet. So the spots are clear ones, well inside the answer or beside it: a little, or anywhere where the answer could
+go on. Of those on the side that has fewer prompts than it should, it is the one farthest from all prompts, the more so
+where the answer is in doubt.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from scipy import ndimage
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 
-# Inside, a spot keeps this far from the border, mm, or this share of the half thickness if less; outside, so far.
-_INSIDE_MM, _INSIDE_SHARE, _OUTSIDE_MM = 3.0, 0.35, (2.0, 10.0)
+# Inside, a spot keeps this far from the border, mm, or this share of the half thickness if less; outside, so far, and
+# farther only where the answer's probability is above this: after a click, much of a large organ is yet to be found.
+_INSIDE_MM, _INSIDE_SHARE, _OUTSIDE_MM, _POSSIBLE = 3.0, 0.35, (2.0, 10.0), 0.15
 # Prompts outside for each one inside: a segment has more ways to be too large than to be too small.
 _OUTSIDE_FOR_INSIDE = 2.0
 # Added to the chance of being wrong, so that distance counts where nothing is in doubt; at most so far, mm.
@@ -58,7 +60,7 @@ def suggest(
     # Voxels that another segment has are not doubtful here, however probable.
     wrong = np.where(inside, 1.0 - probability, np.where(probability < 0.5, probability, 0.0)).astype(np.float32)
     spacing = np.array(prediction.grid.spacing) * step
-    candidates, side = _candidates(inside, spacing)
+    candidates, side = _candidates(inside, probability, spacing)
     world = prediction.grid.to_world(candidates * step + prediction.region.start)
     chance = wrong[tuple(candidates.T)]
     gains = _gain(wrong, inside, spacing, float(probability.sum(dtype=np.float64)))[tuple(candidates.T)]
@@ -85,12 +87,15 @@ def suggest(
     return found
 
 
-def _candidates(inside: NDArray[np.bool_], spacing: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _candidates(
+    inside: NDArray[np.bool_], probability: NDArray[np.float32], spacing: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Voxels ``(n, 3)`` of the lattice that are clearly on one side of the border, and whether that is the inside."""
     depth = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     away = ndimage.distance_transform_edt(~inside, sampling=spacing)
     deep = depth > min(_INSIDE_MM, _INSIDE_SHARE * depth.max())
-    voxels = np.argwhere(deep | ((away >= _OUTSIDE_MM[0]) & (away <= _OUTSIDE_MM[1])))
+    beside = (away >= _OUTSIDE_MM[0]) & ((away <= _OUTSIDE_MM[1]) | (probability > _POSSIBLE))
+    voxels = np.argwhere(deep | beside)
     return voxels, inside[tuple(voxels.T)]
 
 

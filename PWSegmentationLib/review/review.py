@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Progress
 from PWSegmentationLib.review.changes import Changes, changes
 from PWSegmentationLib.review.flags import Evidence, Flag, flags
@@ -14,6 +13,7 @@ from PWSegmentationLib.review.measures import Maps, Measures, measure
 from PWSegmentationLib.review.next_annotation import Suggestion, suggest
 from PWSegmentationLib.review.record import Opinion, ReviewRecord, read_record
 from PWSegmentationLib.review.review_cases import ReviewCase, ReviewFiles, load_review_case
+from PWSegmentationLib.review.second_opinion import second_opinion
 from PWSegmentationLib.segments.segmentation import Segment
 from PWSegmentationLib.volume.grid import Region
 
@@ -115,12 +115,13 @@ def review_segment(case: ReviewCase, segment: Segment, record: ReviewRecord) -> 
     """Look at one segment of a case."""
     grid, name = case.segmentation.grid, segment.name
     prompts = next((p for p in case.prompts if p.name == name), None)
-    opinion = _second_opinion(case, name) if prompts is not None and prompts.has_positive and case.fits else None
+    others = tuple(p for p in case.prompts if p.name != name)
+    opinion = second_opinion(case.volume, prompts, others) if prompts is not None and case.fits else None
     evidence = Evidence(
         grid=grid,
         image_grid=case.volume.grid,
         prompts=prompts,
-        others=tuple(p for p in case.prompts if p.name != name),
+        others=others,
         opinion=opinion,
         neighbours=tuple(s for s in case.segmentation.segments if s.name != name),
     )
@@ -163,16 +164,3 @@ def best_spots(reviews: Sequence[CaseReview], count: int) -> list[Suggestion]:
     """Where in all cases another prompt would help most, in segments that are not done; the best first."""
     spots = [spot for r in reviews for s in r.segments if not s.is_done for spot in s.suggestions]
     return sorted(spots, key=lambda spot: -spot.gain)[:count]
-
-
-def _second_opinion(case: ReviewCase, name: str) -> Prediction | None:
-    """What the segment's prompts and the image give by themselves; None where they cannot be answered."""
-    from PWSegmentationLib.prediction.predict import predict
-    from PWSegmentationLib.prompts.checks import check_placement
-
-    prompts = case.prompts[name]
-    try:
-        check_placement(prompts, case.volume.grid)
-        return predict(case.volume, prompts, [p for p in case.prompts if p.name != name and len(p)])
-    except InputError:
-        return None
