@@ -50,7 +50,7 @@ class Downloads:
             folder.mkdir(parents=True, mode=0o700)
             self._place.state.set(exporting=True, export_error="")
             try:
-                self._ready[token] = await self._make(wishes, folder)
+                path = self._ready[token] = await self._make(wishes, folder)
             except InputError as error:
                 return self._refused(str(error))
             except Exception as error:
@@ -58,7 +58,7 @@ class Downloads:
                 return self._refused(f"This did not work: {in_short(error)}.")
             finally:
                 self._place.state.set(exporting=False)
-        return web.Response(text=f"{token}/{self._ready[token].name}")
+        return web.Response(text=f"{token}/{path.name}")
 
     def _refused(self, text: str) -> web.Response:
         self._place.state.set(export_error=text)

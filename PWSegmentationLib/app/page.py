@@ -133,7 +133,7 @@ class Page:
                 icon_button(
                     "crossings",
                     "mdi-crosshairs",
-                    "Show where slices cross",
+                    "Show where slices cross, with handles to turn and move them",
                     (place.choose_crossings, "[!crossings]"),
                     "crossings",
                 )

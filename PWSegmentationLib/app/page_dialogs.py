@@ -19,6 +19,7 @@ MOUSE = (
     ("Ctrl + wheel, or right button", "Zoom"),
     ("Shift + left, or middle button", "Move the image"),
     ("Left button, no tool", "Window and level; drag points and box handles"),
+    ("Handles where slices cross", "Turn and move the other slices: oblique ones"),
     ("Shift + move", "Show the same place in all views"),
 )
 

@@ -167,9 +167,19 @@ class Views:
         view.schedule_render()
 
     def show_crossings(self, is_on: bool) -> None:
-        """Show where slices cross."""
+        """Show where slices cross, with Slicer's handles to turn and move the other slices by."""
         logic = self._app.app_logic
-        logic.SetIntersectingSlicesEnabled(logic.IntersectingSlicesVisibility, is_on)
+        for view in self.slices:
+            shown = view._logic.GetSliceDisplayNode()
+            # Nearby, as by default, would be where the mouse was pressed last.
+            shown.SetIntersectingSlicesInteractiveHandlesVisibilityMode(shown.AlwaysVisible)
+        for operation in (
+            logic.IntersectingSlicesVisibility,
+            logic.IntersectingSlicesInteractive,
+            logic.IntersectingSlicesRotation,
+            logic.IntersectingSlicesTranslation,
+        ):
+            logic.SetIntersectingSlicesEnabled(operation, is_on)
         self.draw()
 
     def jump_to(self, position: Sequence[float]) -> None:

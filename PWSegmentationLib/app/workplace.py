@@ -232,6 +232,10 @@ class Workplace:
         """Show where slices cross, or not."""
         self.views.show_crossings(is_on)
         self.state.set(crossings=is_on)
+        if is_on:
+            # A tool would take the mouse from the handles.
+            self.choose_tool(None)
+            self.say("Drag a handle to turn or move the other slices, or choose a tool to go on.")
 
     def turn_slice(self, tag: str, axis: Literal["vertical", "horizontal"]) -> None:
         """Make a slice view oblique, or more so."""

@@ -69,8 +69,7 @@ def film(tab: AppPage) -> list[tuple[str, Image.Image]]:
     keep("Where it is uncertain")
     tab.find("overlay-none").click()
     tab.page.keyboard.press("r")
-    bar = tab.page.locator("[data-test=progress] [data-progress]")
-    wait_until(lambda: bar.count() and int(bar.get_attribute("data-progress") or 0) > 15, "progress")
+    wait_until(lambda: tab.page.evaluate("window.trame.state.get('busy_progress')") > 15, "progress")
     keep("Refine: a network learns this case, the page goes on")
     tab.find("cancel").click()
     wait_until(lambda: not tab.find("progress").is_visible(), "the end of refining")
@@ -81,6 +80,18 @@ def film(tab: AppPage) -> list[tuple[str, Image.Image]]:
     tab.find("close-open").click()
     tab.find("reset").click()
     keep("Six organs from saved prompts")
+    tab.find("crossings").click()
+    tab.drag("Green", (0.965, 0.497), (0.92, 0.70))
+    keep("Oblique slices by the handles where slices cross")
+    tab.find("crossings").click()
+    tab.find("reset").click()
+    tab.find("pane-review").click()
+    tab.find("next-review").click()
+    wait_until(lambda: tab.find("flag").count(), "what was found", patience_s=300)
+    keep("Review: what needs a person most comes first")
+    tab.find("download").click()
+    tab.find("export-nifti").check()
+    keep("Download, through the writer that every front end uses")
     return frames
 
 

@@ -113,6 +113,8 @@ def test_what_was_accepted_is_known_after_the_server_was_restarted(restartable, 
     tab.wait_for_image("ball")
     tab.choose("inside")
     tab.answered(lambda: tab.click("Red", 0.5, 0.5))
+    tab.find("segment-name").fill("sphere")
+    tab.find("segment-name").press("Enter")
     tab.page.keyboard.press("Shift+A")
     tab.wait_for_message("All segments are completed")
     port = restartable.port
@@ -124,7 +126,7 @@ def test_what_was_accepted_is_known_after_the_server_was_restarted(restartable, 
 
     tab.find("pane-review").click()
 
-    wait_until(lambda: tab.statuses == {"Segment 1": "completed"}, "the status")
+    wait_until(lambda: tab.statuses == {"sphere": "completed"}, "the status")
     tab.find("fix").click()
     tab.find("pane-segment").click()
     tab.choose("outside")

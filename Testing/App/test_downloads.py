@@ -46,15 +46,6 @@ def test_nothing_segmented_is_told_and_leaves_only_the_scene(chest):
     chest.find("export-dialog").wait_for(state="hidden")
 
 
-def test_one_file_comes_as_itself(two_segments, tmp_path):
-    path = two_segments.download(tmp_path, "segmentation")
-
-    assert path.name == "Chest-CT-segmentation.seg.nrrd"
-    found = read_segmentation(path)
-    assert found.names == ("aorta", "Segment 1")
-    assert found.segments[0].rgb == (0x20, 0x40, 0xFF)
-
-
 def test_several_come_as_a_zip_and_all_say_the_same(two_segments, tmp_path):
     kinds = ("segmentation", "nifti", "nrrd", "stl", "ply", "probability", "uncertainty", "prompts")
 
@@ -83,12 +74,18 @@ def test_several_come_as_a_zip_and_all_say_the_same(two_segments, tmp_path):
     assert said["methods"]["aorta"] and said["prompts"] and said["image"]["voxels sha256"]
 
 
-def test_maps_of_eight_bits_and_surfaces_where_the_segment_is(two_segments, tmp_path):
-    files = two_segments.unzipped(tmp_path, "segmentation", "obj", "probability", "eight-bit")
+def test_one_file_comes_as_itself_and_surfaces_and_maps_of_eight_bits_lie_where_it_says(two_segments, tmp_path):
+    path = two_segments.download(tmp_path, "segmentation")
 
-    assert read_volume(files["Chest-CT-probability.aorta.nii.gz"]).array.dtype == np.uint8
-    found = read_segmentation(files["Chest-CT-segmentation.seg.nrrd"])
+    assert path.name == "Chest-CT-segmentation.seg.nrrd"
+    found = read_segmentation(path)
+    assert found.names == ("aorta", "Segment 1")
+    assert found.segments[0].rgb == (0x20, 0x40, 0xFF)
+    files = two_segments.unzipped(tmp_path, "obj", "probability", "eight-bit")
+    probability = read_volume(files["Chest-CT-probability.aorta.nii.gz"]).array
+    assert probability.dtype == np.uint8
     aorta = found["aorta"]
+    assert probability[aorta.region.slices][aorta.mask].mean() > 127
     corners = np.array([aorta.region.start, aorta.region.stop], float) - 0.5
     low, high = np.sort(found.grid.to_world(corners), axis=0)
     lines = files["Chest-CT-surface.aorta.obj"].read_text().splitlines()

@@ -208,6 +208,17 @@ def test_parts_and_dust() -> None:
     assert measure(segment("none", np.zeros(SHAPE, bool)), GRID).volume_ml == 0
 
 
+def test_what_is_looked_at_in_slabs_is_measured_as_one() -> None:
+    """A horseshoe is one part, though its legs meet only in the last slab; a ball has no surface between slabs."""
+    grid = Grid((120, 100, 90), np.eye(4))
+    mask = np.zeros(grid.shape, bool)
+    mask[10:110, 10:20, 40:50] = mask[10:110, 80:90, 40:50] = mask[100:110, 10:90, 40:50] = True
+    found = measure(Segment("horseshoe", 1, (1.0, 0.0, 0.0), Region.whole(grid.shape), mask), grid)
+    assert (found.components, found.largest_share, found.voxels) == (1, 1.0, int(mask.sum()))
+    round_one = np.linalg.norm(np.moveaxis(np.indices(grid.shape), 0, -1) - (60, 50, 45), axis=-1) < 40
+    assert surface_mm2(round_one, grid) == pytest.approx(4 * np.pi * 40**2, rel=0.03)
+
+
 # ---- pages --------------------------------------------------------------------------------------------------------
 
 
