@@ -16,26 +16,8 @@ from PWSegmentationLib.export.writing import write_segmentation
 from PWSegmentationLib.segments.segmentation import Segment, Segmentation
 from PWSegmentationLib.segments.terminology import terminology_entry
 from PWSegmentationLib.volume.grid import Grid, Region
+from Testing.Library.grids import GRIDS, SHAPE
 
-SHAPE = (9, 8, 7)
-_C, _S = np.cos(0.4), np.sin(0.4)
-_ROTATION = np.array([[_C, -_S, 0], [_S, _C, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, _C, -_S], [0, _S, _C]])
-
-
-def grid_of(axes: np.ndarray) -> Grid:
-    affine = np.eye(4)
-    affine[:3, :3] = axes * (0.7, 1.25, 3.0)
-    affine[:3, 3] = (-12.5, 40.0, 7.75)
-    return Grid(SHAPE, affine)
-
-
-GRIDS = {
-    "straight": grid_of(np.eye(3)),
-    "oblique": grid_of(_ROTATION),
-    "left-handed": grid_of(_ROTATION @ np.diag([1.0, -1.0, 1.0])),
-    "permuted": grid_of(np.eye(3)[:, [1, 2, 0]]),
-    "tilted": grid_of(np.eye(3) + np.outer([0, 0.3, 0], [0, 0, 1])),
-}
 NAMES = ("left kidney", "Milz (größer)", "脾臓", "الكبد", "kidney_right", 'a "b", c=1; #x', "селезёнка ё")
 FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".seg.dcm")
 

@@ -15,26 +15,7 @@ from PWSegmentationLib.segments.colors import PALETTE, color
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.reading import read_volume
 from PWSegmentationLib.volume.writing import write_image
-
-SHAPE = (9, 8, 7)
-_C, _S = np.cos(0.4), np.sin(0.4)
-_ROTATION = np.array([[_C, -_S, 0], [_S, _C, 0], [0, 0, 1]])
-
-
-def grid_of(axes: np.ndarray) -> Grid:
-    affine = np.eye(4)
-    affine[:3, :3] = axes * (0.7, 1.25, 3.0)
-    affine[:3, 3] = (-12.5, 40.0, 7.75)
-    return Grid(SHAPE, affine)
-
-
-GRIDS = {
-    "straight": grid_of(np.eye(3)),
-    "oblique": grid_of(_ROTATION),
-    "left-handed": grid_of(_ROTATION @ np.diag([1.0, -1.0, 1.0])),
-    "permuted": grid_of(np.eye(3)[:, [1, 2, 0]]),
-    "sheared": grid_of(np.eye(3) + np.outer([0, 0.3, 0], [0, 0, 1])),
-}
+from Testing.Library.grids import GRIDS, SHAPE
 
 
 def prediction(name: str, grid: Grid, region: Region, seed: int = 0, full: bool = False) -> Prediction:
