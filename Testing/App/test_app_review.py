@@ -108,34 +108,6 @@ def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_s
     assert "Segment 1" in page and f"+{added:.2f} and −{removed:.2f} mL" in page and "data:image/webp" in page
 
 
-def test_what_was_accepted_is_known_after_the_server_was_restarted(restartable, new_tab):
-    tab = new_tab().open(restartable.address)
-    tab.wait_for_image("ball")
-    tab.choose("inside")
-    tab.answered(lambda: tab.click("Red", 0.5, 0.5))
-    tab.find("segment-name").fill("sphere")
-    tab.find("segment-name").press("Enter")
-    tab.page.keyboard.press("Shift+A")
-    tab.wait_for_message("All segments are completed")
-    port = restartable.port
-    restartable.stop()
-    tab.page.get_by_role("alert").wait_for()
-    restartable.start(port)
-    tab.page.get_by_role("alert").wait_for(state="detached")
-    tab.wait_for_image("ball")
-
-    tab.find("pane-review").click()
-
-    wait_until(lambda: tab.statuses == {"sphere": "completed"}, "the status")
-    tab.find("fix").click()
-    tab.find("pane-segment").click()
-    tab.choose("outside")
-    tab.answered(lambda: tab.click("Red", 0.5, 0.45))
-    tab.find("pane-review").click()
-    tab.find("check").click()
-    wait_until(lambda: tab.find("review-changes").is_visible(), "the changes since before the restart")
-
-
 def test_nothing_to_review_is_said(chest):
     chest.page.keyboard.press("Shift+N")
     chest.wait_for_message("nothing to review")

@@ -21,6 +21,11 @@ def test_two_users_at_once_see_nothing_of_each_other_and_a_restarted_server_know
     assert one.prompts == ["point +"]
     assert two.prompts == ["box"]
 
+    one.find("segment-name").fill("sphere")
+    one.find("segment-name").press("Enter")
+    one.page.keyboard.press("Shift+A")
+    one.wait_for_message("All segments are completed")
+
     port = restartable.port
     restartable.stop()
     one.page.get_by_role("alert").wait_for()
@@ -33,9 +38,17 @@ def test_two_users_at_once_see_nothing_of_each_other_and_a_restarted_server_know
     assert one.volume_ml == volume
     labels, _affine = one.labels(tmp_path)
     assert labels.shape == SHAPE and labels.any()
+    # What was said in a review is known, too, and what was accepted.
+    one.find("pane-review").click()
+    wait_until(lambda: one.statuses == {"sphere": "completed"}, "the status")
+    one.find("fix").click()
+    one.find("pane-segment").click()
     one.choose("outside")
-    one.answered(lambda: one.click("Red", 0.5, 0.2))
+    one.answered(lambda: one.click("Red", 0.5, 0.45))
     assert one.prompts == ["point +", "point −"]
+    one.find("pane-review").click()
+    one.find("check").click()
+    wait_until(lambda: one.find("review-changes").is_visible(), "the changes since before the restart")
 
 
 def test_without_the_token_nothing_is_seen(tmp_path, ball, new_tab):
