@@ -45,7 +45,7 @@ Kind: TypeAlias = Literal[
 LUMP_MM = 2.5
 # A lump of the segment raises an alarm if the second opinion gives it less than this probability on average, from this
 # share of the segment on, and up to one half: more is no lump but another answer; ...
-LEAK_PROBABILITY, LEAK_SHARE, MOST_SHARE = 0.12, 0.02, 0.5
+LEAK_PROBABILITY, LEAK_SHARE, MOST_SHARE = 0.08, 0.02, 0.5
 # ... and one that it thinks is inside and the segment lacks, from this share of the segment on; ...
 MISSING_SHARE = 0.25
 # ... provided that the lump is what they disagree about: without it, their Dice is above this. A second opinion that
