@@ -20,7 +20,7 @@ from PWSegmentationLib.mrml.subject_hierarchy import place_beside, place_in_fold
 from PWSegmentationLib.mrml.volumes import image_grid, volume_from_node
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.uncertain_spots import UncertainSpot, uncertain_spots
-from PWSegmentationLib.progress import Cancel, Progress
+from PWSegmentationLib.progress import Cancel, Cancelled, Progress
 from PWSegmentationLib.prompts.prompts import PromptSet
 from PWSegmentationLib.segments.competition import changed_region
 from PWSegmentationLib.session.engine import FinetuneReport, Method
@@ -219,18 +219,25 @@ class SceneSession:
     def _write(self, active: str, overwrite: OverwriteMode) -> dict[str, Region]:
         """Write every segment that is not what the scene shows; what was written of each."""
         written: dict[str, Region] = {}
-        for _ in self._writing(active, overwrite, written):
+        for _ in self._writing(self.session.predictions(), active, overwrite, written):
             pass
         return written
 
     def _writing(
-        self, active: str, overwrite: OverwriteMode, written: dict[str, Region], *, joins: bool = True
+        self,
+        answers: Mapping[str, Prediction],
+        active: str,
+        overwrite: OverwriteMode,
+        written: dict[str, Region],
+        *,
+        joins: bool = True,
+        onto: _Step | None = None,
     ) -> Iterator[None]:
-        """`_write` segment by segment, filling ``written``."""
-        answers = self.session.predictions()
+        """`_write` segment by segment, filling ``written``; ``onto`` the last step, it is part of that."""
         yield
         shown = {n: p for n, p in self._known.shown.items() if n in self.session.prompts}
         goes_on = joins and bool(self._undo) and self._undo[-1].is_open and self._undo[-1].changed_scene
+        goes_on = goes_on or onto is not None
         if not goes_on:
             self._writer.begin_step()
         try:
@@ -253,7 +260,7 @@ class SceneSession:
                 self._writer.undo()
             raise
         known = _Known(self.session.prompts, shown, self.store.snapshot(), self.session.models)
-        self._push(known, self._writer.has_changed, joins=joins)
+        self._push(known, self._writer.has_changed, joins=joins, onto=onto)
 
     def _write_one(
         self, now: Prediction, before: Prediction | None, overwrite: OverwriteMode, *, is_active: bool
@@ -310,8 +317,9 @@ class SceneSession:
     def start(self, segment_id: str, *, overwrite: OverwriteMode = "all") -> Job[Applied]:
         """Begin to predict a segment from the prompts in `store`, and to write whatever changes.
 
-        As `apply`, but the work goes on in `Job.poll`; no call takes long. The prompts are those of now. Overlays are
-        left to `start_overlays`.
+        As `apply`, but the work goes on in `Job.poll`; no call takes long. The prompts are those of now. The segment
+        itself is written first, and then the others that its prompts make different. Overlays are left to
+        `start_overlays`.
 
         Raises
         ------
@@ -366,15 +374,39 @@ class SceneSession:
     def _answering(self, job: SceneJob[Applied], name: str, overwrite: OverwriteMode) -> Iterator[None]:
         answered = [s.name for s in self.session.prompts if s.has_positive]
         prediction: Prediction | None = None
-        if answered:
-            asked = name if name in answered else answered[-1]
-            prediction = yield from job.follow(self.session.start_predict(asked), 0.0, 1.0)
         written: dict[str, Region] = {}
-        yield from job.finishing(self._writing(name, overwrite, written))
+        asked = name if name in answered else (answered or [""])[-1]
+        share = 1.0 / max(1, len({*self.session.unanswered(), asked}))
+        if answered:
+            prediction = yield from job.follow(self.session.start_predict(asked, alone=True), 0.0, share)
+        said = {n: p for n, p in self.session.said.items() if n in answered}
+        yield from job.finishing(self._writing(said, name, overwrite, written))
+        if answered and self.session.unanswered():
+            yield from self._answering_others(job, asked, name, overwrite, written, share)
         note = "The segmentation has a geometry of its own: the segment was resampled to it."
         if prediction is None or prediction.segment != name:
             prediction = None
         job.give(Applied(self._writer.segment_id(name) or "", prediction, written, note if self.resamples else ""))
+
+    def _answering_others(
+        self,
+        job: SceneJob[Applied],
+        asked: str,
+        name: str,
+        overwrite: OverwriteMode,
+        written: dict[str, Region],
+        share: float,
+    ) -> Iterator[None]:
+        """The segments that the prompts of the one that was written make different; one step of undo with it."""
+        step = self._undo[-1]
+        try:
+            yield from job.follow(self.session.start_predict(asked), share, 1.0)
+        except Cancelled:
+            # They are asked again with the next prompt.
+            return
+        if self._undo and self._undo[-1] is step:
+            answers = self.session.predictions()
+            yield from job.finishing(self._writing(answers, name, overwrite, written, onto=step))
 
     def _refining(
         self, job: SceneJob[Refined], name: str, names: Sequence[str], budget_s: float, overwrite: OverwriteMode
@@ -382,7 +414,8 @@ class SceneSession:
         reports = yield from job.follow(self.session.start_finetune(budget_s, names), 0.0, 0.9)
         yield from job.follow(self.session.start_predict(name), 0.9, 1.0)
         written: dict[str, Region] = {}
-        yield from job.finishing(self._writing(name, overwrite, written, joins=False))
+        answers = self.session.predictions()
+        yield from job.finishing(self._writing(answers, name, overwrite, written, joins=False))
         job.give(Refined(reports, written))
 
     @property
@@ -434,10 +467,18 @@ class SceneSession:
 
     # ---- undo ------------------------------------------------------------------------------------------------
 
-    def _push(self, known: _Known, changed_scene: bool, *, joins: bool = False, is_open: bool = False) -> None:
-        """Make a step to ``known``, or go on with the last one if that is open and this one ``joins``."""
+    def _push(
+        self,
+        known: _Known,
+        changed_scene: bool,
+        *,
+        joins: bool = False,
+        is_open: bool = False,
+        onto: _Step | None = None,
+    ) -> None:
+        """Make a step to ``known``, or go on with the last one: if that is open and this ``joins``, or ``onto`` it."""
         before = self._known
-        if joins and self._undo and self._undo[-1].is_open:
+        if onto is not None or (joins and self._undo and self._undo[-1].is_open):
             last = self._undo.pop()
             before, changed_scene = last.before, changed_scene or last.changed_scene
         self._undo.append(_Step(before, known, changed_scene, is_open))
@@ -607,6 +648,7 @@ class SceneJob(SteppedJob[Result]):
         self._is_writing = True
         self.text = "writing the segment"
         yield from steps
+        self._is_writing = False
 
     def give(self, result: Result) -> None:
         """Say what came out of it."""

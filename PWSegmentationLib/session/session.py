@@ -544,8 +544,14 @@ class Session:
 
     # ---- jobs -------------------------------------------------------------------------------------------------
 
-    def start_predict(self, segment: str | None = None) -> Job[Prediction]:
+    def unanswered(self) -> list[str]:
+        """Segments that were prompted, and whose question is another than the one that was answered, if any was."""
+        return [n for n in self._due() if self.prompts[n].has_positive and not self._stands(n)]
+
+    def start_predict(self, segment: str | None = None, *, alone: bool = False) -> Job[Prediction]:
         """Begin what `predict` does, and return at once; `poll` the job to its end.
+
+        ``alone``: the other segments stay `unanswered`, and as they were said to be.
 
         The prompts of now are answered, whatever is added or undone meanwhile. When it ends, each answer is kept that
         still answers the session's prompts, and what the result and `said` tell is as after `predict`; where the
@@ -556,7 +562,7 @@ class Session:
 
         name = self._answerable(segment)
         self._abandon_job()
-        self._job = job = PredictJob(self, name)
+        self._job = job = PredictJob(self, name, alone)
         return job
 
     def start_finetune(self, budget_s: float, segments: Sequence[str] | None = None) -> Job[dict[str, FinetuneReport]]:

@@ -56,12 +56,12 @@ class SessionJob(SteppedJob[Result], Generic[Result]):
 
 
 class PredictJob(SessionJob[Prediction]):
-    """Answers of all segments whose questions are open; the result is the one of ``name``."""
+    """Answers of all segments whose questions are open, or ``alone`` of ``name``; the result is the one of ``name``."""
 
-    def __init__(self, session: Session, name: str) -> None:
+    def __init__(self, session: Session, name: str, alone: bool = False) -> None:
         super().__init__(session)
         self._name = name
-        self._asked = session._open_questions(name)
+        self._asked = {n: q for n, q in session._open_questions(name).items() if n == name or not alone}
         # What there is already, should nothing be open.
         self._known = session._settled().get(name) if name not in self._asked else None
         self._found: dict[str, _Answer] = {}

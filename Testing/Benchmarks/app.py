@@ -32,23 +32,26 @@ SCROLLING_S = 8.0
 # Pictures of what was done before do not come later than this after one another.
 _QUIET_S = 0.7
 
-# Counts coloured pixels near the click, without those of the point itself, in every picture that comes. The image
-# is grey, so what has a colour is the segment.
+# Counts pixels near the click that get another colour, in every picture that comes. In the first half second that is
+# the point with its name; no segment is there so soon. The image is grey: what changes its colour later is the segment.
+_POINT_MS, _CHANGED = 500, 100
 _WATCH = """
 () => {
-  const view = document.querySelector("#view-Red"), canvas = document.createElement("canvas"), half = 60, own = 9;
+  const view = document.querySelector("#view-Red"), canvas = document.createElement("canvas"), half = 60;
   canvas.width = canvas.height = 2 * half;
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   window.watched = { frames: [], pressed: 0, seen: 0, at: [0, 0], before: null };
-  function colored(image) {
+  function near(image) {
     const scale = image.naturalWidth / view.clientWidth, [x, y] = window.watched.at;
     pen.drawImage(image, x * scale - half, y * scale - half, 2 * half, 2 * half, 0, 0, 2 * half, 2 * half);
-    const data = pen.getImageData(0, 0, 2 * half, 2 * half).data;
+    return pen.getImageData(0, 0, 2 * half, 2 * half).data;
+  }
+  function changed(now, before) {
     let count = 0;
-    for (let row = 0; row < 2 * half; row++) for (let column = 0; column < 2 * half; column++) {
-      if (Math.hypot(row - half, column - half) < own) continue;
-      const n = 4 * (row * 2 * half + column), rgb = [data[n], data[n + 1], data[n + 2]];
-      if (Math.max(...rgb) - Math.min(...rgb) > 25) count++;
+    for (let n = 0; n < now.length; n += 4) {
+      const redder = now[n] - now[n + 1] - before[n] + before[n + 1];
+      const bluer = now[n + 2] - now[n + 1] - before[n + 2] + before[n + 1];
+      if (Math.abs(redder) + Math.abs(bluer) > 30) count++;
     }
     return count;
   }
@@ -56,22 +59,21 @@ _WATCH = """
     if (!event.target.matches?.("#view-Red img")) return;
     const now = performance.now(), watched = window.watched;
     watched.frames.push(now);
-    if (!watched.pressed) return;
-    const count = colored(event.target);
-    if (watched.before === null) watched.before = count;
-    if (!watched.seen && count > watched.before + 40) watched.seen = now;
+    if (!watched.pressed || watched.seen) return;
+    if (now - watched.pressed < POINT_MS) watched.before = near(event.target);
+    else if (changed(near(event.target), watched.before) > CHANGED) watched.seen = now;
   }
   document.addEventListener("load", look, true);
   document.addEventListener("pointerdown", (event) => {
     if (!event.target.closest("#view-Red")) return;
     const box = view.getBoundingClientRect(), watched = window.watched;
     watched.at = [event.clientX - box.left, event.clientY - box.top];
-    watched.before = colored(view.querySelector("img"));
+    watched.before = near(view.querySelector("img"));
     watched.seen = 0;
     watched.pressed = event.timeStamp;
   }, true);
 }
-"""
+""".replace("POINT_MS", str(_POINT_MS)).replace("CHANGED", str(_CHANGED))
 
 
 def main() -> int:
@@ -120,6 +122,13 @@ def clicks(tab: AppPage) -> dict[str, Any]:
 
 def scrolling(tab: AppPage) -> dict[str, Any]:
     """Pictures a second of the axial view while its slider is moved and a network is fitted."""
+    # Enough prompts that it does not end at once, for want of some to judge by.
+    tab.find("auto").uncheck()
+    inside, outside = ((0.54, 0.75), (0.54, 0.80), (0.54, 0.86)), ((0.50, 0.80), (0.58, 0.80), (0.45, 0.70))
+    for tool, places in (("inside", inside), ("outside", outside)):
+        tab.choose(tool)
+        for place in places:
+            tab.click("Green", *place)
     tab.find("refine-seconds").fill("60")
     tab.find("refine-seconds").press("Tab")
     tab.page.keyboard.press("r")

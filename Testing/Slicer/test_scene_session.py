@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -345,12 +346,55 @@ def test_a_segment_deleted_or_renamed_in_the_scene_is_left_alone(
 def test_a_name_that_was_given_up_and_is_used_again_says_nothing_of_the_first_segment(on_scene: SceneSession) -> None:
     first = on_scene.add_segment("Segment 1")
     on_scene.store.add_point(first, OBLIQUE[:3] @ [*LEFT, 1.0])
-    job = on_scene.start(first)
-    while not job.poll():
-        pass
+    finish(on_scene.start(first))
     on_scene.segmentation_node.GetSegmentation().GetSegment(first).SetName("aorta")
 
     second = on_scene.add_segment("Segment 1")
 
     assert on_scene.prediction(second) is None
     assert on_scene.prediction(first).segment == "aorta"
+
+
+class NeighbourlyEngine(GrowingEngine):
+    """As `GrowingEngine`, but what others have marked is not part of a segment, however far away it is."""
+
+    def relevant(self, task: Any, sight: Any = None) -> tuple[Any, ...]:
+        return tuple(task.others)
+
+    def predict(self, task: Any, options: Any, **more: Any) -> Any:
+        found = super().predict(task, options, **more)
+        taken = np.zeros(SHAPE, bool)
+        for other in task.others:
+            for point in other.points:
+                taken |= ball(self.grid.to_index(point.position), 4.0)
+        return replace(found, region_mask=found.region_mask & ~taken)
+
+
+def test_the_segment_asked_for_is_shown_before_its_neighbours_are_asked_again(
+    scene: Any, two_balls: Any, segmentation: Any
+) -> None:
+    on_scene = SceneSession(scene, two_balls, segmentation, Session(engine=NeighbourlyEngine()))
+    near = LEFT + [9.0, 0.0, 0.0]
+    first, second = (on_scene.add_segment(name) for name in ("first", "second"))
+    on_scene.store.add_point(first, OBLIQUE[:3] @ [*LEFT, 1.0])
+    finish(on_scene.start(first))
+    before = mask(on_scene, "first")
+
+    on_scene.store.add_point(second, OBLIQUE[:3] @ [*near, 1.0])
+    job = on_scene.start(second)
+    while not mask(on_scene, "second").any():
+        assert not job.poll()
+    assert on_scene.session.unanswered() == ["first"]
+    finish(job)
+
+    assert on_scene.session.unanswered() == []
+    assert not (mask(on_scene, "first") & ball(near, 4.0)).any() and mask(on_scene, "first").any()
+    assert job.result().written.keys() == {"first", "second"}
+    assert on_scene.undo()
+    assert np.array_equal(mask(on_scene, "first"), before) and not mask(on_scene, "second").any()
+    assert on_scene.redo() and mask(on_scene, "second").any()
+
+
+def finish(job: Any) -> None:
+    while not job.poll():
+        pass
