@@ -99,8 +99,8 @@ class PageState:
             for name, value in values.items():
                 self._state[name] = value
 
-    def show_case(self, case: Case | None) -> None:
-        """Segments, prompts, and what can be done now."""
+    def show_case(self, case: Case | None, answers: int = 0) -> None:
+        """Segments, prompts, and what can be done now; ``answers``: how often voxels have changed so far."""
         if case is None:
             self.set(segments=[], prompts=[], current=None, can={})
             return
@@ -110,6 +110,7 @@ class PageState:
             segments=[_segment_row(case, i) for i in case.segment_ids()],
             current=current,
             prompts=[_prompt_row(n, item) for n, item in enumerate(case.items())],
+            answers=answers,
             can={
                 "segment": current in prompted,
                 "refine": bool(prompted) and case.jobs.kind != "refine",

@@ -64,6 +64,7 @@ class Workplace:
         self.on_saved: Callable[[], None] = lambda: None
         self.on_voxels: Callable[[], None] = lambda: None
         self._is_opening = False
+        self._answers = 0
         self.state = PageState(server)
         by_path = allowance.roots is None or bool(allowance.roots)
         self.state.set(open_by_path=by_path, upload_limit=allowance.upload_bytes, open_list=listed(allowance.roots))
@@ -330,7 +331,7 @@ class Workplace:
         """See `Listener`."""
         if self.review is not None:
             self.review.draw_changes()
-        self.state.show_case(self.case)
+        self.state.show_case(self.case, self._answers)
         self.state.show_review(self.case, self.review)
         self.on_saved()
 
@@ -364,7 +365,8 @@ class Workplace:
         if case is None:
             return
         self.on_voxels()
-        self.state.set(answers=self.state.get("answers") + 1)
+        # The page hears of it with what has changed, by `case_changed`.
+        self._answers += 1
         if self.appearance is not None:
             self.appearance.renew_surfaces(case.segment_ids() if segment_ids is None else segment_ids)
 
