@@ -296,6 +296,10 @@ def test_any_real_type_will_do(dtype):
 def test_fine_tuning_says_whether_it_is_used_and_one_undo_takes_it_back(two_lesions):
     session, masks = two_lesions
     prompt_both(session)
+    # Some are kept to judge by.
+    for inside, outside in (((27.0, 36.0, 30.0), (27.0, 46.0, 30.0)), ((21.0, 30.0, 30.0), (9.0, 30.0, 30.0))):
+        session.add_point("left", inside)
+        session.add_point("left", outside, positive=False)
     before = session.predict("left").mask
     seen: list[float] = []
     reports = session.finetune(6, progress=lambda done, what: seen.append(done), segments=["left"])
