@@ -157,6 +157,16 @@ class AppPage:
         """The row of a segment in the work list."""
         return self.page.locator("[data-test=work-item]", has_text=name)
 
+    def wait_for_selection(self, name: str) -> None:
+        """The segment is selected in the work list: what is pressed or typed now is about it."""
+        item = self.work_item(name)
+        wait_until(lambda: "pw-selected" in (item.get_attribute("class") or ""), f"{name} to be selected")
+
+    def select_for_review(self, name: str) -> None:
+        """Choose a segment in the work list."""
+        self.work_item(name).click()
+        self.wait_for_selection(name)
+
     def clear(self) -> None:
         """Remove all segments, and put the tools back."""
         self.page.keyboard.press("Escape")

@@ -22,7 +22,7 @@ def two_segments(chest: AppPage) -> AppPage:
     chest.find("pane-review").click()
     yield chest
     for name in chest.statuses:
-        chest.work_item(name).click()
+        chest.select_for_review(name)
         chest.find("fix").click()
         chest.wait_for_message(f"{name}: in progress")
     chest.find("pane-segment").click()
@@ -38,8 +38,7 @@ def test_check_tells_of_each_segment_and_goes_to_the_place_of_a_flag(two_segment
 
     two_segments.wait_for_message("of 2 segments should be looked at")
     for name in ("Segment 1", "Segment 2"):
-        two_segments.work_item(name).click()
-        wait_until(lambda name=name: "pw-selected" in two_segments.work_item(name).get_attribute("class"), name)
+        two_segments.select_for_review(name)
         text = wait_until(lambda: "mm²" in (t := two_segments.find("review-measures").inner_text()) and t, "figures")
         assert float(text.split()[0]) > 1
     flag = two_segments.find("flag").first
@@ -53,13 +52,13 @@ def test_check_tells_of_each_segment_and_goes_to_the_place_of_a_flag(two_segment
 
 
 def test_accept_and_flag_by_keys_lock_go_on_and_go_into_the_file(two_segments, tmp_path):
-    two_segments.work_item("Segment 1").click()
+    two_segments.select_for_review("Segment 1")
     two_segments.find("comment").fill("edge | to be checked")
     two_segments.find("comment").press("Enter")
     two_segments.page.keyboard.press("Shift+A")
 
     wait_until(lambda: two_segments.statuses["Segment 1"] == "completed", "the status")
-    wait_until(lambda: "pw-selected" in two_segments.work_item("Segment 2").get_attribute("class"), "the next one")
+    two_segments.wait_for_selection("Segment 2")
     assert two_segments.segments == ["Segment 1", "Segment 2"]
     two_segments.page.keyboard.press("Shift+F")
     wait_until(lambda: two_segments.statuses["Segment 2"] == "flagged", "the status")
@@ -67,7 +66,7 @@ def test_accept_and_flag_by_keys_lock_go_on_and_go_into_the_file(two_segments, t
     wait_until(lambda: not two_segments.find("review-progress").is_visible(), "the end of looking")
     # What needs a person comes first, what is done last.
     assert list(two_segments.statuses) == ["Segment 2", "Segment 1"]
-    two_segments.work_item("Segment 1").click()
+    two_segments.select_for_review("Segment 1")
     wait_until(lambda: two_segments.find("comment").input_value() == "edge / to be checked", "the comment")
     found = read_segmentation(two_segments.download(tmp_path, "segmentation"))
     assert {s.name: s.status for s in found.segments} == {"Segment 1": "completed", "Segment 2": "flagged"}
@@ -77,11 +76,11 @@ def test_accept_and_flag_by_keys_lock_go_on_and_go_into_the_file(two_segments, t
 
 
 def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_segments, tmp_path):
-    two_segments.work_item("Segment 1").click()
+    two_segments.select_for_review("Segment 1")
     two_segments.find("accept").click()
     wait_until(lambda: two_segments.statuses["Segment 1"] == "completed", "the status")
     wait_until(lambda: not two_segments.find("review-progress").is_visible(), "the end of looking")
-    two_segments.work_item("Segment 1").click()
+    two_segments.select_for_review("Segment 1")
     two_segments.find("fix").click()
     two_segments.wait_for_message("Segment 1: in progress")
     two_segments.find("pane-segment").click()
