@@ -477,6 +477,12 @@ class SceneSession:
         onto: _Step | None = None,
     ) -> None:
         """Make a step to ``known``, or go on with the last one: if that is open and this ``joins``, or ``onto`` it."""
+        if onto is not None and not (self._undo and self._undo[-1] is onto):
+            # A prompt came while the rest of that step was written: it stays a step of its own.
+            whole = replace(onto, changed_scene=changed_scene or onto.changed_scene)
+            self._undo = [whole if step is onto else step for step in self._undo]
+            self._known = known
+            return
         before = self._known
         if onto is not None or (joins and self._undo and self._undo[-1].is_open):
             last = self._undo.pop()

@@ -395,6 +395,32 @@ def test_the_segment_asked_for_is_shown_before_its_neighbours_are_asked_again(
     assert on_scene.redo() and mask(on_scene, "second").any()
 
 
+def test_a_prompt_that_comes_while_neighbours_are_written_is_a_step_of_its_own(
+    scene: Any, two_balls: Any, segmentation: Any
+) -> None:
+    on_scene = SceneSession(scene, two_balls, segmentation, Session(engine=NeighbourlyEngine()))
+    first, second = (on_scene.add_segment(name) for name in ("first", "second"))
+    on_scene.store.add_point(first, OBLIQUE[:3] @ [*LEFT, 1.0])
+    finish(on_scene.start(first))
+    before = mask(on_scene, "first")
+    on_scene.store.add_point(second, OBLIQUE[:3] @ [*(LEFT + [9.0, 0.0, 0.0]), 1.0])
+    job = on_scene.start(second)
+    while np.array_equal(mask(on_scene, "first"), before) or not mask(on_scene, "second").any():
+        assert not job.poll()
+    while on_scene.session.unanswered():
+        assert not job.poll()
+    on_scene.store.add_point(second, OBLIQUE[:3] @ [*RIGHT, 1.0])
+    on_scene.note_prompts()
+    finish(job)
+    after = mask(on_scene, "first")
+
+    assert on_scene.undo()
+    assert np.array_equal(mask(on_scene, "first"), after) and mask(on_scene, "second").any()
+    assert len(on_scene.store.items(second)) == 1
+    assert on_scene.undo()
+    assert np.array_equal(mask(on_scene, "first"), before) and not mask(on_scene, "second").any()
+
+
 def finish(job: Any) -> None:
     while not job.poll():
         pass
