@@ -131,7 +131,6 @@ class _Adapting:
         self.first = network
         # Learns, and is never used; what may be used lies half way to it.
         self.network = copy.deepcopy(network).train()
-        self.adapted = copy.deepcopy(network).eval()
         for parameter in self.network.parameters():
             parameter.requires_grad_(True)
         self.device = next(network.parameters()).device
@@ -145,11 +144,11 @@ class _Adapting:
     def run(self) -> Adaptation:
         learnt, judges = self._divided()
         if judges is None:
-            return self._outcome({}, 0, math.nan, math.nan)
+            return self._outcome(None, 0, math.nan, math.nan)
         said = self._probability(self.first, self.shown(*_numbered(self.marks, learnt)))
         self.truth, self.weight = self._lesson(said, learnt)
         before = best = self._score(self.first, judges)
-        state: dict[str, Tensor] = {}
+        adapted: ProbabilisticUNETR | None = None
         optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
@@ -159,25 +158,23 @@ class _Adapting:
             steps += 1
             if self._share() >= look / self.options.looks - 0.05:
                 look += 1
-                self._move_adapted()
-                score = self._score(self.adapted, judges)
+                candidate = self._part_of_the_way()
+                score = self._score(candidate, judges)
                 if score > best:
-                    best, state = score, {k: v.clone() for k, v in self.adapted.state_dict().items()}
+                    best, adapted = score, candidate
         if steps == 0:
-            return self._outcome({}, 0, math.nan, math.nan)
-        return self._outcome(state if best >= before + self.options.margin else {}, steps, before, best)
+            return self._outcome(None, 0, math.nan, math.nan)
+        return self._outcome(adapted if best >= before + self.options.margin else None, steps, before, best)
 
-    def _move_adapted(self) -> None:
-        """Part of the way from the first weights to those that have learnt."""
+    def _part_of_the_way(self) -> ProbabilisticUNETR:
+        """A network between the first one and what has been learnt."""
         learnt = self.network.state_dict()
-        state = {k: torch.lerp(v, learnt[k].detach(), self.options.way) for k, v in self.first.state_dict().items()}
-        self.adapted.load_state_dict(state)
+        found = copy.deepcopy(self.first).eval()
+        found.load_state_dict({k: torch.lerp(v, learnt[k], self.options.way) for k, v in found.state_dict().items()})
+        return found
 
-    def _outcome(self, state: dict[str, Tensor], steps: int, before: float, after: float) -> Adaptation:
-        """An empty ``state``: nothing was better."""
-        if state:
-            self.adapted.load_state_dict(state)
-        return Adaptation(self.adapted if state else None, steps, time.monotonic() - self.start, before, after)
+    def _outcome(self, network: ProbabilisticUNETR | None, steps: int, before: float, after: float) -> Adaptation:
+        return Adaptation(network, steps, time.monotonic() - self.start, before, after)
 
     def _share(self) -> float:
         return (time.monotonic() - self.start) / self.budget if self.budget > 0 else math.inf
@@ -198,8 +195,9 @@ class _Adapting:
         """The marks to learn from, and the question that the others are; None where there are too few of them."""
         learnt: list[NDArray[np.int64]] = []
         truth, weight = np.zeros(self.marks[0].shape, np.float32), np.zeros(self.marks[0].shape, np.float32)
-        for side, marks in enumerate(self.marks):
+        for marks, value in zip(self.marks, (1.0, 0.0), strict=True):
             count = int(marks.max())
+            # One is left to learn from.
             judging = min(max(round(self.options.judges * count), 1), count - 1) if count else 0
             order = 1 + self.rng.permutation(count)
             learnt.append(order[judging:])
@@ -207,12 +205,11 @@ class _Adapting:
                 # Each mark counts the same, and inside as much as outside.
                 where = marks == number
                 weight[where] = 0.5 / (np.count_nonzero(where) * judging)
-                truth[where] = 1.0 - side
-        if np.count_nonzero(truth * weight) == 0 or len(learnt[0]) == 0:
-            return (learnt[0], learnt[1]), None
-        return (learnt[0], learnt[1]), _Question(
-            self.shown(*_numbered(self.marks, (learnt[0], learnt[1]))), truth, weight
-        )
+                truth[where] = value
+        numbers = learnt[0], learnt[1]
+        if not truth.any():
+            return numbers, None
+        return numbers, _Question(self.shown(*_numbered(self.marks, numbers)), truth, weight)
 
     def _kept(self, learnt: Numbers, share: float) -> Numbers:
         """Those of the marks that are shown, each with this chance; of the positive ones at least one."""
