@@ -23,6 +23,7 @@ from PWSegmentationLib.files import shipped_weights
 from PWSegmentationLib.networks.model_files import load_model
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_inputs, refined
+from PWSegmentationLib.prediction.sharpening import sharpened, sharpness
 from PWSegmentationLib.prediction.view import View
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.pseudolabel import PseudoLabel
@@ -30,9 +31,6 @@ from PWSegmentationLib.volume.canonical import Canonical
 
 # The label's largest share of the answer, and how many clicks would make it the whole answer.
 _LABEL_SHARE, _MANY = 0.6, 40
-# How much surer than the mean of label and network the answer is, where strokes, or a box or so many clicks, say what
-# is meant. Chosen for the calibration on the structures for tuning.
-_SURER_BY_STROKES, _SURER_BY_CLICKS, _CLICKS = 1.25, 1.8, 10
 
 _log = logging.getLogger(__name__)
 
@@ -103,24 +101,6 @@ def label_share(segment: SegmentPrompts) -> float:
     if segment.scribbles or segment.strokes:
         return _LABEL_SHARE
     return min(_LABEL_SHARE, len(segment.points) / _MANY)
-
-
-def sharpness(segment: SegmentPrompts) -> float:
-    """What the answer's log-odds are multiplied by, at least 1.
-
-    The mean of two opinions is less sure than it is right (Ranjan & Gneiting, J R Stat Soc B 72, 2010), unless both
-    know too little: after a click or two it is right as often as it says.
-    """
-    if segment.scribbles or segment.strokes:
-        return _SURER_BY_STROKES
-    known = 1.0 if segment.boxes else min(1.0, len(segment.points) / _CLICKS)
-    return 1.0 + (_SURER_BY_CLICKS - 1.0) * known
-
-
-def sharpened(probability: NDArray[np.float32], by: float) -> NDArray[np.float32]:
-    """The probabilities with log-odds ``by`` times as large; what is on either side of one half stays there."""
-    inside, outside = probability**by, (1.0 - probability) ** by
-    return np.asarray(inside / (inside + outside), np.float32)
 
 
 def promptable_model(device: str = "cpu", file: str = "") -> tuple[PromptableModel | None, str]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.prediction.sharpening import sharpened
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.review.measures import Measures, middle, thickness_mm, touched_faces
 from PWSegmentationLib.segments.segmentation import Segment
@@ -203,10 +204,7 @@ def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
 def _as_sure_as_right(opinion: Prediction, probability: NDArray[np.float16]) -> NDArray[np.float32]:
     """An opinion's probability, softened where no network has judged it."""
     p = probability.astype(np.float32)
-    if opinion.method.startswith("network"):
-        return p
-    inside, outside = p ** (1 / _LABEL_SOFTNESS), (1 - p) ** (1 / _LABEL_SOFTNESS)
-    return np.asarray(inside / (inside + outside))
+    return p if opinion.method.startswith("network") else sharpened(p, 1.0 / _LABEL_SOFTNESS)
 
 
 def _largest_lump(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.bool_], tuple[float, float, float] | None]:

@@ -17,7 +17,8 @@ from PWSegmentationLib.networks import ProbabilisticUNETR, UNETRConfig
 from PWSegmentationLib.networks.model_files import save_model
 from PWSegmentationLib.prediction.network_inputs import CHANNELS
 from PWSegmentationLib.prediction.predict import predict
-from PWSegmentationLib.prediction.promptable import PromptableModel, promptable_model, sharpened, sharpness
+from PWSegmentationLib.prediction.promptable import PromptableModel, promptable_model
+from PWSegmentationLib.prediction.sharpening import sharpened, sharpness
 from PWSegmentationLib.prediction.view import View, region_for
 from PWSegmentationLib.prediction.zoom import furthest, zoomed
 from PWSegmentationLib.prompts.prompts import Box, Point, SegmentPrompts
