@@ -187,13 +187,7 @@ def test_the_overlay_and_the_next_uncertain_spot(chest):
 
 
 def test_refine_shows_how_far_it_is_and_cancel_ends_it_while_the_page_lives(chest):
-    # Enough prompts that it does not end at once, for want of some to judge by.
-    chest.find("auto").uncheck()
-    inside, outside = ((0.54, 0.75), (0.54, 0.80), (0.54, 0.86)), ((0.50, 0.80), (0.58, 0.80), (0.45, 0.70))
-    for tool, places in (("inside", inside), ("outside", outside)):
-        chest.choose(tool)
-        for place in places:
-            chest.click("Green", *place)
+    chest.prompt_enough_to_refine()
     wait_until(lambda: len(chest.prompts) == 6, "the prompts")
     chest.find("refine-seconds").fill("300")
     chest.find("refine-seconds").press("Tab")

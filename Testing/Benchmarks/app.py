@@ -122,13 +122,7 @@ def clicks(tab: AppPage) -> dict[str, Any]:
 
 def scrolling(tab: AppPage) -> dict[str, Any]:
     """Pictures a second of the axial view while its slider is moved and a network is fitted."""
-    # Enough prompts that it does not end at once, for want of some to judge by.
-    tab.find("auto").uncheck()
-    inside, outside = ((0.54, 0.75), (0.54, 0.80), (0.54, 0.86)), ((0.50, 0.80), (0.58, 0.80), (0.45, 0.70))
-    for tool, places in (("inside", inside), ("outside", outside)):
-        tab.choose(tool)
-        for place in places:
-            tab.click("Green", *place)
+    tab.prompt_enough_to_refine()
     tab.find("refine-seconds").fill("60")
     tab.find("refine-seconds").press("Tab")
     tab.page.keyboard.press("r")
