@@ -21,7 +21,8 @@ class PretrainingConfig(Schedule):
     preset, attention
         Size of the network, and the mean of its attention scores; ``"preset"``: the preset's own.
     answers
-        A model whose answers the clicks of further rounds correct (its .safetensors file); "": they correct the label.
+        A model whose answers the clicks of further rounds correct, and which often decides where is looked (its
+        .safetensors file); "": they correct the label.
     start
         A model whose weights the run starts from; "": from random ones, and the answer is the label.
     """

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,10 +19,13 @@ from PWSegmentationLib.annotator.protocols import protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.cases.labels import Case, load_case
 from PWSegmentationLib.pretraining.distortion import distorted
-from PWSegmentationLib.pretraining.tasks import Answer, Task, protocol_tasks, varied_tasks
+from PWSegmentationLib.pretraining.tasks import Task, protocol_tasks, varied_tasks
 from PWSegmentationLib.procedural import scene
 from PWSegmentationLib.samples.development import development_cases, split
 from PWSegmentationLib.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.prediction.promptable import PromptableModel
 
 # The images with more structures than are measured.
 _LEARNT_FROM = ("chest CT", "brain MR")
@@ -45,8 +49,8 @@ class Material:
         Structures per group, and rounds of corrective clicks for each.
     edge
         Of the scenes, voxels.
-    answer
-        What the clicks correct, see `varied_tasks`.
+    model
+        Whose answers the clicks correct, see `varied_tasks`.
     """
 
     real_share: float = 0.5
@@ -55,7 +59,7 @@ class Material:
     edge: int = 112
     seed: int = 0
     cache: Path | None = None
-    answer: Answer | None = None
+    model: PromptableModel | None = None
 
     def group(self, number: int) -> Iterator[Task]:
         """The tasks of group ``number``."""
@@ -73,7 +77,7 @@ class Material:
             if real and rng.random() < _DISTORTED:
                 found = distorted(volume, references[name], rng)
             if found is not None and found[1].voxels >= _LEAST_VOXELS:
-                yield from varied_tasks(*found, rng, self.corrections, self.answer)
+                yield from varied_tasks(*found, rng, self.corrections, self.model)
 
     def _scene(self, number: int) -> tuple[Volume, dict[str, Reference]]:
         made = scene(int(np.random.default_rng((self.seed, number, 6)).integers(2**31)), edge=self.edge)
@@ -90,11 +94,13 @@ def selection_names() -> list[tuple[str, str, str]]:
     return [(way, *names) for names in images for way in _SELECTION_PROTOCOLS]
 
 
-def selection_group(way: str, image: str, structure: str, cache: Path | None = None) -> Iterator[Task]:
-    """The tasks of one of `selection_names`, prompted as in the benchmark."""
+def selection_group(
+    way: str, image: str, structure: str, model: PromptableModel | None = None, cache: Path | None = None
+) -> Iterator[Task]:
+    """The tasks of one of `selection_names`, prompted as in the benchmark; see `protocol_tasks`."""
     case = _case(image, cache)
     reference = Reference.of(case.labels, case.structures[structure], case.volume.grid)
-    yield from protocol_tasks(case.volume, reference, protocol(way))
+    yield from protocol_tasks(case.volume, reference, protocol(way), model=model)
 
 
 @lru_cache(maxsize=len(_LEARNT_FROM))

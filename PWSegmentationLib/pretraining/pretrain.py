@@ -26,8 +26,9 @@ from PWSegmentationLib.prediction.sliding_window import half_precision
 from PWSegmentationLib.pretraining.bank import TaskBank, write_tasks
 from PWSegmentationLib.pretraining.config import PretrainingConfig
 from PWSegmentationLib.pretraining.material import Material, selection_group, selection_names
-from PWSegmentationLib.pretraining.tasks import Answer, Task
+from PWSegmentationLib.pretraining.tasks import Task
 from PWSegmentationLib.pretraining.views import TaughtViews
+from PWSegmentationLib.samples.development import development_cases
 from PWSegmentationLib.training.losses import LossWeights, segmentation_loss
 from PWSegmentationLib.training.processes import Processes, joined
 from PWSegmentationLib.training.run import Run, TrainingReport
@@ -38,7 +39,7 @@ Say = Callable[[str], None]
 def make_tasks(config: PretrainingConfig, folder: Path, *, jobs: int = 1, say: Say = lambda words: None) -> None:
     """The tasks to learn from (``folder/tasks``) and those to select by (``folder/selection``), as far as missing."""
     material = Material(config.real_share, config.structures, config.corrections, config.edge, config.seed)
-    groups: dict[Path, Callable[[Answer | None], Iterator[Task]]] = {}
+    groups: dict[Path, Callable[[PromptableModel | None], Iterator[Task]]] = {}
     for names in selection_names():
         groups[folder / "selection" / re.sub(r"[^\w+]+", "-", " ".join(names))] = partial(_selection, names)
     for number in range(config.groups):
@@ -46,6 +47,8 @@ def make_tasks(config: PretrainingConfig, folder: Path, *, jobs: int = 1, say: S
     missing = {path: group for path, group in groups.items() if not path.is_dir()}
     if not missing:
         return
+    # Downloaded here, once, and not by each process.
+    development_cases()
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         waiting = [pool.submit(_make, path, group, config.answers) for path, group in missing.items()]
         try:
@@ -140,12 +143,9 @@ def _go_on(network: ProbabilisticUNETR, start: str) -> None:
     load_into(network, {**own, **weights}, start)
 
 
-def _make(path: Path, groups: Callable[[Answer | None], Iterator[Task]], model: str) -> str:
+def _make(path: Path, groups: Callable[[PromptableModel | None], Iterator[Task]], model: str) -> str:
     """In a process of its own."""
-    answer: Answer | None = None
-    if model:
-        answer = _loaded(model).probability
-    write_tasks(path, groups(answer))
+    write_tasks(path, groups(_loaded(model) if model else None))
     return path.name
 
 
@@ -154,9 +154,9 @@ def _loaded(model: str) -> PromptableModel:
     return PromptableModel.load(model)
 
 
-def _group(material: Material, number: int, answer: Answer | None) -> Iterator[Task]:
-    return replace(material, answer=answer).group(number)
+def _group(material: Material, number: int, model: PromptableModel | None) -> Iterator[Task]:
+    return replace(material, model=model).group(number)
 
 
-def _selection(names: tuple[str, str, str], _answer: Answer | None) -> Iterator[Task]:
-    return selection_group(*names)
+def _selection(names: tuple[str, str, str], model: PromptableModel | None) -> Iterator[Task]:
+    return selection_group(*names, model)

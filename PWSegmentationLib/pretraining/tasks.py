@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,16 @@ from PWSegmentationLib.annotator.variety import varied_prompts
 from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_inputs
 from PWSegmentationLib.prediction.predict import pseudo_label
 from PWSegmentationLib.prediction.view import View, look, look_at, region_for
+from PWSegmentationLib.prediction.zoom import zoomed
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
+from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.prediction.promptable import PromptableModel
 
 _LABEL = CHANNELS.index("label")
 # Views thinner than this, voxels, say nothing in three dimensions.
@@ -34,9 +40,8 @@ _FEWEST_VOXELS = 50_000
 _REACH_MM, _REACH = (25.0, 130.0), (0.25, 1.6)
 # Close views: on each side this share of the structure's size, and at least so many mm.
 _MARGIN, _MARGIN_MM = (0.1, 0.6), (5.0, 15.0)
-
-# The answer that a user would see of a view: probability on its working grid, from the inputs of the network.
-Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+# How often a model that answers also decides where is looked, as it will for users.
+_WHERE_IT_LOOKS = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,54 +52,94 @@ class Task:
     truth: NDArray[np.float32]
 
 
+class _Look(NamedTuple):
+    """A view, its label, and the mask that is seen there."""
+
+    view: View
+    label: PseudoLabel
+    mask: NDArray[np.bool_]
+
+
 def varied_tasks(
-    volume: Volume, reference: Reference, rng: np.random.Generator, corrections: int, answer: Answer | None = None
+    volume: Volume,
+    reference: Reference,
+    rng: np.random.Generator,
+    corrections: int,
+    model: PromptableModel | None = None,
 ) -> Iterator[Task]:
     """First prompts of a random kind, and up to ``corrections`` more rounds, each with one to three clicks.
 
-    Clicks go into the largest errors of what the user sees: ``answer``, or the label where there is none. Each round
-    is looked at from near or far, on a finer or coarser grid.
+    Clicks go into the largest errors of what the user sees: the answer of ``model``, or the label where there is none.
+    Each round is looked at from near or far, on a finer or coarser grid, or where the model would look: there, its
+    first and its last look are tasks.
     """
     prompts: SegmentPrompts | None = varied_prompts(reference, rng)
     for _ in range(corrections + 1):
         assert prompts is not None
-        view = _varied_view(volume, prompts, reference, rng)
-        made = task(view, prompts, reference)
-        if made is None:
+        if model is not None and rng.random() < _WHERE_IT_LOOKS:
+            looks = _looks(volume, prompts, model)
+        else:
+            looks = [_looked(_varied_view(volume, prompts, reference, rng), prompts, model)]
+        made = [_task(each.view, each.label, reference) for each in {id(e): e for e in (looks[0], looks[-1])}.values()]
+        yield from (each for each in made if each is not None)
+        if made[-1] is None:
             return
-        yield made
-        said = made.inputs[_LABEL] > 0 if answer is None else answer(made.inputs) >= 0.5
-        prompts = _corrected(prompts, view.grid, said, made.truth >= 0.5, rng)
+        prompts = _corrected(prompts, looks[-1].view.grid, looks[-1].mask, made[-1].truth >= 0.5, rng)
         if prompts is None:
             return
 
 
-def protocol_tasks(volume: Volume, reference: Reference, protocol: Protocol, seed: int = 0) -> Iterator[Task]:
-    """The first prompts of a protocol, and where it has corrections the prompts after three of them."""
+def _looked(view: View, prompts: SegmentPrompts, model: PromptableModel | None) -> _Look:
+    label = pseudo_label(view, prompts)
+    return _Look(view, label, (label.probability if model is None else model.answer(view, prompts, label)) >= 0.5)
+
+
+def _looks(volume: Volume, prompts: SegmentPrompts, model: PromptableModel) -> list[_Look]:
+    """Every look of the program at these prompts, in order."""
+    looks: list[_Look] = []
+
+    def judge(view: View) -> NDArray[np.float32]:
+        label = pseudo_label(view, prompts)
+        answer = model.answer(view, prompts, label)
+        looks.append(_Look(view, label, answer >= 0.5))
+        return answer
+
+    zoomed(volume, prompts, (), judge)
+    return looks
+
+
+def protocol_tasks(
+    volume: Volume, reference: Reference, protocol: Protocol, seed: int = 0, model: PromptableModel | None = None
+) -> Iterator[Task]:
+    """The first prompts of a protocol, and where it has corrections the prompts after three of them.
+
+    Seen where the program looks last with ``model``, or with the label alone.
+    """
     annotator = SimulatedAnnotator(reference, protocol, seed)
     prompts: SegmentPrompts | None = annotator.start()
     for turn in range(min(3, protocol.corrections) + 1):
         assert prompts is not None
-        view = look(volume, prompts)
-        made = task(view, prompts, reference)
+        seen = _looked(look(volume, prompts), prompts, None) if model is None else _looks(volume, prompts, model)[-1]
+        made = _task(seen.view, seen.label, reference)
         if made is None:
             return
         if turn in (0, 3):
             yield made
         if turn < 3:
-            prompts = annotator.correct(prompts, view.region, view.to_fine(made.inputs[_LABEL]) >= 0)
+            mask = seen.view.to_fine(seen.mask.astype(np.float32)) >= 0.5
+            prompts = annotator.correct(prompts, seen.view.region, mask)
         if prompts is None:
             return
 
 
-def task(view: View, prompts: SegmentPrompts, reference: Reference) -> Task | None:
-    """The task of these prompts; None where the view is too thin, or holds too little of the structure."""
+def _task(view: View, label: PseudoLabel, reference: Reference) -> Task | None:
+    """The task of a view; None where the view is too thin, or holds too little of the structure."""
     if min(view.grid.shape) < _LEAST_EDGE:
         return None
     truth = resample(reference.over(view.region).astype(np.float32), view.fine, view.grid)
     if np.count_nonzero(truth >= 0.5) < _LEAST_VOXELS:
         return None
-    return Task(network_inputs(view, pseudo_label(view, prompts)), truth)
+    return Task(network_inputs(view, label), truth)
 
 
 def _varied_view(volume: Volume, prompts: SegmentPrompts, reference: Reference, rng: np.random.Generator) -> View:

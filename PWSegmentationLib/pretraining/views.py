@@ -28,10 +28,10 @@ _POSITIVE = CHANNELS.index("near positive")
 _MOST_VOXELS = (30_000, 160_000)
 # Most views are taught from nearer than they were banked: on each side this share of the object's extent is left, and
 # so many voxels along every axis, where there are as many.
-_NEARER, _MARGIN, _LEAST_EDGE = 0.65, (0.1, 0.6), 24
+_NEARER, _MARGIN, _LEAST_EDGE = 0.4, (0.1, 0.6), 24
 # How often a task is taught whose label misses the truth's size by more than two or four times, or overlaps it less
 # than this, or which has fewer voxels than these.
-_OFF_TWICE, _OFF_FOUR_TIMES, _HARDLY, _FEW = 0.7, 0.3, 0.4, 0.5
+_OFF_TWICE, _OFF_FOUR_TIMES, _HARDLY, _FEW = 0.8, 0.5, 0.6, 0.5
 _HARDLY_DICE, _FEW_VOXELS = 0.3, 100
 
 
