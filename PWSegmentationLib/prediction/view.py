@@ -12,7 +12,7 @@ from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds, draw
 from PWSegmentationLib.pseudolabel.extent import likely_object
 from PWSegmentationLib.pseudolabel.intensity import noise_level
-from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET, region_of_interest, working_spacing
+from PWSegmentationLib.pseudolabel.region import LONE_REACH_MM, VOXEL_BUDGET, region_of_interest, working_spacing
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
@@ -139,14 +139,15 @@ def _touching(mask: NDArray[np.bool_], kept: NDArray[np.bool_]) -> NDArray[np.bo
     return np.asarray(wanted[parts])
 
 
-def region_for(segment: SegmentPrompts, grid: Grid) -> Region:
-    """The part of ``grid`` that the prompts of ``segment`` alone are about."""
+def region_for(segment: SegmentPrompts, grid: Grid, reach_mm: float = LONE_REACH_MM) -> Region:
+    """The part of ``grid`` that the prompts of ``segment`` alone are about; see `region_of_interest`."""
     spacing = np.array(grid.spacing)
     boxes = [grid.to_index(b.corners) * spacing for b in segment.boxes]
     lower, upper = region_of_interest(
         grid.to_index(segment.positions(positive=True)) * spacing,
         grid.to_index(segment.positions(positive=False)) * spacing,
         np.array([(b.min(axis=0), b.max(axis=0)) for b in boxes]) if boxes else None,
+        reach_mm,
     )
     limit = np.array(grid.shape)
     start = np.clip(np.floor(lower / spacing + 0.5).astype(int), 0, limit - 1)

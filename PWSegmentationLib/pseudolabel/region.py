@@ -22,6 +22,7 @@ def region_of_interest(
     positive_mm: np.ndarray,
     negative_mm: np.ndarray | None = None,
     boxes_mm: np.ndarray | None = None,
+    reach_mm: float = LONE_REACH_MM,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bounds of the part of space that the prompts are about.
 
@@ -34,6 +35,8 @@ def region_of_interest(
         Positions (n, 3) of the prompts along the image's own axes (index times spacing), mm.
     boxes_mm
         Boxes (m, 2, 3): lower and upper corner, mm.
+    reach_mm
+        How far beyond a positive prompt is looked where no other prompt tells the extent, mm.
 
     Returns
     -------
@@ -51,7 +54,7 @@ def region_of_interest(
         raise ValueError("A region of interest needs at least one prompt.")
     lower, upper = points.min(0), points.max(0)
     if not len(negative):
-        return lower - LONE_REACH_MM, upper + LONE_REACH_MM
+        return lower - reach_mm, upper + reach_mm
     margin = float(np.clip(0.1 * np.max(upper - lower), *MARGIN_MM))
     if not len(positive):
         return lower - margin, upper + margin
@@ -59,8 +62,8 @@ def region_of_interest(
     # positive, the region reaches as far as it would without any.
     open_below = negative.min(0) >= positive.min(0)
     open_above = negative.max(0) <= positive.max(0)
-    lower = np.where(open_below, positive.min(0) - LONE_REACH_MM, lower - margin)
-    upper = np.where(open_above, positive.max(0) + LONE_REACH_MM, upper + margin)
+    lower = np.where(open_below, positive.min(0) - reach_mm, lower - margin)
+    upper = np.where(open_above, positive.max(0) + reach_mm, upper + margin)
     return lower, upper
 
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Progress, part_of, stop_if
-from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
 from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
 from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
@@ -42,6 +44,16 @@ class LocalEngine:
     def set_image(self, volume: Volume) -> None:
         """Make ``volume`` the one that later calls are about."""
         self._volume = volume
+
+    def prepare(self) -> None:
+        """Load what predictions need, so that the first one takes no longer than others: answer a click made up."""
+        from PWSegmentationLib.prediction.predict import predict
+
+        array = np.zeros((16, 16, 16), np.float32)
+        array[4:12, 4:12, 4:12] = 1.0
+        click = SegmentPrompts("prepared").with_prompt(Point((8.0, 8.0, 8.0)))
+        promptable, _ = self._promptable(Options())
+        predict(Volume.from_array(array, np.eye(4)), click, model=promptable, device=self.device)
 
     def relevant(self, task: Task, sight: Region | None = None) -> tuple[SegmentPrompts, ...]:
         """The other segments' claims in ``sight``, or in all that a look at the task's prompts may come to see."""

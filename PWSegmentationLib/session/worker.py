@@ -51,6 +51,7 @@ class Worker:
         self._models: dict[int, Any] = {}
         self._numbers = itertools.count(1)
         self._told_at = 0.0
+        self._prepared = False
 
     def run(self, token: str) -> None:
         """Work until the other side is gone."""
@@ -94,6 +95,7 @@ class Worker:
             self._models.clear()
             self._engine = LocalEngine(ask["device"])
             self._engine.set_image(Volume.from_array(map_image(ask["memory"], message.descriptor), ask["affine"]))
+            self._prepare()
             return
         if ask["type"] == "forget":
             for number in ask["models"]:
@@ -116,6 +118,17 @@ class Worker:
             self._refuse(ask, "failed", f"{type(error).__name__}: {in_short(error)}")
         self._cancelled.discard(ask["job"])
         self._abandoned.discard(ask["job"])
+
+    def _prepare(self) -> None:
+        """Use the time before the first job."""
+        if self._prepared or not self._inbox.empty():
+            return
+        self._prepared = True
+        try:
+            self._engine.prepare()
+        except Exception:
+            # The first job meets the same, and there is somebody to tell.
+            traceback.print_exc()
 
     def _predict(self, ask: dict[str, Any]) -> None:
         self._stand_still_at("predicting")

@@ -203,6 +203,22 @@ def test_warmed_up_the_first_job_finds_everything_ready(engine):
         time.sleep(0.01)
 
 
+@pytest.mark.stopwatch
+def test_the_first_prompt_takes_no_longer_than_the_next(engine):
+    session = prompted(engine)
+    while not engine.warm_up():
+        time.sleep(0.01)
+    # As long as it takes to find the place to click at.
+    time.sleep(8)
+    seconds = []
+    for x in (33.0, 35.0, 37.0):
+        session.add_point("left", (x, 30.0, 30.0), positive=False)
+        begun = time.monotonic()
+        drive(session.start_predict("left"))
+        seconds.append(time.monotonic() - begun)
+    assert seconds[0] < 2 * min(seconds) + 0.2, seconds
+
+
 def test_warming_up_leaves_what_goes_wrong_to_the_first_job(tmp_path):
     engine = ChildEngine("cpu", python=[str(tmp_path / "no-python")])
     session = prompted(engine)
