@@ -79,8 +79,12 @@ def test_the_order_and_direction_of_axes_do_not_matter(reference, order, flips):
 
 
 # Sampling the same scene on other voxels moves the border by a tenth of a millimetre or two. The aim is 0.98; these are
-# the floors of what is reached today (docs/accuracy.md).
-FLOORS = {"image-aware": {"oblique": 0.93, "voxels": 0.96}, "network": {"oblique": 0.93, "voxels": 0.93}}
+# the floors of what is reached today (docs/accuracy.md). In slices thrice as thick as the pixels the network finds the
+# organ better than on the voxels compared with (Dice with the truth .94 and .88), and so not the same.
+FLOORS = {
+    "image-aware": {"oblique": 0.93, "voxels": 0.96, "thick slices": 0.96},
+    "network": {"oblique": 0.94, "voxels": 0.97, "thick slices": 0.91},
+}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -94,7 +98,10 @@ def test_an_oblique_scan_gives_the_same_segment(reference, seed):
 def test_another_voxel_size_gives_the_same_segment(reference, spacing):
     grid, mask, method = reference
     other = centred_grid(np.eye(3), spacing)
-    assert compared_in_world(mask, grid, segment(other, method), other) >= FLOORS[method]["voxels"]
+    found = segment(other, method)
+    floor = FLOORS[method]["thick slices" if max(spacing) > 2 * min(spacing) else "voxels"]
+    assert compared_in_world(mask, grid, found, other) >= floor
+    assert dice(found, organ(other)) >= dice(mask, organ(grid)) - 0.01, "and no worse a one"
 
 
 def test_a_scan_turned_in_the_scanner_gives_the_very_same_voxels(reference):

@@ -62,7 +62,7 @@ def bright(view: View) -> np.ndarray:
 
 
 def test_the_view_grows_with_an_object_that_is_larger_than_the_first_look() -> None:
-    volume, mask, center = ellipsoid((90, 90, 90), 2.5, 80.0)
+    volume, mask, center = ellipsoid((90, 90, 90), 2.5, 100.0)
     looked = zoomed(volume, click(center), (), bright)
     whole = Region.around(mask)
     assert whole is not None and whole.intersection(looked.view.region) == whole
@@ -70,8 +70,27 @@ def test_the_view_grows_with_an_object_that_is_larger_than_the_first_look() -> N
         dice(looked.view.region.fitted(looked.view.to_fine(looked.probability) >= 0.5, Region.whole(mask.shape)), mask)
         > 0.95
     )
-    # One look around a lone click, 50 mm each way, cannot hold it.
-    assert whole.intersection(region_for(click(center), volume.grid)) != whole
+    # One look around a lone click, 80 mm each way, cannot hold it.
+    assert whole.intersection(region_for(click(center), volume.grid, 80.0)) != whole
+
+
+def test_the_first_look_around_a_lone_click_is_wide_and_what_is_small_there_is_looked_for_closely() -> None:
+    seen: list[float] = []
+
+    def judge(view: View) -> np.ndarray:
+        seen.append(min(view.region.shape) * view.fine.spacing[0])
+        return bright(view)
+
+    large, _, center = ellipsoid((90, 90, 90), 2.5, 60.0)
+    zoomed(large, click(center), (), judge)
+    assert len(seen) == 2 and seen[0] > 150, "one look from far holds it"
+    seen.clear()
+    small, _, center = ellipsoid((160, 160, 160), 1.0, 6.0)
+    zoomed(small, click(center), (), judge)
+    assert seen[0] > 150 and seen[1] < 40
+    seen.clear()
+    zoomed(large, click(center + 50).with_prompt(Point(tuple(center), positive=False)), (), judge)
+    assert seen[0] < 150, "what is outside says something about the extent"
 
 
 def test_a_view_grows_only_where_the_object_goes_on() -> None:
