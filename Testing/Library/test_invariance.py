@@ -80,10 +80,10 @@ def test_the_order_and_direction_of_axes_do_not_matter(reference, order, flips):
 
 # Sampling the same scene on other voxels moves the border by a tenth of a millimetre or two. The aim is 0.98; these are
 # the floors of what is reached today (docs/accuracy.md). In slices thrice as thick as the pixels the network finds the
-# organ better than on the voxels compared with (Dice with the truth .94 and .88), and so not the same.
+# organ better than on the voxels compared with (Dice with the truth .93 and .87), and so not the same.
 FLOORS = {
     "image-aware": {"oblique": 0.93, "voxels": 0.96, "thick slices": 0.96},
-    "network": {"oblique": 0.94, "voxels": 0.97, "thick slices": 0.91},
+    "network": {"oblique": 0.94, "voxels": 0.97, "thick slices": 0.92},
 }
 
 
