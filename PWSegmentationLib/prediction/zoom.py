@@ -76,7 +76,7 @@ def zoomed(
     found = looks.found_within(reach)
     if reach == _WIDE_MM and np.count_nonzero(found.mask) < _FEW_VOXELS:
         found = max(found, looks.found_within(_CLOSE_MM), key=lambda each: each.certainty)
-    near = _around(found.view, found.probability, volume.grid)
+    near = _around(found, volume.grid)
     if near == found.view.region and max(found.view.grid.spacing) <= 1.01 * max(found.view.fine.spacing):
         return Looked(found.view, _prompted(found.view, found.probability), looks.sight)
     begin(looks.done, 1.0)
@@ -122,11 +122,12 @@ class _Looks:
             self.sight = self.sight.union(region)
             view = look_at(self.volume, self.segment, self.others, region, SEARCH_BUDGET)
             probability = self.judge(view)
-            larger = _grown(view, probability, self.volume.grid)
+            found = _Found(view, probability, _object(view, probability))
+            larger = _grown(found, self.volume.grid)
             if larger == region:
                 break
             region = larger
-        return _Found(view, probability, _object(view, probability))
+        return found
 
 
 def furthest(segment: SegmentPrompts, grid: Grid) -> Region:
@@ -166,14 +167,14 @@ def _prompted(view: View, probability: NDArray[np.float32]) -> NDArray[np.float3
     return np.where(elsewhere, 1.0 - probability, probability).astype(np.float32)
 
 
-def _grown(view: View, probability: NDArray[np.float32], grid: Grid) -> Region:
+def _grown(found: _Found, grid: Grid) -> Region:
     """The view's region, larger on every side on which the object leaves it."""
-    found = _object(view, probability)
-    start, stop = list(view.region.start), list(view.region.stop)
+    region = found.view.region
+    start, stop = list(region.start), list(region.stop)
     for axis in range(3):
-        by = int(np.ceil(_GROWTH * view.region.shape[axis]))
+        by = int(np.ceil(_GROWTH * region.shape[axis]))
         for face, at in ((0, 0), (1, -1)):
-            if found.take(at, axis=axis).mean() <= _LEAVES:
+            if found.mask.take(at, axis=axis).mean() <= _LEAVES:
                 continue
             if face == 0:
                 start[axis] = max(0, start[axis] - by)
@@ -182,9 +183,10 @@ def _grown(view: View, probability: NDArray[np.float32], grid: Grid) -> Region:
     return Region((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
-def _around(view: View, probability: NDArray[np.float32], grid: Grid) -> Region:
+def _around(found: _Found, grid: Grid) -> Region:
     """The object and every positive prompt with a margin; the view's region where there is neither."""
-    box = Region.around(_object(view, probability) | view.seeds.positive)
+    view = found.view
+    box = Region.around(found.mask | view.seeds.positive)
     if box is None:
         return view.region
     size = np.array(box.shape) * view.grid.spacing

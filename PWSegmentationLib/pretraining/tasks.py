@@ -14,7 +14,7 @@ from PWSegmentationLib.annotator import placement
 from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_prompts
-from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_inputs
+from PWSegmentationLib.prediction.network_inputs import network_inputs
 from PWSegmentationLib.prediction.predict import pseudo_label
 from PWSegmentationLib.prediction.view import View, look, look_at, region_for
 from PWSegmentationLib.prediction.zoom import zoomed
@@ -28,7 +28,6 @@ from PWSegmentationLib.volume.volume import Volume
 if TYPE_CHECKING:
     from PWSegmentationLib.prediction.promptable import PromptableModel
 
-_LABEL = CHANNELS.index("label")
 # Views thinner than this, voxels, say nothing in three dimensions.
 _LEAST_EDGE = 4
 # Of which the structure must fill as many.
@@ -53,11 +52,16 @@ class Task:
 
 
 class _Look(NamedTuple):
-    """A view, its label, and the mask that is seen there."""
+    """A view, its label, and the answer that is seen there."""
 
     view: View
     label: PseudoLabel
-    mask: NDArray[np.bool_]
+    probability: NDArray[np.float32]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where the answer is inside."""
+        return self.probability >= 0.5
 
 
 def varied_tasks(
@@ -80,7 +84,7 @@ def varied_tasks(
             looks = _looks(volume, prompts, model)
         else:
             looks = [_looked(_varied_view(volume, prompts, reference, rng), prompts, model)]
-        made = [_task(each.view, each.label, reference) for each in {id(e): e for e in (looks[0], looks[-1])}.values()]
+        made = [_task(each.view, each.label, reference) for each in (looks[0], looks[-1])[: len(looks)]]
         yield from (each for each in made if each is not None)
         if made[-1] is None:
             return
@@ -91,7 +95,7 @@ def varied_tasks(
 
 def _looked(view: View, prompts: SegmentPrompts, model: PromptableModel | None) -> _Look:
     label = pseudo_label(view, prompts)
-    return _Look(view, label, (label.probability if model is None else model.answer(view, prompts, label)) >= 0.5)
+    return _Look(view, label, label.probability if model is None else model.answer(view, prompts, label))
 
 
 def _looks(volume: Volume, prompts: SegmentPrompts, model: PromptableModel) -> list[_Look]:
@@ -99,10 +103,8 @@ def _looks(volume: Volume, prompts: SegmentPrompts, model: PromptableModel) -> l
     looks: list[_Look] = []
 
     def judge(view: View) -> NDArray[np.float32]:
-        label = pseudo_label(view, prompts)
-        answer = model.answer(view, prompts, label)
-        looks.append(_Look(view, label, answer >= 0.5))
-        return answer
+        looks.append(_looked(view, prompts, model))
+        return looks[-1].probability
 
     zoomed(volume, prompts, (), judge)
     return looks
