@@ -291,10 +291,12 @@ def _scene(
 
     size = np.asarray(spacing, dtype=float)
     values = _centred(image, usable)
-    inner = positive if limit.all() else positive | _box_core(limit, positive, negative, size)
+    # A box as large as what is looked at, and no click in it, is a box all the same.
+    boxed = not limit.all() or not positive.any()
+    inner = positive | _box_core(limit, positive, negative, size) if boxed else positive
     # The border of what is looked at, or of the box, is background that nobody had to click.
     border = _shell(limit) & ~inner
-    implied = implied_background(values, usable, positive, negative, size, str(device)) if limit.all() else None
+    implied = None if boxed else implied_background(values, usable, positive, negative, size, str(device))
     if implied is not None:
         border = implied & ~inner
     outer = negative | border
@@ -308,13 +310,13 @@ def _scene(
         )
     ]
     isolation, strokes = {"isolation outside": 0.0, "isolation inside": 0.0}, 0.0
-    if positive.any() and negative.any() and limit.all() and implied is None:
+    if negative.any() and not boxed and implied is None:
         own = negative if claimed is None else negative & ~claimed
         own = own if own.any() else negative
         isolation["isolation outside"] = _isolation(own, positive, size)
         isolation["isolation inside"] = _isolation(positive, negative, size)
         strokes = is_stroke(own, size)
-    elif limit.all() and implied is None:
+    elif not boxed and implied is None:
         # Positives alone: the border of what is looked at is not where the object's surroundings begin.
         isolation["isolation outside"] = 0.5
 

@@ -69,6 +69,16 @@ def test_one_click_alone_never_takes_the_whole_volume(lesion):
     assert 0.2 * mask.sum() < found.sum() < 4 * mask.sum()
 
 
+@pytest.mark.parametrize("method", ["auto", "image-aware"])
+def test_a_box_around_the_whole_image_is_a_box_like_any_other(lesion, method):
+    image, mask, affine, center = lesion
+    session = Session("cpu", method=method)
+    part = slice(16, 48)
+    session.set_image(image[part, part, part], affine)
+    session.add_box("lesion", center - 16, (80.0, 80.0, 80.0))
+    assert dice(session.predict().mask, mask[part, part, part]) > 0.7
+
+
 def test_the_last_prompted_segment_is_answered(two_lesions):
     session, _ = two_lesions
     prompt_both(session)
