@@ -182,6 +182,7 @@ def _conversation(
 ) -> Iterator[Step]:
     """What is said, and answered. Empty if the method cannot answer the first prompts."""
     prompts: SegmentPrompts | None = first
+    method.begin()
     latest = method.answer(first, reference)
     if latest is None:
         return

@@ -29,6 +29,9 @@ class Method(Protocol):
     def open(self, volume: Volume) -> None:
         """Get ready for an image; the time this takes is not counted."""
 
+    def begin(self) -> None:
+        """Another conversation: nothing that was said before matters."""
+
     def answer(self, prompts: SegmentPrompts, reference: Reference) -> Answer | None:
         """The segment; None where the method has no answer to prompts like these.
 
@@ -55,15 +58,16 @@ class BySession:
         self._volume = volume
         # Where the padding is, is found out once for an image.
         _ = volume.padding_below
+        self.begin()
 
-    def _session(self) -> Session:
-        session = Session(self._device, method=self._label)
-        session.set_volume(self._volume)
-        return session
+    def begin(self) -> None:
+        """A session of its own, in which corrections follow one another."""
+        self._session = Session(self._device, method=self._label)
+        self._session.set_volume(self._volume)
 
     def answer(self, prompts: SegmentPrompts, reference: Reference) -> Answer:
         """See `Method`."""
-        session = self._session()
+        session = self._session
         started = time.perf_counter()
         session.prompts = PromptSet((prompts,))
         if self._finetune_s:

@@ -32,7 +32,18 @@ _WALK_BETA = 64_000.0
 _THRESHOLDS = np.linspace(0.05, 0.95, 19)
 
 
-class GrowFromSeeds:
+class _Peer:
+    """Answers every set of prompts anew."""
+
+    def open(self, volume: Volume) -> None:
+        """Keep the image."""
+        self._volume = volume
+
+    def begin(self) -> None:
+        """See `Method`."""
+
+
+class GrowFromSeeds(_Peer):
     """Slicer's Grow from seeds with its default settings, at the volume's own resolution around the seeds."""
 
     name = "Grow from seeds"
@@ -40,10 +51,6 @@ class GrowFromSeeds:
     def __init__(self) -> None:
         if importlib.util.find_spec("slicer") is None:
             raise InputError('Grow from seeds comes with Slicer: pip install "pwsegmentation[slicer]".')
-
-    def open(self, volume: Volume) -> None:
-        """Keep the image."""
-        self._volume = volume
 
     def answer(self, prompts: SegmentPrompts, reference: Reference) -> Answer | None:
         """None without seeds of both kinds, without which it refuses to run."""
@@ -57,7 +64,7 @@ class GrowFromSeeds:
         return Answer(region, mask, seconds=time.perf_counter() - started)
 
 
-class RandomWalk:
+class RandomWalk(_Peer):
     """The random walk of scikit-image (Grady 2006) around the seeds, at a resolution at which it ends in seconds."""
 
     name = "random walk"
@@ -65,10 +72,6 @@ class RandomWalk:
     def __init__(self) -> None:
         if importlib.util.find_spec("skimage") is None:
             raise InputError('The random walk comes with scikit-image: pip install "pwsegmentation[benchmark]".')
-
-    def open(self, volume: Volume) -> None:
-        """Keep the image."""
-        self._volume = volume
 
     def answer(self, prompts: SegmentPrompts, reference: Reference) -> Answer | None:
         """None without seeds of both kinds."""
@@ -100,17 +103,13 @@ class RandomWalk:
         return Answer(region, probability >= 0.5, probability, 4.0 * probability * (1.0 - probability), seconds)
 
 
-class GaussianLabel:
+class GaussianLabel(_Peer):
     """The paper's sum of Gaussians, 10 mm wide, cut off where it agrees best with the reference.
 
     No user could choose so well: what is shown is the most that this label can give.
     """
 
     name = "Gaussian label, best threshold"
-
-    def open(self, volume: Volume) -> None:
-        """Keep the image."""
-        self._volume = volume
 
     def answer(self, prompts: SegmentPrompts, reference: Reference) -> Answer | None:
         """None without a positive point or stroke, the only prompts it knows."""

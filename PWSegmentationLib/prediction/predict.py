@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.view import View, look, region_for
 from PWSegmentationLib.prediction.zoom import Looked, zoomed
@@ -48,6 +49,7 @@ def predict(
     sigma_mm: float = 10.0,
     network: CaseNetwork | None = None,
     model: PromptableModel | None = None,
+    earlier: EarlierAnswer | None = None,
     samples: int = 0,
     device: str = "cpu",
     seed: int = 0,
@@ -58,9 +60,13 @@ def predict(
 
     The cost follows the region the prompts are about, not the volume. Voxels under a prompt always follow it.
     With ``model`` the network refines the label, averaged over ``samples`` draws; 0: one pass with the mean attention.
+    ``earlier`` is what it said before the last prompts, which it goes by away from these; ignored where prompts have
+    been taken back since.
     """
     started = time.perf_counter()
     others = tuple(others)
+    if earlier is not None and not earlier.counts_for(segment, others):
+        earlier = None
     part = (0.0, 1.0)
 
     def begin(start: float, stop: float) -> None:
@@ -84,6 +90,8 @@ def predict(
 
         def judge(view: View) -> NDArray[np.float32]:
             label = label_of(view)
+            if earlier is not None:
+                label = earlier.into(label, view, segment)
             stop_if(cancel)
             return model.answer(view, segment, label, samples=samples, seed=seed)
 
@@ -108,6 +116,8 @@ def predict(
         region_mask=fine >= 0.5,
         region_probability=_halved(fine),
         region_uncertainty=_halved(doubt),
+        working_grid=view.grid,
+        working_probability=_halved(probability),
         sight=looked.sight,
         method=name,
         seconds=time.perf_counter() - started,

@@ -32,6 +32,8 @@ class Prediction:
     region_probability, region_uncertainty
         float16 over ``region``, in [0, 1]. Uncertainty is the entropy of the (mean) probability, in bits:
         0 certain, 1 a coin toss.
+    working_grid, working_probability
+        The grid over ``region`` on which it was worked, and float16 probability there: `EarlierAnswer` needs them.
     changed
         Bounding box of every voxel whose membership in any segment differs from what the session's last `predict`
         said; None if none does. It is about masks: probabilities may have changed elsewhere in ``region``, too.
@@ -51,6 +53,8 @@ class Prediction:
     region_mask: NDArray[np.bool_]
     region_probability: NDArray[np.float16]
     region_uncertainty: NDArray[np.float16]
+    working_grid: Grid | None = None
+    working_probability: NDArray[np.float16] | None = None
     changed: Region | None = None
     sight: Region | None = None
     note: str = ""
@@ -80,7 +84,8 @@ class Prediction:
     @property
     def nbytes(self) -> int:
         """Memory held."""
-        return self.region_mask.nbytes + self.region_probability.nbytes + self.region_uncertainty.nbytes
+        arrays = (self.region_mask, self.region_probability, self.region_uncertainty, self.working_probability)
+        return sum(a.nbytes for a in arrays if a is not None)
 
     def _whole(self, part: NDArray[Any], dtype: Any) -> NDArray[Any]:
         # zeros() costs nothing until written to: only the region's memory pages are ever touched.

@@ -14,6 +14,7 @@ from PWSegmentationLib.annotator import placement
 from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_prompts
+from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.network_inputs import network_inputs
 from PWSegmentationLib.prediction.predict import pseudo_label
 from PWSegmentationLib.prediction.view import View, look, look_at, region_for
@@ -41,6 +42,8 @@ _REACH_MM, _REACH = (25.0, 130.0), (0.25, 1.6)
 _MARGIN, _MARGIN_MM = (0.1, 0.6), (5.0, 15.0)
 # How often a model that answers also decides where is looked, as it will for users.
 _WHERE_IT_LOOKS = 0.6
+# How often its answer to fewer prompts is at hand, as it is for users unless they place many prompts at once.
+_WITH_EARLIER = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,10 @@ class _Look(NamedTuple):
         """Where the answer is inside."""
         return self.probability >= 0.5
 
+    def as_earlier(self, prompts: SegmentPrompts) -> EarlierAnswer:
+        """For the next look, after more prompts."""
+        return EarlierAnswer(prompts, (), self.view.grid, self.probability.astype(np.float16))
+
 
 def varied_tasks(
     volume: Volume,
@@ -75,35 +82,44 @@ def varied_tasks(
 
     Clicks go into the largest errors of what the user sees: the answer of ``model``, or the label where there is none.
     Each round is looked at from near or far, on a finer or coarser grid, or where the model would look: there, its
-    first and its last look are tasks.
+    first and its last look are tasks. Mostly its answer of the round before is a part of the label.
     """
+    earlier: EarlierAnswer | None = None
     prompts: SegmentPrompts | None = varied_prompts(reference, rng)
     for _ in range(corrections + 1):
         assert prompts is not None
         if model is not None and rng.random() < _WHERE_IT_LOOKS:
-            looks = _looks(volume, prompts, model)
+            looks = _looks(volume, prompts, model, earlier)
         else:
-            looks = [_looked(_varied_view(volume, prompts, reference, rng), prompts, model)]
+            looks = [_looked(_varied_view(volume, prompts, reference, rng), prompts, model, earlier)]
         made = [_task(each.view, each.label, reference) for each in (looks[0], looks[-1])[: len(looks)]]
         yield from (each for each in made if each is not None)
         if made[-1] is None:
             return
+        keeps = model is not None and rng.random() < _WITH_EARLIER
+        earlier = looks[-1].as_earlier(prompts) if keeps else None
         prompts = _corrected(prompts, looks[-1].view.grid, looks[-1].mask, made[-1].truth >= 0.5, rng)
         if prompts is None:
             return
 
 
-def _looked(view: View, prompts: SegmentPrompts, model: PromptableModel | None) -> _Look:
+def _looked(
+    view: View, prompts: SegmentPrompts, model: PromptableModel | None, earlier: EarlierAnswer | None = None
+) -> _Look:
     label = pseudo_label(view, prompts)
+    if earlier is not None:
+        label = earlier.into(label, view, prompts)
     return _Look(view, label, label.probability if model is None else model.answer(view, prompts, label))
 
 
-def _looks(volume: Volume, prompts: SegmentPrompts, model: PromptableModel) -> list[_Look]:
+def _looks(
+    volume: Volume, prompts: SegmentPrompts, model: PromptableModel, earlier: EarlierAnswer | None = None
+) -> list[_Look]:
     """Every look of the program at these prompts, in order."""
     looks: list[_Look] = []
 
     def judge(view: View) -> NDArray[np.float32]:
-        looks.append(_looked(view, prompts, model))
+        looks.append(_looked(view, prompts, model, earlier))
         return looks[-1].probability
 
     zoomed(volume, prompts, (), judge)
@@ -118,10 +134,15 @@ def protocol_tasks(
     Seen where the program looks last with ``model``, or with the label alone.
     """
     annotator = SimulatedAnnotator(reference, protocol, seed)
+    earlier: EarlierAnswer | None = None
     prompts: SegmentPrompts | None = annotator.start()
     for turn in range(min(3, protocol.corrections) + 1):
         assert prompts is not None
-        seen = _looked(look(volume, prompts), prompts, None) if model is None else _looks(volume, prompts, model)[-1]
+        if model is None:
+            seen = _looked(look(volume, prompts), prompts, None)
+        else:
+            seen = _looks(volume, prompts, model, earlier)[-1]
+            earlier = seen.as_earlier(prompts)
         made = _task(seen.view, seen.label, reference)
         if made is None:
             return

@@ -180,6 +180,20 @@ class SegmentPrompts:
         kept.remove(prompt)
         return self._with(kind, tuple(kept))
 
+    def holds(self, earlier: SegmentPrompts) -> bool:
+        """Whether all prompts of ``earlier`` are here, too."""
+        return all(prompt in getattr(self, _kind(prompt)) for prompt in earlier)
+
+    def beyond(self, earlier: SegmentPrompts) -> SegmentPrompts:
+        """The prompts that ``earlier`` does not have."""
+        return SegmentPrompts(
+            self.name,
+            tuple(p for p in self.points if p not in earlier.points),
+            tuple(b for b in self.boxes if b not in earlier.boxes),
+            tuple(s for s in self.scribbles if s not in earlier.scribbles),
+            tuple(s for s in self.strokes if s not in earlier.strokes),
+        )
+
     def _with(self, kind: str, prompts: tuple[Any, ...]) -> SegmentPrompts:
         return replace(self, **{kind: prompts})  # type: ignore[arg-type]
 

@@ -8,7 +8,9 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import EngineLost, EngineUnavailable, InputError
 from PWSegmentationLib.prediction.prediction import Prediction
@@ -20,11 +22,13 @@ from PWSegmentationLib.session.jobs import JobState, finish
 from PWSegmentationLib.session.local import LocalEngine
 from PWSegmentationLib.session.messages import Disconnected, Message
 from PWSegmentationLib.session.shared_image import SharedImage
-from PWSegmentationLib.session.transcripts import prediction_from_parts, report_from_document, task_document
+from PWSegmentationLib.session.transcripts import prediction_from_parts, report_from_document, task_parts
 from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
 
 Result = TypeVar("Result")
+# What the child is asked: a document, and the arrays it mentions.
+Question: TypeAlias = tuple[dict[str, Any], list[NDArray[Any]]]
 
 # The longest that one `Job.poll` works, about, s.
 _SLICE_S = 0.012
@@ -48,7 +52,7 @@ class ChildModel:
 class ChildJob(JobState[Result]):
     """See `Job`.
 
-    ``ask`` makes the message that asks for it, when it is its turn; ``take`` reads the answer. A job that takes
+    ``ask`` makes the question that asks for it, when it is its turn; ``take`` reads the answer. A job that takes
     ``budget_s`` is as far as its time is, also while the child says nothing.
     """
 
@@ -56,7 +60,7 @@ class ChildJob(JobState[Result]):
         self,
         engine: ChildEngine,
         number: int,
-        ask: Callable[[], dict[str, Any]],
+        ask: Callable[[], Question],
         take: Callable[[Message], Result],
         budget_s: float | None = None,
     ) -> None:
@@ -192,11 +196,12 @@ class ChildEngine:
         grid = self._image().grid
         lost = False
 
-        def ask() -> dict[str, Any]:
+        def ask() -> Question:
             nonlocal lost
             lost = model is not None and model.life != self._life
             number = 0 if model is None or lost else model.number
-            return {"type": "predict", "task": task_document(task), "options": asdict(options), "model": number}
+            document, arrays = task_parts(task)
+            return {"type": "predict", "task": document, "options": asdict(options), "model": number}, arrays
 
         def take(message: Message) -> Prediction:
             found = prediction_from_parts(message.document["prediction"], message.body, grid)
@@ -210,9 +215,9 @@ class ChildEngine:
         """Begin to fit a network per segment."""
         self._image()
 
-        def ask() -> dict[str, Any]:
-            documents = [task_document(task) for task in tasks]
-            return {"type": "finetune", "tasks": documents, "options": asdict(options), "budget_s": budget_s}
+        def ask() -> Question:
+            documents = [task_parts(replace(task, earlier=None))[0] for task in tasks]
+            return {"type": "finetune", "tasks": documents, "options": asdict(options), "budget_s": budget_s}, []
 
         def take(message: Message) -> dict[str, tuple[Any, FinetuneReport]]:
             return {
@@ -223,7 +228,7 @@ class ChildEngine:
         return self._enqueue(ask, take, budget_s)
 
     def _enqueue(
-        self, ask: Callable[[], dict[str, Any]], take: Callable[[Message], Result], budget_s: float | None = None
+        self, ask: Callable[[], Question], take: Callable[[Message], Result], budget_s: float | None = None
     ) -> ChildJob[Result]:
         self._jobs += 1
         job = ChildJob(self, self._jobs, ask, take, budget_s)
@@ -367,7 +372,8 @@ class ChildEngine:
             return
         self._forget_models(child)
         self._busy = self._waiting.popleft()
-        child.send({**job.ask(), "job": job.number})
+        document, arrays = job.ask()
+        child.send({**document, "job": job.number}, arrays)
 
     def _prepared_child(self, until: float, job: ChildJob[Any] | None) -> ChildProcess | None:
         """The child, once it is there and has the image; until then, one step towards it, and None."""
@@ -393,7 +399,7 @@ class ChildEngine:
                 "memory": self._shared.description(),
                 "affine": self._image().grid.affine.tolist(),
             }
-            self._child.send(image, self._shared.descriptor)
+            self._child.send(image, descriptor=self._shared.descriptor)
         return self._child
 
     @staticmethod

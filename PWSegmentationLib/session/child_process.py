@@ -19,7 +19,9 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import EngineUnavailable
 from PWSegmentationLib.files import in_short
@@ -120,11 +122,13 @@ class ChildProcess:
             self.heard_at = time.monotonic()
         return message
 
-    def send(self, document: dict[str, object], descriptor: int | None = None) -> None:
+    def send(
+        self, document: dict[str, object], arrays: Sequence[NDArray[Any]] = (), descriptor: int | None = None
+    ) -> None:
         """Send without waiting. Raises `Disconnected`."""
         if self._connection is None:
             raise Disconnected
-        self._connection.send(document, descriptor=descriptor)
+        self._connection.send(document, arrays, descriptor)
 
     def _answer_the_door(self) -> None:
         """Let in who calls and shows the token; who does not is turned away."""

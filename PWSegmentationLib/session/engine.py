@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
@@ -48,10 +49,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Task:
-    """One segment to work on: its prompts, and the other segments' prompts, which compete with it."""
+    """One segment to work on: its prompts, and the other segments' prompts, which compete with it.
+
+    ``earlier`` is what the same network said to fewer of them. It is not a part of the question: an answer stands as
+    long as the prompts do.
+    """
 
     segment: SegmentPrompts
     others: tuple[SegmentPrompts, ...] = ()
+    earlier: EarlierAnswer | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

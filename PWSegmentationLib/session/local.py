@@ -90,6 +90,7 @@ class LocalEngine:
             sigma_mm=options.sigma_mm,
             network=fitted,
             model=promptable,
+            earlier=task.earlier,
             device=self.device,
             seed=options.seed,
             progress=progress,

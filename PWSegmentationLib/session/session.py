@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.files import shipped_weights
+from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Progress, part_of
 from PWSegmentationLib.prompts.checks import check_claims, check_complete, check_placement
@@ -59,14 +60,27 @@ class _Answer:
 
 
 @dataclass(frozen=True)
+class _Earlier:
+    """An answer that the next one may go by, if it comes from the same model."""
+
+    answer: EarlierAnswer
+    options: Options
+    model: Any
+
+
+@dataclass(frozen=True)
 class _State:
-    """Everything undo brings back. Never changed in place, except that answers are filled in."""
+    """Everything undo brings back. Never changed in place, except that answers are filled in.
+
+    ``earlier`` is what had been said before a segment's last prompts: an answer that is computed again is the same.
+    """
 
     prompts: PromptSet = field(default_factory=PromptSet)
     active: str | None = None
     frozen: Mapping[str, Prediction | None] = field(default_factory=dict)
     models: Mapping[str, Any] = field(default_factory=dict)
     answers: dict[str, _Answer] = field(default_factory=dict)
+    earlier: Mapping[str, _Earlier] = field(default_factory=dict)
 
 
 class Session:
@@ -79,7 +93,7 @@ class Session:
     device
         "cpu", "cuda", ... or "auto" for a GPU when there is one.
     seed
-        The same seed and prompts give the same segments on the same device.
+        The same seed and prompts, predicted in the same steps, give the same segments on the same device.
     method
         "network" (which "auto" picks): the promptable network on the image-aware label; "image-aware" or "gaussian":
         that label alone.
@@ -266,7 +280,8 @@ class Session:
         self.prompts[name]
         models = {new_name if n == name else n: m for n, m in self._state.models.items()}
         frozen = {new_name if n == name else n: p for n, p in self._state.frozen.items()}
-        self._do(prompts=PromptSet(renamed), models=models, frozen=frozen, active=new_name)
+        earlier = {new_name if n == name else n: e for n, e in self._state.earlier.items()}
+        self._do(prompts=PromptSet(renamed), models=models, frozen=frozen, earlier=earlier, active=new_name)
 
     def remove_segment(self, name: str) -> None:
         """Remove a segment with its prompts. Raises `InputError` if it is locked or unknown."""
@@ -329,9 +344,22 @@ class Session:
     def _do(self, **changes: Any) -> None:
         self._undo.append(self._state)
         self._redo.clear()
+        if "earlier" not in changes:
+            changes["earlier"] = self._earlier(changes.get("prompts", self.prompts))
         self._state = replace(self._state, **changes, answers=dict(self._state.answers))
         del self._undo[:-_HISTORY_STEPS]
         self._trim_history()
+
+    def _earlier(self, prompts: PromptSet) -> dict[str, _Earlier]:
+        """What the answers to ``prompts`` may go by: the last ones to what each segment's prompts were before."""
+        found = dict(self._state.earlier)
+        for name, each in self._state.answers.items():
+            grid, probability = each.prediction.working_grid, each.prediction.working_probability
+            if name not in prompts or prompts[name] == self.prompts[name] or grid is None or probability is None:
+                continue
+            answer = EarlierAnswer(each.task.segment, each.task.others, grid, probability)
+            found[name] = _Earlier(answer, each.options, each.model)
+        return found
 
     def _trim_history(self) -> None:
         """Drop the answers of old states beyond the memory limit; the same prompts give them again."""
@@ -453,9 +481,13 @@ class Session:
         """What must be asked before `name` and all others can be told."""
         due = [n for n in self._due() if n != name and self.prompts[n].has_positive]
         names = ([name] if name not in self.locked else []) + due
-        return {
-            n: _Question(self._task(n), self.options, self._state.models.get(n)) for n in names if not self._stands(n)
-        }
+        return {n: self._question(n) for n in names if not self._stands(n)}
+
+    def _question(self, name: str) -> _Question:
+        model, before = self._state.models.get(name), self._state.earlier.get(name)
+        same = before is not None and before.options == self.options and before.model is model
+        task = replace(self._task(name), earlier=before.answer if before is not None and same else None)
+        return _Question(task, self.options, model)
 
     def _keep(self, found: Mapping[str, _Answer]) -> None:
         """Take those answers in that still answer the session's prompts."""
@@ -479,7 +511,8 @@ class Session:
         return replace(task, others=self._engine.relevant(task))
 
     def _answer(self, question: _Question, found: Prediction) -> _Answer:
-        seen = replace(question.task, others=self._engine.relevant(question.task, found.sight or found.region))
+        others = self._engine.relevant(question.task, found.sight or found.region)
+        seen = replace(question.task, others=others, earlier=None)
         return _Answer(seen, question.options, question.model, found)
 
     def _holds(self, name: str, answer: _Answer) -> bool:

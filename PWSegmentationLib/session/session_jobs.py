@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancelled
-from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.segments.competition import changed_region
 from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
 from PWSegmentationLib.session.jobs import BackgroundEngine, EngineJob, InlineJob, SteppedJob
@@ -121,23 +120,11 @@ class FinetuneJob(SessionJob["dict[str, FinetuneReport]"]):
         models = {
             name: model
             for name, (model, _) in fitted.items()
-            if name in session.prompts
-            and name not in session.locked
-            and _holds_all(session.prompts[name], learnt_from[name])
+            if name in session.prompts and name not in session.locked and session.prompts[name].holds(learnt_from[name])
         }
         if models:
             session._do(models={**session._state.models, **models})
         self._result = {name: report for name, (_, report) in fitted.items()}
-
-
-def _holds_all(prompts: SegmentPrompts, earlier: SegmentPrompts) -> bool:
-    """Whether no prompt of ``earlier`` has been taken back."""
-    left = list(prompts)
-    for prompt in earlier:
-        if prompt not in left:
-            return False
-        left.remove(prompt)
-    return True
 
 
 def _predict(session: Session, task: Task, options: Options, model: Any) -> EngineJob[Prediction]:

@@ -8,29 +8,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.json_format import prompts_from_dict, prompts_to_dict
-from PWSegmentationLib.prompts.prompts import PromptSet
+from PWSegmentationLib.prompts.prompts import PromptSet, SegmentPrompts
 from PWSegmentationLib.session.engine import FinetuneReport, Task
 from PWSegmentationLib.volume.grid import Grid, Region
 
 
-def task_document(task: Task) -> dict[str, Any]:
-    """A task as a prompt set (`PWSegmentationLib.prompts.json_format`) whose first segment is the one to work on."""
-    return prompts_to_dict(PromptSet((task.segment, *task.others)))
+def task_parts(task: Task) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+    """A task: prompt sets (`PWSegmentationLib.prompts.json_format`) whose first segment is worked on, and arrays."""
+    document: dict[str, Any] = {"prompts": _prompts_document(task.segment, task.others)}
+    if task.earlier is None:
+        return document, []
+    values, arrays = _parts({"grid": task.earlier.grid, "probability": task.earlier.probability})
+    document["earlier"] = {"prompts": _prompts_document(task.earlier.segment, task.earlier.others), "values": values}
+    return document, arrays
 
 
-def task_from_document(document: dict[str, Any]) -> Task:
-    """The inverse of `task_document`."""
-    segment, *others = prompts_from_dict(document)
-    return Task(segment, tuple(others))
+def task_from_parts(document: dict[str, Any], body: NDArray[np.uint8]) -> Task:
+    """The inverse of `task_parts`."""
+    segment, *others = prompts_from_dict(document["prompts"])
+    earlier = None
+    if "earlier" in document:
+        answered, *claims = prompts_from_dict(document["earlier"]["prompts"])
+        earlier = EarlierAnswer(answered, tuple(claims), **_values(document["earlier"]["values"], body))
+    return Task(segment, tuple(others), earlier)
+
+
+def _prompts_document(segment: SegmentPrompts, others: tuple[SegmentPrompts, ...]) -> dict[str, Any]:
+    return prompts_to_dict(PromptSet((segment, *others)))
 
 
 def prediction_parts(prediction: Prediction) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     """A prediction without its grid, which the other side has: a document, and the arrays it mentions, in order."""
+    return _parts({f.name: getattr(prediction, f.name) for f in fields(prediction) if f.name != "grid"})
+
+
+def prediction_from_parts(document: dict[str, Any], body: NDArray[np.uint8], grid: Grid) -> Prediction:
+    """The inverse of `prediction_parts`; the arrays lie in ``body``, which is not copied."""
+    return Prediction(grid=grid, **_values(document, body))
+
+
+def _parts(values: dict[str, Any]) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     document: dict[str, Any] = {}
     arrays: list[NDArray[Any]] = []
-    values = {f.name: getattr(prediction, f.name) for f in fields(prediction) if f.name != "grid"}
     # The widest numbers first, so that all are aligned.
     for name, value in sorted(values.items(), key=lambda item: -_item_size(item[1])):
         if isinstance(value, np.ndarray):
@@ -38,6 +60,8 @@ def prediction_parts(prediction: Prediction) -> tuple[dict[str, Any], list[NDArr
             arrays.append(value)
         elif isinstance(value, Region):
             document[name] = {"start": value.start, "stop": value.stop}
+        elif isinstance(value, Grid):
+            document[name] = {"grid": value.shape, "affine": value.affine.tolist()}
         else:
             document[name] = value
     return document, arrays
@@ -47,8 +71,8 @@ def _item_size(value: Any) -> int:
     return value.itemsize if isinstance(value, np.ndarray) else 0
 
 
-def prediction_from_parts(document: dict[str, Any], body: NDArray[np.uint8], grid: Grid) -> Prediction:
-    """The inverse of `prediction_parts`; the arrays lie in ``body``, which is not copied."""
+def _values(document: dict[str, Any], body: NDArray[np.uint8]) -> dict[str, Any]:
+    """The inverse of `_parts`."""
     values: dict[str, Any] = {}
     begin = 0
     for name, value in document.items():
@@ -57,10 +81,12 @@ def prediction_from_parts(document: dict[str, Any], body: NDArray[np.uint8], gri
             end = begin + int(np.prod(value["shape"])) * dtype.itemsize
             value = body[begin:end].view(dtype).reshape(value["shape"])
             begin = end
+        elif isinstance(value, dict) and "grid" in value:
+            value = Grid(tuple(value["grid"]), np.array(value["affine"]))
         elif isinstance(value, dict):
             value = Region(tuple(value["start"]), tuple(value["stop"]))  # type: ignore[arg-type]
         values[name] = value
-    return Prediction(grid=grid, **values)
+    return values
 
 
 def report_document(report: FinetuneReport) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import InputError
@@ -31,7 +32,7 @@ from PWSegmentationLib.session.engine import Options
 from PWSegmentationLib.session.local import LocalEngine
 from PWSegmentationLib.session.messages import Connection, Disconnected, Message
 from PWSegmentationLib.session.shared_image import map_image
-from PWSegmentationLib.session.transcripts import prediction_parts, report_document, task_from_document
+from PWSegmentationLib.session.transcripts import prediction_parts, report_document, task_from_parts
 from PWSegmentationLib.volume.volume import Volume
 
 # A stage at which the worker stands still for good, so that a test can kill it there: see `Worker._stand_still_at`.
@@ -104,9 +105,9 @@ class Worker:
         self._connection.send({"type": "begun", "job": ask["job"]})
         try:
             if ask["type"] == "predict":
-                self._predict(ask)
+                self._predict(ask, message.body)
             else:
-                self._finetune(ask)
+                self._finetune(ask, message.body)
         except Cancelled:
             self._refuse(ask, "cancelled", "")
         except InputError as error:
@@ -130,10 +131,10 @@ class Worker:
             # The first job meets the same, and there is somebody to tell.
             traceback.print_exc()
 
-    def _predict(self, ask: dict[str, Any]) -> None:
+    def _predict(self, ask: dict[str, Any], body: NDArray[np.uint8]) -> None:
         self._stand_still_at("predicting")
         found = self._engine.predict(
-            task_from_document(ask["task"]),
+            task_from_parts(ask["task"], body),
             Options(**ask["options"]),
             model=self._models.get(ask["model"]),
             progress=lambda done, text: self._tell(ask["job"], done, text),
@@ -145,10 +146,10 @@ class Worker:
             self._stand_still_in(answer, arrays)
         self._connection.send(answer, arrays)
 
-    def _finetune(self, ask: dict[str, Any]) -> None:
+    def _finetune(self, ask: dict[str, Any], body: NDArray[np.uint8]) -> None:
         self._stand_still_at("fine-tuning")
         fitted = self._engine.finetune(
-            [task_from_document(task) for task in ask["tasks"]],
+            [task_from_parts(task, body) for task in ask["tasks"]],
             Options(**ask["options"]),
             ask["budget_s"],
             progress=lambda done, text: self._tell(ask["job"], done, text),

@@ -271,6 +271,9 @@ class Fickle:
     def open(self, volume) -> None:
         pass
 
+    def begin(self) -> None:
+        pass
+
     def answer(self, prompts, reference):
         return Answer(reference.region, np.zeros_like(reference.mask)) if len(prompts) == 1 else None
 

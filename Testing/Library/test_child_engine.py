@@ -113,6 +113,10 @@ def test_answers_are_those_of_the_local_engine_to_the_last_voxel(shared_engine, 
         session.add_scribble("right", [(60, 28, 30), (66, 33, 30)], 2.0)
     for name in ("left", "right", "left"):
         assert_same(drive(there.start_predict(name)), here.predict(name))
+    # A correction goes by what was said before it.
+    for session in (here, there):
+        session.add_point("left", (33.0, 30.0, 30.0), positive=False)
+    assert_same(drive(there.start_predict("left")), here.predict("left"))
     np.testing.assert_array_equal(there.labelmap(), here.labelmap())
 
 

@@ -1,0 +1,160 @@
+"""What was right before a correction stays: the answer before the last prompts is a part of the label."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from PWSegmentationLib import Session
+from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
+from PWSegmentationLib.prediction.view import View, look_at
+from PWSegmentationLib.prompts.prompts import Box, Point, SegmentPrompts
+from PWSegmentationLib.pseudolabel import PseudoLabel
+from PWSegmentationLib.session import session as session_module
+from PWSegmentationLib.session.transcripts import task_from_parts, task_parts
+from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.volume import Volume
+from Testing.Library.conftest import bright_ellipsoid, random_affine
+
+SHAPE = (48, 40, 32)
+CENTRE, FAR = (24.0, 20.0, 16.0), (40.0, 20.0, 16.0)
+CLICK = SegmentPrompts("organ", (Point(CENTRE),))
+
+
+def seen(segment: SegmentPrompts) -> View:
+    """A view of everything."""
+    image = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    return look_at(Volume.from_array(image, np.eye(4)), segment, (), Region.whole(SHAPE))
+
+
+def said(probability: np.ndarray | float, segment: SegmentPrompts = CLICK, grid: Grid | None = None) -> EarlierAnswer:
+    grid = grid or Grid(SHAPE, np.eye(4))
+    return EarlierAnswer(segment, (), grid, np.broadcast_to(np.float16(probability), grid.shape))
+
+
+def label(value: float) -> PseudoLabel:
+    return PseudoLabel(np.full(SHAPE, value, np.float32), np.ones(SHAPE, np.float32))
+
+
+def test_what_was_sure_stays_away_from_a_new_click_and_not_around_it():
+    corrected = CLICK.with_prompt(Point(FAR, positive=False))
+    found = said(0.99).into(label(0.1), seen(corrected), corrected).probability
+    assert found[4:20, 4:36, 4:28].min() > 0.5, "the label alone would have dropped it"
+    assert found[38:43, 18:23, 14:19].max() < 0.5, "the user says that it was wrong here"
+    assert found[40, 20, 16] == 0 and found[24, 20, 16] == 1
+
+
+def test_who_is_unsure_is_outvoted():
+    corrected = CLICK.with_prompt(Point(FAR, positive=False))
+    assert said(0.5).into(label(0.9), seen(corrected), corrected).probability[10, 10, 10] > 0.5
+
+
+def test_where_it_did_not_look_the_label_stands():
+    part = Grid(SHAPE, np.eye(4)).crop(Region((0, 0, 0), (20, 40, 32)))
+    found = said(0.99, grid=part).into(label(0.1), seen(CLICK), CLICK).probability
+    assert found[5, 20, 16] > 0.5
+    assert found[30, 10, 10] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_a_box_stays_a_box():
+    boxed = SegmentPrompts("organ", (Point(CENTRE),), (Box(CENTRE, (20.0, 20.0, 20.0)),))
+    found = said(0.99, boxed).into(label(0.9), seen(boxed), boxed).probability
+    assert found[4, 20, 16] == 0 and found[24, 20, 10] > 0.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_is_found_again_on_any_other_grid(seed):
+    """Its own grid and the view's may be turned, mirrored and sampled differently."""
+    affine = random_affine(seed)
+    image, mask, center = bright_ellipsoid((40, 44, 36), affine, 10 * np.linalg.norm(affine[:3, :3], axis=0))
+    volume = Volume.from_array(image, affine)
+    click = SegmentPrompts("organ", (Point(tuple(center)),))
+    earlier = said(np.where(mask, 0.98, 0.02), click, volume.grid)
+    view = look_at(volume, click, (), Region.whole(volume.grid.shape), budget=30_000)
+    half = PseudoLabel(np.full(view.grid.shape, 0.5, np.float32), np.ones(view.grid.shape, np.float32))
+    found = view.to_fine(earlier.into(half, view, click).probability) >= 0.5
+    assert 2 * np.count_nonzero(found & mask) / (found.sum() + mask.sum()) > 0.93
+
+
+BOX = Box(CENTRE, (20.0, 20.0, 20.0))
+OTHER = SegmentPrompts("other", (Point(FAR),))
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "counts"),
+    [
+        ((CLICK, ()), (CLICK, ()), True),
+        ((CLICK, ()), (CLICK.with_prompt(Point(FAR, positive=False)), ()), True),
+        ((CLICK, ()), (SegmentPrompts("organ", (Point(FAR),)), ()), False),
+        ((replace(CLICK, boxes=(BOX,)), ()), (CLICK, ()), False),
+        ((replace(CLICK, boxes=(BOX,)), ()), (replace(CLICK, boxes=(Box(CENTRE, (30.0, 20.0, 20.0)),)), ()), True),
+        ((replace(CLICK, boxes=(BOX,)), ()), (replace(CLICK, boxes=(Box(FAR, (20.0, 20.0, 20.0)),)), ()), False),
+        ((CLICK, ()), (CLICK, (OTHER,)), True),
+        ((CLICK, (OTHER,)), (CLICK, ()), False),
+        ((CLICK, (OTHER,)), (CLICK, (replace(OTHER, name="renamed"),)), True),
+        ((CLICK, ()), (replace(CLICK, name="renamed"), ()), True),
+    ],
+)
+def test_what_somebody_has_taken_back_does_not_live_on(then, now, counts):
+    grid = Grid(SHAPE, np.eye(4))
+    assert EarlierAnswer(*then, grid, np.zeros(SHAPE, np.float16)).counts_for(*now) is counts
+
+
+def session_on_a_lesion() -> Session:
+    image, _, center = bright_ellipsoid(SHAPE, np.eye(4), (12, 9, 8))
+    session = Session("cpu")
+    session.set_image(image, np.eye(4))
+    session.add_point("organ", center)
+    session.predict()
+    return session
+
+
+def test_undo_gives_the_same_answer_even_where_it_must_be_computed_again(monkeypatch):
+    session = session_on_a_lesion()
+    session.add_point("organ", (33.0, 20.0, 16.0))
+    second = session.predict().probability
+    # Nothing is kept.
+    monkeypatch.setattr(session_module, "_HISTORY_BYTES", 0)
+    session.add_point("organ", (24.0, 35.0, 16.0), positive=False)
+    session.predict()
+    session.undo()
+    assert session.unanswered() == ["organ"]
+    np.testing.assert_array_equal(session.predict().probability, second)
+
+
+def test_a_prompt_taken_back_leaves_nothing_behind():
+    session = session_on_a_lesion()
+    wrong = Point((24.0, 36.0, 28.0))
+    session.add_prompt("organ", wrong)
+    session.predict()
+    session.remove_prompt("organ", wrong)
+    session.add_point("organ", (33.0, 20.0, 16.0))
+    again = Session("cpu")
+    again.set_volume(session.volume)
+    again.prompts = session.prompts
+    np.testing.assert_array_equal(session.predict().probability, again.predict().probability)
+
+
+def test_another_method_is_not_told_what_the_first_one_said():
+    session = session_on_a_lesion()
+    session.options = replace(session.options, method="image-aware")
+    session.add_point("organ", (33.0, 20.0, 16.0))
+    alone = Session("cpu", method="image-aware")
+    alone.set_volume(session.volume)
+    alone.prompts = session.prompts
+    np.testing.assert_array_equal(session.predict().probability, alone.predict().probability)
+
+
+def test_it_goes_to_another_process_and_arrives():
+    session = session_on_a_lesion()
+    session.add_point("organ", (33.0, 20.0, 16.0))
+    task = session._question("organ").task
+    assert task.earlier is not None
+    document, arrays = task_parts(task)
+    body = np.concatenate([np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in arrays])
+    there = task_from_parts(document, body)
+    assert there == task and there.earlier is not None
+    assert there.earlier.segment == task.earlier.segment and there.earlier.grid.same_as(task.earlier.grid)
+    np.testing.assert_array_equal(there.earlier.probability, task.earlier.probability)
