@@ -19,9 +19,11 @@ from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.resampling import resample
 
 # The earlier answer's share of the label's log-odds, and within how many mm of a new prompt (one standard deviation) it
-# is given up. Log-odds that count as certain: a label is surer than it is right, and would outvote what the network said.
-# How much surer than their mean the two are (see `sharpening`). Chosen on the structures for tuning.
-_SHARE, _NEW_MM, _CERTAIN, _SURER = 0.7, 10.0, 4.0, 1.5
+# is given up. Chosen on the structures for tuning, as are:
+_SHARE, _NEW_MM = 0.7, 10.0
+# Log-odds that count as certain, for a label is surer than it is right and would outvote what the network said; and how
+# much surer than their mean the two are (see `sharpening`).
+_CERTAIN, _SURER = 4.0, 1.5
 
 
 @dataclass(frozen=True, eq=False)
