@@ -1,7 +1,7 @@
-"""What was said of a segment before its last prompts: away from these it is believed, so that what was right stays.
+"""What was said of a segment before its last prompts: where these do not contradict it, what was right stays.
 
 A network that answers all prompts anew at every click gives and takes: a click that mends one end of an organ can cost
-the other. Here the answer before becomes a part of the label, which the network goes by, except around what is new.
+the other. Here the answer before becomes a part of the label, which the network goes by, except around a correction.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.resampling import resample
 
-# The earlier answer's share of the label's log-odds, and within how many mm of a new prompt (one standard deviation) it
-# is given up. Chosen on the structures for tuning, as are:
-_SHARE, _NEW_MM = 0.7, 10.0
+# The earlier answer's share of the label's log-odds. Chosen on the structures for tuning, as are:
+_SHARE = 0.7
+# How far around a prompt that contradicts it, it is given up (one standard deviation): so many times as far as the
+# prompt lies behind the border that was drawn, for what is wrong there reaches as far; and so many mm at least.
+_GIVEN_UP, _GIVEN_UP_MM = 2.0, 4.0
 # Log-odds that count as certain, for a label is surer than it is right and would outvote what the network said; and how
 # much surer than their mean the two are (see `sharpening`).
 _CERTAIN, _SURER = 4.0, 1.5
@@ -58,10 +60,10 @@ class EarlierAnswer:
         )
 
     def into(self, label: PseudoLabel, view: View, segment: SegmentPrompts) -> PseudoLabel:
-        """``label`` of ``view`` with this answer's share; where it did not look, around new prompts, as it was."""
+        """``label`` of ``view`` with this answer's share: none where it did not look, or new prompts contradict it."""
         share = _SHARE * resample(np.ones(self.grid.shape, np.float32), self.grid, view.grid, outside=0.0)
-        share *= _away_from(segment.beyond(self.segment), view)
         said = resample(self.probability.astype(np.float32), self.grid, view.grid, outside=0.0)
+        share *= _trusted(said >= 0.5, segment.beyond(self.segment), view)
         mean = (1.0 - share) * _log_odds(label.probability) + share * _log_odds(said)
         probability = (1.0 / (1.0 + np.exp(-_SURER * mean))).astype(np.float32)
         for where, value in ((~view.valid, 0.0), (view.seeds.negative, 0.0), (view.seeds.positive, 1.0)):
@@ -69,16 +71,25 @@ class EarlierAnswer:
         return replace(label, probability=probability)
 
 
-def _away_from(new: SegmentPrompts, view: View) -> NDArray[np.float32]:
-    """0 on a new prompt, 1 far from every one: ``(i, j, k)`` on the view's working grid."""
+def _trusted(inside: NDArray[np.bool_], new: SegmentPrompts, view: View) -> NDArray[np.float32]:
+    """1 where ``inside`` stands, down to 0 on ``new`` prompts that say otherwise: ``(i, j, k)`` on the working grid."""
     from scipy import ndimage
 
     drawn = draw(new, view.grid, point_radius=0.0)
-    marks = drawn.positive | drawn.negative
-    if not marks.any():
-        return np.ones(view.grid.shape, np.float32)
-    distance = ndimage.distance_transform_edt(~marks, sampling=view.grid.spacing)
-    return np.asarray(1.0 - np.exp(-0.5 * (distance / _NEW_MM) ** 2), np.float32)
+    wrong = (drawn.positive & ~inside) | (drawn.negative & inside)
+    if not wrong.any():
+        return np.ones(inside.shape, np.float32)
+    spacing = view.grid.spacing
+    reach = _GIVEN_UP_MM
+    for side in (inside, ~inside):
+        if side.all():
+            # There is no border.
+            return np.zeros(inside.shape, np.float32)
+        if (wrong & side).any():
+            depth = ndimage.distance_transform_edt(side, sampling=spacing)
+            reach = max(reach, _GIVEN_UP * float(depth[wrong & side].max()))
+    distance = ndimage.distance_transform_edt(~wrong, sampling=spacing)
+    return np.asarray(1.0 - np.exp(-0.5 * (distance / reach) ** 2), np.float32)
 
 
 def _log_odds(probability: NDArray[np.float32]) -> NDArray[np.float32]:

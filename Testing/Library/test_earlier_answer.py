@@ -38,12 +38,40 @@ def label(value: float) -> PseudoLabel:
     return PseudoLabel(np.full(SHAPE, value, np.float32), np.ones(SHAPE, np.float32))
 
 
-def test_what_was_sure_stays_away_from_a_new_click_and_not_around_it():
+def slab(start: int, stop: int) -> np.ndarray:
+    """Surely inside between two planes, surely outside elsewhere."""
+    inside = np.full(SHAPE, 0.01)
+    inside[start:stop] = 0.99
+    return inside
+
+
+def test_what_was_sure_stays_away_from_a_correction_and_not_around_it():
     corrected = CLICK.with_prompt(Point(FAR, positive=False))
-    found = said(0.99).into(label(0.1), seen(corrected), corrected).probability
-    assert found[4:20, 4:36, 4:28].min() > 0.5, "the label alone would have dropped it"
-    assert found[38:43, 18:23, 14:19].max() < 0.5, "the user says that it was wrong here"
+    found = said(slab(4, 43)).into(label(0.1), seen(corrected), corrected).probability
+    assert found[6:22, 4:36, 4:28].min() > 0.5, "the label alone would have dropped it"
+    assert found[39:42, 18:23, 14:19].max() < 0.5, "the user says that it was wrong here"
     assert found[40, 20, 16] == 0 and found[24, 20, 16] == 1
+
+
+def test_the_deeper_a_correction_lies_the_more_was_wrong():
+    corrected = CLICK.with_prompt(Point(FAR, positive=False))
+    given_up = []
+    for end in (42, 48):
+        found = said(slab(4, end)).into(label(0.1), seen(corrected), corrected).probability
+        given_up.append(np.count_nonzero(found[:42] < 0.5))
+    assert given_up[1] > 4 * given_up[0]
+
+
+def test_a_click_that_only_confirms_changes_nothing():
+    confirmed = CLICK.with_prompt(Point((34.0, 20.0, 16.0)))
+    found = said(slab(4, 43)).into(label(0.1), seen(confirmed), confirmed).probability
+    assert found[4:43].min() > 0.5 and found[:3].max() < 0.5
+
+
+def test_where_nothing_was_found_the_label_stands():
+    missed = CLICK.with_prompt(Point(FAR))
+    found = said(0.01).into(label(0.9), seen(missed), missed).probability
+    assert found.min() > 0.85
 
 
 def test_who_is_unsure_is_outvoted():
