@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from PWSegmentationLib import Session
+from PWSegmentationLib.annotator.protocols import SimulatedAnnotator, protocol
+from PWSegmentationLib.annotator.reference import Reference
+from PWSegmentationLib.cases.labels import load_case
 from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.view import View, look_at
-from PWSegmentationLib.prompts.prompts import Box, Point, SegmentPrompts
+from PWSegmentationLib.prompts.prompts import Box, Point, PromptSet, SegmentPrompts
 from PWSegmentationLib.pseudolabel import PseudoLabel
+from PWSegmentationLib.samples.development import development_cases
 from PWSegmentationLib.session import session as session_module
 from PWSegmentationLib.session.transcripts import task_from_parts, task_parts
 from PWSegmentationLib.volume.grid import Grid, Region
@@ -180,3 +184,24 @@ def test_it_goes_to_another_process_and_arrives():
     assert there == task and there.earlier is not None
     assert there.earlier.segment == task.earlier.segment and there.earlier.grid.same_as(task.earlier.grid)
     np.testing.assert_array_equal(there.earlier.probability, task.earlier.probability)
+
+
+def test_no_correction_costs_what_was_right():
+    """Answered anew at every click, the third one costs half of this kidney."""
+    chest = load_case(next(files for files in development_cases() if files.name == "chest CT"))
+    reference = Reference.of(chest.labels, chest.structures["kidney_left"], chest.volume.grid)
+    annotator = SimulatedAnnotator(reference, protocol("one click"))
+    session = Session("cpu")
+    session.set_volume(chest.volume)
+    prompts = annotator.start()
+    reached: list[float] = []
+    for _ in range(6):
+        session.prompts = PromptSet((prompts,))
+        found = session.predict()
+        both = np.count_nonzero(found.region_mask & reference.over(found.region))
+        reached.append(2 * both / (np.count_nonzero(found.region_mask) + reference.voxels))
+        corrected = annotator.correct(prompts, found.region, found.region_mask)
+        assert corrected is not None
+        prompts = corrected
+    assert min(np.diff(reached)) > -0.1, reached
+    assert reached[-1] > 0.75, reached
