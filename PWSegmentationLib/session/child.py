@@ -52,7 +52,7 @@ class ChildModel:
 class ChildJob(JobState[Result]):
     """See `Job`.
 
-    ``ask`` makes the question that asks for it, when it is its turn; ``take`` reads the answer. A job that takes
+    ``ask`` makes the question, when it is its turn; ``take`` reads the answer. A job that takes
     ``budget_s`` is as far as its time is, also while the child says nothing.
     """
 
