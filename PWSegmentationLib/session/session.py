@@ -352,10 +352,12 @@ class Session:
 
     def _earlier(self, prompts: PromptSet) -> dict[str, _Earlier]:
         """What the answers to ``prompts`` may go by: the last ones to what each segment's prompts were before."""
-        found = dict(self._state.earlier)
+        found = {name: earlier for name, earlier in self._state.earlier.items() if name in prompts}
         for name, each in self._state.answers.items():
             grid, probability = each.prediction.working_grid, each.prediction.working_probability
-            if name not in prompts or prompts[name] == self.prompts[name] or grid is None or probability is None:
+            # An answer may be to a segment that is gone, or has come again under the same name.
+            is_new = name in prompts and name in self.prompts and prompts[name] != self.prompts[name]
+            if not is_new or grid is None or probability is None:
                 continue
             answer = EarlierAnswer(each.task.segment, each.task.others, grid, probability)
             found[name] = _Earlier(answer, each.options, each.model)

@@ -163,6 +163,20 @@ def test_a_prompt_taken_back_leaves_nothing_behind():
     np.testing.assert_array_equal(session.predict().probability, again.predict().probability)
 
 
+def test_a_segment_that_comes_again_starts_anew():
+    session = session_on_a_lesion()
+    first, prompts = session.predict().probability, session.prompts
+    session.prompts = PromptSet()
+    session.prompts = prompts
+    np.testing.assert_array_equal(session.predict().probability, first)
+    session.remove_segment("organ")
+    session.add_point("organ", (33.0, 20.0, 16.0))
+    alone = Session("cpu")
+    alone.set_volume(session.volume)
+    alone.prompts = session.prompts
+    np.testing.assert_array_equal(session.predict().probability, alone.predict().probability)
+
+
 def test_another_method_is_not_told_what_the_first_one_said():
     session = session_on_a_lesion()
     session.options = replace(session.options, method="image-aware")
