@@ -65,7 +65,7 @@ def predict(
     """
     started = time.perf_counter()
     others = tuple(others)
-    if earlier is not None and not earlier.counts_for(segment, others):
+    if earlier is not None and (model is None or not earlier.counts_for(segment, others)):
         earlier = None
     part = (0.0, 1.0)
 
@@ -80,6 +80,7 @@ def predict(
             segment,
             method=method,
             sigma_mm=sigma_mm,
+            earlier=earlier,
             device=device,
             seed=seed,
             progress=part_of(progress, *part),
@@ -90,8 +91,6 @@ def predict(
 
         def judge(view: View) -> NDArray[np.float32]:
             label = label_of(view)
-            if earlier is not None:
-                label = earlier.into(label, view, segment)
             stop_if(cancel)
             return model.answer(view, segment, label, samples=samples, seed=seed)
 
@@ -130,19 +129,20 @@ def pseudo_label(
     *,
     method: str = "auto",
     sigma_mm: float = 10.0,
+    earlier: EarlierAnswer | None = None,
     device: str = "cpu",
     seed: int = 0,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> PseudoLabel:
-    """The dense label of a view: probability and confidence on its working grid."""
+    """The dense label of a view: probability and confidence on its working grid, with ``earlier``'s share if given."""
     seeds = view.seeds
     if method == "gaussian":
         voxels = np.argwhere(seeds.positive).astype(float)
         if segment.points and not (segment.scribbles or segment.strokes):
             voxels = view.grid.to_index([p.position for p in segment.points if p.positive])
         return gaussian_label(voxels, view.grid.shape, view.grid.spacing, sigma_mm)
-    return image_aware(
+    label = image_aware(
         view.image,
         view.grid.spacing,
         seeds.positive,
@@ -155,6 +155,7 @@ def pseudo_label(
         progress=progress,
         cancel=cancel,
     )
+    return label if earlier is None else earlier.into(label, view, segment)
 
 
 def _combined(

@@ -106,9 +106,8 @@ def varied_tasks(
 def _looked(
     view: View, prompts: SegmentPrompts, model: PromptableModel | None, earlier: EarlierAnswer | None = None
 ) -> _Look:
-    label = pseudo_label(view, prompts)
-    if earlier is not None and earlier.counts_for(prompts, ()):
-        label = earlier.into(label, view, prompts)
+    counts = earlier is not None and earlier.counts_for(prompts, ())
+    label = pseudo_label(view, prompts, earlier=earlier if counts else None)
     return _Look(view, label, label.probability if model is None else model.answer(view, prompts, label))
 
 

@@ -182,7 +182,8 @@ class SegmentPrompts:
 
     def holds(self, earlier: SegmentPrompts) -> bool:
         """Whether all prompts of ``earlier`` are here, too."""
-        return all(prompt in getattr(self, _kind(prompt)) for prompt in earlier)
+        here, there = tuple(self), tuple(earlier)
+        return all(here.count(prompt) >= there.count(prompt) for prompt in there)
 
     def beyond(self, earlier: SegmentPrompts) -> SegmentPrompts:
         """The prompts that ``earlier`` does not have."""

@@ -278,10 +278,8 @@ class Session:
             raise InputError(f"There already is a segment '{new_name}'.")
         renamed = tuple(replace(s, name=new_name) if s.name == name else s for s in self.prompts)
         self.prompts[name]
-        models = {new_name if n == name else n: m for n, m in self._state.models.items()}
-        frozen = {new_name if n == name else n: p for n, p in self._state.frozen.items()}
-        earlier = {new_name if n == name else n: e for n, e in self._state.earlier.items()}
-        self._do(prompts=PromptSet(renamed), models=models, frozen=frozen, earlier=earlier, active=new_name)
+        kept = {kind: _renamed(getattr(self._state, kind), name, new_name) for kind in ("models", "frozen", "earlier")}
+        self._do(prompts=PromptSet(renamed), active=new_name, **kept)
 
     def remove_segment(self, name: str) -> None:
         """Remove a segment with its prompts. Raises `InputError` if it is locked or unknown."""
@@ -637,6 +635,10 @@ class Session:
         if self._job is not None:
             self._job.abandon()
         self._job = None
+
+
+def _renamed(by_name: Mapping[str, Any], name: str, new_name: str) -> dict[str, Any]:
+    return {new_name if n == name else n: value for n, value in by_name.items()}
 
 
 def _without(models: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -137,6 +137,14 @@ def session_on_a_lesion() -> Session:
     return session
 
 
+def answered_at_once(session: Session) -> np.ndarray:
+    """The probability that a session without a past gives for the same prompts."""
+    alone = Session("cpu", method=session.options.method)
+    alone.set_volume(session.volume)
+    alone.prompts = session.prompts
+    return alone.predict().probability
+
+
 def test_undo_gives_the_same_answer_even_where_it_must_be_computed_again(monkeypatch):
     session = session_on_a_lesion()
     session.add_point("organ", (33.0, 20.0, 16.0))
@@ -157,10 +165,7 @@ def test_a_prompt_taken_back_leaves_nothing_behind():
     session.predict()
     session.remove_prompt("organ", wrong)
     session.add_point("organ", (33.0, 20.0, 16.0))
-    again = Session("cpu")
-    again.set_volume(session.volume)
-    again.prompts = session.prompts
-    np.testing.assert_array_equal(session.predict().probability, again.predict().probability)
+    np.testing.assert_array_equal(session.predict().probability, answered_at_once(session))
 
 
 def test_a_segment_that_comes_again_starts_anew():
@@ -171,20 +176,14 @@ def test_a_segment_that_comes_again_starts_anew():
     np.testing.assert_array_equal(session.predict().probability, first)
     session.remove_segment("organ")
     session.add_point("organ", (33.0, 20.0, 16.0))
-    alone = Session("cpu")
-    alone.set_volume(session.volume)
-    alone.prompts = session.prompts
-    np.testing.assert_array_equal(session.predict().probability, alone.predict().probability)
+    np.testing.assert_array_equal(session.predict().probability, answered_at_once(session))
 
 
 def test_another_method_is_not_told_what_the_first_one_said():
     session = session_on_a_lesion()
     session.options = replace(session.options, method="image-aware")
     session.add_point("organ", (33.0, 20.0, 16.0))
-    alone = Session("cpu", method="image-aware")
-    alone.set_volume(session.volume)
-    alone.prompts = session.prompts
-    np.testing.assert_array_equal(session.predict().probability, alone.predict().probability)
+    np.testing.assert_array_equal(session.predict().probability, answered_at_once(session))
 
 
 def test_it_goes_to_another_process_and_arrives():
