@@ -54,7 +54,7 @@ class Review:
 
     def onNextButton(self, checked=False):
         """Go to the segment that needs a person most, and to the place in it."""
-        self._look(self._goToNext)
+        self._goOn()
 
     def onShowChangesButton(self, checked=False):
         self.refresh()
@@ -149,8 +149,18 @@ class Review:
             name = node.GetSegmentation().GetSegment(segmentId).GetName()
             self.panel.say(_("{name}: {status}.").format(name=name, status=STATUS_NAMES[status]))
             if status != "inprogress":
-                self._look(self._goToNext)
+                self._goOn()
         self.panel.refresh()
+
+    def _goOn(self):
+        """Go to the next segment once all are looked at, unless somebody has chosen one meanwhile."""
+        before = self.panel.segments.current()
+
+        def onLooked(reviews):
+            if self.panel.segments.current() == before:
+                self._goToNext(reviews)
+
+        self._look(onLooked)
 
     def _goToNext(self, reviews):
         from PWSegmentationLib.mrml.review import next_to_review, place_to_look_at

@@ -91,7 +91,7 @@ class Review:
 
     def next(self) -> None:
         """Go to the segment that needs a person most, and to the place in it."""
-        self._look(self._go_to_next)
+        self._go_on()
 
     def accept(self) -> None:
         """The selected segment is right: it is locked, and the next one comes."""
@@ -160,7 +160,12 @@ class Review:
             self._listener.say(f"{self._case.segment(segment_id).GetName()}: {STATUS_WORDS[status]}.")
             self._listener.case_changed()
             if status != "inprogress":
-                self._look(self._go_to_next)
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Go to the next segment once all are looked at, unless somebody has chosen one meanwhile."""
+        before = self._case.current
+        self._look(lambda reviews: self._go_to_next(reviews) if self._case.current == before else None)
 
     def _go_to_next(self, reviews: Mapping[str, SegmentReview]) -> None:
         segment_id = next_to_review(reviews, self._case.current)

@@ -71,6 +71,16 @@ def test_a_segment_against_its_prompts_is_found_and_gone_to(panel: Any) -> None:
     assert "1 of 1 prompt says otherwise" in panel.ui.reviewLabel.text
 
 
+def test_next_does_not_lead_away_from_a_segment_chosen_meanwhile(panel: Any) -> None:
+    two_segments(panel)
+    panel.select("Segment 2")
+    panel.press(panel.ui.nextReviewButton)
+    assert panel.widget.panel.review.isRunning
+    panel.select("Segment 1")
+    panel.wait()
+    assert panel.widget.panel.segments.current() == panel.segment_id("Segment 1")
+
+
 def test_accept_flag_and_fix_by_keys(panel: Any) -> None:
     two_segments(panel)
     panel.select("Segment 1")
