@@ -1,25 +1,33 @@
 """Prompts as different people place them: what a promptable network learns from.
 
 The protocols of a benchmark are always the same; users are not. Here the kind of prompt, how many there are, how well
-they are spread and how near the border they lie are drawn at random.
+they are spread and how near the border they lie are drawn at random. Many users are careful all the same, as
+`SimulatedAnnotator` is: the first click into the middle, the others well spread, none near the border. A network that
+has only met clicks anywhere takes the border to lie half way between those inside and outside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from PWSegmentationLib.annotator import placement
-from PWSegmentationLib.annotator.protocols import box_of
+from PWSegmentationLib.annotator.protocols import Noise, Protocol, SimulatedAnnotator, box_of
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts, Strokes
 from PWSegmentationLib.volume.grid import Grid, Region
 
+_Way = TypeVar("_Way")
+
 # Prompts are placed no further than this from the structure, mm.
 _REACH_MM = 30.0
+# How often a careful hand errs; then by up to so many mm, and it takes this share of the clicks for the opposite.
+_ERRS, _MISSES_MM, _WRONG = 0.15, 5.0, 0.05
 # A box is this much larger than the structure on each side at most, mm.
 _LOOSE_MM = 8.0
 
@@ -82,8 +90,32 @@ _WAYS: tuple[tuple[float, Callable[[_Around, np.random.Generator], SegmentPrompt
 )
 
 
-def varied_prompts(reference: Reference, rng: np.random.Generator) -> SegmentPrompts:
-    """First prompts for a structure, world mm: one click, a few, many, scribbles or a box."""
-    shares = np.array([share for share, _ in _WAYS])
-    _, way = _WAYS[int(rng.choice(len(_WAYS), p=shares / shares.sum()))]
-    return way(_Around(reference), rng)
+_CAREFUL_WAYS: tuple[tuple[float, Callable[[np.random.Generator], Protocol]], ...] = (
+    (0.25, lambda rng: Protocol("one click", inside=1)),
+    (0.20, lambda rng: Protocol("few", inside=int(rng.integers(2, 9)), outside=int(rng.integers(2, 13)))),
+    (0.20, lambda rng: Protocol("many", inside=int(rng.integers(8, 26)), outside=int(rng.integers(8, 26)))),
+    (0.15, lambda rng: Protocol("scribbles", scribbles=True)),
+    (0.20, lambda rng: Protocol("box", box=True)),
+)
+
+
+def varied_prompts(reference: Reference, rng: np.random.Generator, careful: float = 0.5) -> SegmentPrompts:
+    """First prompts for a structure, world mm: one click, a few, many, scribbles or a box.
+
+    ``careful`` is the share of users who prompt as `SimulatedAnnotator` does.
+    """
+    if rng.random() >= careful:
+        return _drawn(_WAYS, rng)(_Around(reference), rng)
+    protocol = _drawn(_CAREFUL_WAYS, rng)(rng)
+    if rng.random() < _ERRS:
+        protocol = replace(protocol, noise=Noise(rng.uniform(0.0, _MISSES_MM), _WRONG))
+    prompts = SimulatedAnnotator(reference, protocol, int(rng.integers(2**31))).start()
+    # A click may have been given the wrong sign, and nothing be said to be inside.
+    inside = prompts.boxes or prompts.strokes or len(prompts.positions(positive=True))
+    return prompts if inside else _drawn(_WAYS, rng)(_Around(reference), rng)
+
+
+def _drawn(ways: Sequence[tuple[float, _Way]], rng: np.random.Generator) -> _Way:
+    """One of ``ways``, each with its share."""
+    shares = np.array([share for share, _ in ways])
+    return ways[int(rng.choice(len(ways), p=shares / shares.sum()))][1]

@@ -16,7 +16,7 @@ class PretrainingConfig(Schedule):
     ----------
     groups
         Groups of tasks in the bank, each from one scene or one visit to a real image.
-    real_share, structures, corrections, edge
+    real_share, structures, corrections, edge, careful
         Of `Material`.
     preset, attention
         Size of the network, and the mean of its attention scores; ``"preset"``: the preset's own.
@@ -32,6 +32,7 @@ class PretrainingConfig(Schedule):
     structures: int = 4
     corrections: int = 2
     edge: int = 112
+    careful: float = 0.5
     preset: str = "promptable"
     attention: Literal["preset", "residual", "paper", "off"] = "preset"
     answers: str = ""
@@ -50,4 +51,4 @@ class PretrainingConfig(Schedule):
         super().__post_init__()
         self.need_above_zero("groups", "structures", "edge")
         self.need_no_less_than_zero("corrections")
-        self.need_a_share("real_share")
+        self.need_a_share("real_share", "careful")

@@ -49,6 +49,8 @@ class Material:
         Structures per group, and rounds of corrective clicks for each.
     edge
         Of the scenes, voxels.
+    careful
+        Share of the structures that are prompted as the benchmark's annotator does.
     model
         Whose answers the clicks correct, see `varied_tasks`.
     """
@@ -57,6 +59,7 @@ class Material:
     structures: int = 4
     corrections: int = 2
     edge: int = 112
+    careful: float = 0.5
     seed: int = 0
     cache: Path | None = None
     model: PromptableModel | None = None
@@ -77,7 +80,7 @@ class Material:
             if real and rng.random() < _DISTORTED:
                 found = distorted(volume, references[name], rng)
             if found is not None and found[1].voxels >= _LEAST_VOXELS:
-                yield from varied_tasks(*found, rng, self.corrections, self.model)
+                yield from varied_tasks(*found, rng, self.corrections, self.model, self.careful)
 
     def _scene(self, number: int) -> tuple[Volume, dict[str, Reference]]:
         made = scene(int(np.random.default_rng((self.seed, number, 6)).integers(2**31)), edge=self.edge)

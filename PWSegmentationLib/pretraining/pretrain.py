@@ -38,7 +38,9 @@ Say = Callable[[str], None]
 
 def make_tasks(config: PretrainingConfig, folder: Path, *, jobs: int = 1, say: Say = lambda words: None) -> None:
     """The tasks to learn from (``folder/tasks``) and those to select by (``folder/selection``), as far as missing."""
-    material = Material(config.real_share, config.structures, config.corrections, config.edge, config.seed)
+    material = Material(
+        config.real_share, config.structures, config.corrections, config.edge, config.careful, config.seed
+    )
     groups: dict[Path, Callable[[PromptableModel | None], Iterator[Task]]] = {}
     for names in selection_names():
         groups[folder / "selection" / re.sub(r"[^\w+]+", "-", " ".join(names))] = partial(_selection, names)

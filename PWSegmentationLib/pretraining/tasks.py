@@ -41,7 +41,7 @@ _REACH_MM, _REACH = (25.0, 130.0), (0.25, 1.6)
 # Close views: on each side this share of the structure's size, and at least so many mm.
 _MARGIN, _MARGIN_MM = (0.1, 0.6), (5.0, 15.0)
 # How often a model that answers also decides where is looked, as it will for users.
-_WHERE_IT_LOOKS = 0.6
+_WHERE_IT_LOOKS = 0.8
 # How often its answer to fewer prompts is at hand, as it is for users unless they place many prompts at once.
 _WITH_EARLIER = 0.7
 
@@ -77,15 +77,17 @@ def varied_tasks(
     rng: np.random.Generator,
     corrections: int,
     model: PromptableModel | None = None,
+    careful: float = 0.5,
 ) -> Iterator[Task]:
     """First prompts of a random kind, and up to ``corrections`` more rounds, each with one to three clicks.
 
-    Clicks go into the largest errors of what the user sees: the answer of ``model``, or the label where there is none.
-    Each round is looked at from near or far, on a finer or coarser grid, or where the model would look: there, its
-    first and its last look are tasks. Mostly its answer of the round before is a part of the label.
+    ``careful`` is for `varied_prompts`. Clicks go into the largest errors of what the user sees: the answer of
+    ``model``, or the label where there is none. Each round is looked at from near or far, on a finer or coarser grid,
+    or where the model would look: there, its first and its last look are tasks. Mostly its answer of the round before
+    is a part of the label.
     """
     earlier: EarlierAnswer | None = None
-    prompts: SegmentPrompts | None = varied_prompts(reference, rng)
+    prompts: SegmentPrompts | None = varied_prompts(reference, rng, careful)
     for _ in range(corrections + 1):
         assert prompts is not None
         if model is not None and rng.random() < _WHERE_IT_LOOKS:

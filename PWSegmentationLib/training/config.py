@@ -75,7 +75,7 @@ class TrainingConfig(Schedule):
         super().__post_init__()
         self.need_above_zero("sigma_mm")
         self.need_no_less_than_zero("points_inside", "points_outside", "window", "spacing_mm")
-        self.need_a_share("unknown_below")
+        self.need_less_than_one("unknown_below")
         if self.supervision == "points" and self.points_inside < 1:
             raise InputError('"points_inside" must be at least 1 where points are simulated.')
 

@@ -58,7 +58,7 @@ class Schedule:
     def __post_init__(self) -> None:
         self.need_above_zero("steps", "batch", "accumulate", "select_every", "save_every", "learning_rate", "clip")
         self.need_no_less_than_zero("warm_up", "patience", "weight_decay")
-        self.need_a_share("ema")
+        self.need_less_than_one("ema")
         if self.loss_dice == 0 and self.loss_cross_entropy == 0:
             raise InputError('Switch on "loss_dice" or "loss_cross_entropy": without both there is nothing to learn.')
 
@@ -75,6 +75,12 @@ class Schedule:
                 raise InputError(f'"{name}" must not be negative, but is {getattr(self, name)!r}.')
 
     def need_a_share(self, *names: str) -> None:
+        """An `InputError` for the first of these keys that is not in [0, 1]."""
+        for name in names:
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f'"{name}" must be 0 to 1, not {getattr(self, name)!r}.')
+
+    def need_less_than_one(self, *names: str) -> None:
         """An `InputError` for the first of these keys that is not in [0, 1)."""
         for name in names:
             if not 0 <= getattr(self, name) < 1:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from PWSegmentationLib.annotator import placement
 from PWSegmentationLib.annotator.protocols import SimulatedAnnotator, protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_prompts
@@ -69,8 +70,8 @@ def test_varied_prompts_are_right_and_vary() -> None:
     mask = reference.over(reference.region)
     kinds = set()
     for seed in range(40):
-        prompts = varied_prompts(reference, np.random.default_rng(seed))
-        assert prompts == varied_prompts(reference, np.random.default_rng(seed))
+        prompts = varied_prompts(reference, np.random.default_rng(seed), careful=0.0)
+        assert prompts == varied_prompts(reference, np.random.default_rng(seed), careful=0.0)
         kinds.add((bool(prompts.boxes), bool(prompts.strokes), min(len(prompts.points), 3)))
         for point in prompts.points:
             voxel = np.array(volume.grid.to_voxel(point.position)) - reference.region.start
@@ -82,9 +83,26 @@ def test_varied_prompts_are_right_and_vary() -> None:
     assert {(True, False, 0), (False, True, 0), (False, False, 1), (False, False, 3)} <= kinds
 
 
+def test_careful_prompts_are_the_annotators_and_err_at_times() -> None:
+    volume, reference = ball()
+    mask, middle = reference.over(reference.region), placement.centre(reference.over(reference.region), (1.0,) * 3)[0]
+    kinds, missed, central = set(), 0, 0
+    for seed in range(60):
+        prompts = varied_prompts(reference, np.random.default_rng(seed), careful=1.0)
+        assert prompts == varied_prompts(reference, np.random.default_rng(seed), careful=1.0)
+        kinds.add((bool(prompts.boxes), bool(prompts.strokes), min(len(prompts.points), 3)))
+        assert prompts.boxes or prompts.strokes or len(prompts.positions(positive=True))
+        voxels = [np.array(volume.grid.to_voxel(p.position)) - reference.region.start for p in prompts.points]
+        inside = [bool((v >= 0).all() and (v < mask.shape).all() and mask[tuple(v)]) for v in voxels]
+        missed += inside != [p.positive for p in prompts.points]
+        central += any((v == middle).all() for v in voxels)
+    assert {(True, False, 0), (False, True, 0), (False, False, 1), (False, False, 3)} <= kinds
+    assert 1 <= missed <= 12 and central > 20
+
+
 def test_the_network_sees_the_same_numbers_in_any_unit() -> None:
     volume, reference = ball()
-    prompts = varied_prompts(reference, np.random.default_rng(3))
+    prompts = varied_prompts(reference, np.random.default_rng(3), careful=0.0)
     seen = []
     for array in (volume.array, 7.0 * volume.array.astype(np.float64) - 300.0):
         view = look(Volume(array, volume.grid), prompts)
@@ -96,7 +114,7 @@ def test_the_network_sees_the_same_numbers_in_any_unit() -> None:
 def test_a_label_without_evidence_is_refused() -> None:
     volume, reference = ball()
     prompts = SegmentPrompts("ball").with_prompt(
-        varied_prompts(reference, np.random.default_rng(0)).points[0]  # one of the seeds with clicks
+        varied_prompts(reference, np.random.default_rng(0), careful=0.0).points[0]  # one of the seeds with clicks
     )
     view = look(volume, prompts)
     with pytest.raises(ValueError, match="evidence"):
