@@ -80,6 +80,8 @@ def adapt_segment(
         cancel=cancel,
     )
     seconds = time.perf_counter() - started
+    if np.isnan(found.before) and cancel is not None and cancel():
+        return None, AdaptReport(found.steps, seconds, "It was stopped before anything was learnt.")
     if np.isnan(found.before) and seconds >= budget_s:
         return None, AdaptReport(found.steps, seconds, "There was no time left to learn: give it more seconds.")
     if np.isnan(found.before):

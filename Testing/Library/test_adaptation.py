@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from PWSegmentationLib.prediction.fine_tuning import adapt_segment
+from PWSegmentationLib.prediction.network_inputs import CHANNELS
 from PWSegmentationLib.prediction.promptable import PromptableModel
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
+from PWSegmentationLib.training.adaptation import AdaptationOptions, adapt
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Library.test_promptable import click, ellipsoid, network
 
@@ -44,11 +47,46 @@ def test_without_time_it_says_so() -> None:
     assert adapted is None and report.reason == "There was no time left to learn: give it more seconds."
 
 
-def test_it_keeps_to_its_budget_and_stops_when_asked() -> None:
+def test_it_stops_when_asked_and_says_what_came_of_it() -> None:
     volume, prompts = prompted()
     started = time.monotonic()
     _, report = adapt_segment(
-        volume, prompts, model=PromptableModel(network()), budget_s=120.0, cancel=lambda: time.monotonic() - started > 2
+        volume, prompts, model=PromptableModel(network()), budget_s=120.0, cancel=lambda: time.monotonic() - started > 8
     )
-    assert time.monotonic() - started < 30
-    assert report.reason
+    assert time.monotonic() - started < 40 and report.steps > 0 and "hidden prompts" in report.reason
+    adapted, report = adapt_segment(
+        volume, prompts, model=PromptableModel(network()), budget_s=120.0, cancel=lambda: True
+    )
+    assert adapted is None and report.reason == "It was stopped before anything was learnt."
+
+
+def test_with_one_click_there_is_nothing_to_judge_by() -> None:
+    volume, prompts = prompted()
+    lone = replace(prompts, points=prompts.points[:1])
+    adapted, report = adapt_segment(volume, lone, model=PromptableModel(network()), budget_s=60.0)
+    assert adapted is None and report.reason.startswith("Too few prompts") and report.seconds < 30
+
+
+def test_every_mark_is_hidden_from_one_learner_and_the_mean_of_all_is_used() -> None:
+    """What is shown to the network tells who learns from what; a margin that is always reached has it used."""
+    rng = np.random.default_rng(0)
+    marks = [np.zeros((16, 16, 16), np.int32) for _ in range(2)]
+    for sign, count in enumerate((4, 5)):
+        for number, voxel in enumerate(rng.permutation(16**3)[:count], start=1):
+            marks[sign].ravel()[voxel] = number
+    seen: list[tuple[int, int]] = []
+
+    def shown(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+        seen.append((int(positive.sum()), int(negative.sum())))
+        inputs = np.zeros((len(CHANNELS), 16, 16, 16), np.float32)
+        inputs[CHANNELS.index("near positive")], inputs[CHANNELS.index("near negative")] = positive, negative
+        return inputs
+
+    first = network()
+    found = adapt(first, shown, *marks, budget_s=6.0, options=AdaptationOptions(margin=-1.0))
+    # Three learners; 4 + 5 marks are hidden in parts, each once.
+    assert sum(4 - p for p, _ in seen[:3]) == 4 and sum(5 - n for _, n in seen[:3]) == 5
+    assert found.steps >= 3 and found.network is not None and not np.isnan([found.before, found.after]).any()
+    assert any(not torch.equal(v, first.state_dict()[k]) for k, v in found.network.state_dict().items())
+    refused = adapt(first, shown, *marks, budget_s=3.0, options=AdaptationOptions(margin=1.0))
+    assert refused.network is None and refused.steps > 0
