@@ -2,6 +2,7 @@
 
 A network that answers all prompts anew at every click gives and takes: a click that mends one end of an organ can cost
 the other. Here the answer before becomes a part of the label, which the network goes by, except around a correction.
+And prompts do what they say: those inside add, those outside take away, and neither does the opposite elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from PWSegmentationLib.prediction.view import View
+from PWSegmentationLib.prediction.view import View, competing
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import draw
 from PWSegmentationLib.pseudolabel import PseudoLabel
@@ -48,19 +49,18 @@ class EarlierAnswer:
     probability: NDArray[np.float16]
 
     def counts_for(self, segment: SegmentPrompts, others: tuple[SegmentPrompts, ...]) -> bool:
-        """Whether prompts were only added since: what somebody has taken back must not live on.
-
-        And whether there is no box: then the network looks at the same view each time and does not waver, and what it
-        says first rests on a guess, that something fills the middle of the box, which must not live on either.
-        """
-        return (
-            not segment.boxes
-            and segment.holds(self.segment)
-            and all(any(now.holds(other) for now in others) for other in self.others)
-        )
+        """Whether prompts were only added since: what somebody has taken back must not live on."""
+        held = all(any(now.holds(other) for now in others) for other in self.others)
+        return segment.holds(self.segment) and held
 
     def into(self, label: PseudoLabel, view: View, segment: SegmentPrompts) -> PseudoLabel:
-        """``label`` of ``view`` with this answer's share: none where it did not look, or new prompts contradict it."""
+        """``label`` of ``view`` with this answer's share: none where it did not look, or new prompts contradict it.
+
+        And none with a box: then the network looks at the same view each time and does not waver, and what it says
+        first rests on a guess, that something fills the middle of the box, which must not live on.
+        """
+        if segment.boxes:
+            return label
         share = _SHARE * resample(np.ones(self.grid.shape, np.float32), self.grid, view.grid, outside=0.0)
         said = resample(self.probability.astype(np.float32), self.grid, view.grid, outside=0.0)
         share *= _trusted(said >= 0.5, segment.beyond(self.segment), view)
@@ -69,6 +69,35 @@ class EarlierAnswer:
         for where, value in ((~view.valid, 0.0), (view.seeds.negative, 0.0), (view.seeds.positive, 1.0)):
             probability[where] = value
         return replace(label, probability=probability)
+
+    def kept_in(
+        self,
+        probability: NDArray[np.float32],
+        view: View,
+        segment: SegmentPrompts,
+        others: tuple[SegmentPrompts, ...],
+    ) -> NDArray[np.float32]:
+        """A later answer ``(i, j, k)`` on the view's grid, with what its prompts give no reason to change.
+
+        What was inside stays so where prompts were added inside alone, what was outside where they were added outside
+        alone, or other segments claim more. Where both were, the later answer stands.
+        """
+        new = segment.beyond(self.segment)
+        signs = {sign for sign in (True, False) if len(new.positions(positive=sign))}
+        if _claims(others, view.fine) != _claims(self.others, view.fine):
+            signs.add(False)
+        if len(signs) != 1 or new.boxes:
+            return probability
+        looked = resample(np.ones(self.grid.shape, np.float32), self.grid, view.grid, outside=0.0) > 0.5
+        said = resample(self.probability.astype(np.float32), self.grid, view.grid, outside=0.0)
+        if signs == {True}:
+            return np.where(looked & (said >= 0.5), np.maximum(probability, said), probability).astype(np.float32)
+        return np.where(looked & (said < 0.5), np.minimum(probability, said), probability).astype(np.float32)
+
+
+def _claims(others: tuple[SegmentPrompts, ...], grid: Grid) -> list[SegmentPrompts]:
+    """What other segments claim on ``grid``, whatever they are called."""
+    return [replace(other, name="any") for other in competing(others, grid)]
 
 
 def _trusted(inside: NDArray[np.bool_], new: SegmentPrompts, view: View) -> NDArray[np.float32]:

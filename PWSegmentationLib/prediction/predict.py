@@ -60,8 +60,8 @@ def predict(
 
     The cost follows the region the prompts are about, not the volume. Voxels under a prompt always follow it.
     With ``model`` the network refines the label, averaged over ``samples`` draws; 0: one pass with the mean attention.
-    ``earlier`` is what it said before the last prompts, which it goes by away from these; ignored where prompts have
-    been taken back since.
+    ``earlier`` is what it said before the last prompts, which it goes by away from these: prompts added inside take
+    nothing away, prompts added outside add nothing. Ignored where prompts have been taken back since.
     """
     started = time.perf_counter()
     others = tuple(others)
@@ -101,6 +101,8 @@ def predict(
         looked = Looked(view, label_of(view).probability, region_for(segment, volume.grid).union(view.region))
         name = "Gaussian label" if method == "gaussian" else "image-aware label"
     view, probability = looked.view, looked.probability
+    if earlier is not None:
+        probability = earlier.kept_in(probability, view, segment, others)
     uncertainty = _entropy(probability)
     if network is not None:
         probability, uncertainty = _combined(view, probability, uncertainty, network)

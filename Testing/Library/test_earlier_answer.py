@@ -12,6 +12,8 @@ from PWSegmentationLib.annotator.protocols import SimulatedAnnotator, protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.cases.labels import load_case
 from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
+from PWSegmentationLib.prediction.predict import predict
+from PWSegmentationLib.prediction.promptable import PromptableModel
 from PWSegmentationLib.prediction.view import View, look_at
 from PWSegmentationLib.prompts.prompts import Box, Point, PromptSet, SegmentPrompts
 from PWSegmentationLib.pseudolabel import PseudoLabel
@@ -21,6 +23,7 @@ from PWSegmentationLib.session.transcripts import task_from_parts, task_parts
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Library.conftest import bright_ellipsoid, random_affine
+from Testing.Library.test_promptable import network
 
 SHAPE = (48, 40, 32)
 CENTRE, FAR = (24.0, 20.0, 16.0), (40.0, 20.0, 16.0)
@@ -115,8 +118,8 @@ OTHER = SegmentPrompts("other", (Point(FAR),))
         ((CLICK, ()), (CLICK.with_prompt(Point(FAR, positive=False)), ()), True),
         ((CLICK, ()), (SegmentPrompts("organ", (Point(FAR),)), ()), False),
         ((replace(CLICK, boxes=(BOX,)), ()), (CLICK, ()), False),
-        ((CLICK, ()), (replace(CLICK, boxes=(BOX,)), ()), False),
-        ((replace(CLICK, boxes=(BOX,)), ()), (replace(CLICK, boxes=(BOX,)), ()), False),
+        ((CLICK, ()), (replace(CLICK, boxes=(BOX,)), ()), True),
+        ((replace(CLICK, boxes=(BOX,)), ()), (replace(CLICK, boxes=(BOX,)), ()), True),
         ((CLICK, ()), (CLICK, (OTHER,)), True),
         ((CLICK, (OTHER,)), (CLICK, ()), False),
         ((CLICK, (OTHER,)), (CLICK, (replace(OTHER, name="renamed"),)), True),
@@ -126,6 +129,53 @@ OTHER = SegmentPrompts("other", (Point(FAR),))
 def test_what_somebody_has_taken_back_does_not_live_on(then, now, counts):
     grid = Grid(SHAPE, np.eye(4))
     assert EarlierAnswer(*then, grid, np.zeros(SHAPE, np.float16)).counts_for(*now) is counts
+
+
+def test_with_a_box_the_label_stands():
+    boxed = replace(CLICK, boxes=(Box((24.0, 20.0, 16.0), (60.0, 60.0, 60.0)),))
+    assert np.all(said(0.99, boxed).into(label(0.1), seen(boxed), boxed).probability == np.float32(0.1))
+
+
+def kept(later: float, now: SegmentPrompts, others: tuple[SegmentPrompts, ...] = ()) -> np.ndarray:
+    """A later answer, the same everywhere, to ``now``, where a slab was said before."""
+    return said(slab(4, 43)).kept_in(np.full(SHAPE, later, np.float32), seen(now), now, others)
+
+
+def test_a_prompt_inside_takes_nothing_away_and_one_outside_adds_nothing():
+    more, less = CLICK.with_prompt(Point(FAR)), CLICK.with_prompt(Point(FAR, positive=False))
+    assert kept(0.1, more)[4:43].min() > 0.9 and np.all(kept(0.1, more)[:4] == np.float32(0.1))
+    assert kept(0.9, less)[:4].max() < 0.1 and np.all(kept(0.9, less)[4:43] == np.float32(0.9))
+    # What is added anew, or taken away anew, stands.
+    assert np.all(kept(0.9, more)[:4] == np.float32(0.9)) and np.all(kept(0.1, less)[4:43] == np.float32(0.1))
+
+
+def test_after_prompts_of_both_signs_or_a_new_box_the_later_answer_stands():
+    both = CLICK.with_prompt(Point(FAR)).with_prompt(Point((2.0, 2.0, 2.0), positive=False))
+    boxed = replace(CLICK.with_prompt(Point(FAR)), boxes=(BOX,))
+    for now, others in ((both, ()), (boxed, ()), (CLICK, ()), (CLICK.with_prompt(Point(FAR)), (OTHER,))):
+        assert np.all(kept(0.1, now, others) == np.float32(0.1))
+    # Another segment's claim takes away, and adds nothing.
+    assert kept(0.9, CLICK, (OTHER,))[:4].max() < 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clicks_inside_never_shrink_a_mask_whatever_the_network_says(seed):
+    """A large object from clicks inside alone: answered anew each time, the mask once shrank at every click."""
+    affine = random_affine(seed)
+    image, mask, center = bright_ellipsoid((40, 44, 36), affine, 10 * np.linalg.norm(affine[:3, :3], axis=0))
+    volume, model = Volume.from_array(image, affine), PromptableModel(network(spread=0.5))
+    prompts, earlier = SegmentPrompts("organ", (Point(tuple(center)),)), None
+    inside = volume.grid.to_world(np.argwhere(mask))
+    for voxel in np.random.default_rng(seed).permutation(inside)[:4]:
+        found = predict(volume, prompts, model=model, earlier=earlier)
+        before = np.zeros(mask.shape, bool)
+        before[found.region.slices] = found.region_mask
+        earlier = EarlierAnswer(prompts, (), found.working_grid, found.working_probability)
+        prompts = prompts.with_prompt(Point(tuple(voxel)))
+        now = predict(volume, prompts, model=model, earlier=earlier)
+        lost = before[now.region.slices] & ~now.region_mask
+        # The grids that are worked on differ, and with them the outermost voxels.
+        assert lost.sum() <= 0.03 * before.sum() + 5
 
 
 def session_on_a_lesion() -> Session:
