@@ -104,15 +104,17 @@ def varied_prompts(reference: Reference, rng: np.random.Generator, careful: floa
 
     ``careful`` is the share of users who prompt as `SimulatedAnnotator` does.
     """
-    if rng.random() >= careful:
-        return _drawn(_WAYS, rng)(_Around(reference), rng)
+    prompts = _careful_prompts(reference, rng) if rng.random() < careful else None
+    return prompts or _drawn(_WAYS, rng)(_Around(reference), rng)
+
+
+def _careful_prompts(reference: Reference, rng: np.random.Generator) -> SegmentPrompts | None:
+    """As `SimulatedAnnotator` does; None where all clicks inside were taken for the opposite."""
     protocol = _drawn(_CAREFUL_WAYS, rng)(rng)
     if rng.random() < _ERRS:
         protocol = replace(protocol, noise=Noise(rng.uniform(0.0, _MISSES_MM), _WRONG))
     prompts = SimulatedAnnotator(reference, protocol, int(rng.integers(2**31))).start()
-    # A click may have been given the wrong sign, and nothing be said to be inside.
-    inside = prompts.boxes or prompts.strokes or len(prompts.positions(positive=True))
-    return prompts if inside else _drawn(_WAYS, rng)(_Around(reference), rng)
+    return prompts if prompts.has_positive else None
 
 
 def _drawn(ways: Sequence[tuple[float, _Way]], rng: np.random.Generator) -> _Way:

@@ -61,9 +61,8 @@ class EarlierAnswer:
         """
         if segment.boxes:
             return label
-        share = _SHARE * resample(np.ones(self.grid.shape, np.float32), self.grid, view.grid, outside=0.0)
-        said = resample(self.probability.astype(np.float32), self.grid, view.grid, outside=0.0)
-        share *= _trusted(said >= 0.5, segment.beyond(self.segment), view)
+        looked, said = self._on(view.grid)
+        share = _SHARE * looked * _trusted(said >= 0.5, segment.beyond(self.segment), view)
         mean = (1.0 - share) * _log_odds(label.probability) + share * _log_odds(said)
         probability = (1.0 / (1.0 + np.exp(-_SURER * mean))).astype(np.float32)
         for where, value in ((~view.valid, 0.0), (view.seeds.negative, 0.0), (view.seeds.positive, 1.0)):
@@ -88,11 +87,16 @@ class EarlierAnswer:
             signs.add(False)
         if len(signs) != 1 or new.boxes:
             return probability
-        looked = resample(np.ones(self.grid.shape, np.float32), self.grid, view.grid, outside=0.0) > 0.5
-        said = resample(self.probability.astype(np.float32), self.grid, view.grid, outside=0.0)
-        if signs == {True}:
-            return np.where(looked & (said >= 0.5), np.maximum(probability, said), probability).astype(np.float32)
-        return np.where(looked & (said < 0.5), np.minimum(probability, said), probability).astype(np.float32)
+        looked, said = self._on(view.grid)
+        only_inside = signs == {True}
+        stays = (looked > 0.5) & ((said >= 0.5) == only_inside)
+        firmer = np.maximum(probability, said) if only_inside else np.minimum(probability, said)
+        return np.where(stays, firmer, probability).astype(np.float32)
+
+    def _on(self, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """How far a voxel of ``grid`` was looked at, 0 to 1, and what was said of it; 0 where it was not."""
+        looked = resample(np.ones(self.grid.shape, np.float32), self.grid, grid, outside=0.0)
+        return looked, resample(self.probability.astype(np.float32), self.grid, grid, outside=0.0)
 
 
 def _claims(others: tuple[SegmentPrompts, ...], grid: Grid) -> list[SegmentPrompts]:
