@@ -19,11 +19,10 @@ from PWSegmentationLib.files import in_short, replacing
 from PWSegmentationLib.mrml.labelmaps import segment_labelmap
 from PWSegmentationLib.mrml.lattices import coincide
 from PWSegmentationLib.mrml.nodes import Node, Scene, name_of, node_to_world
-from PWSegmentationLib.mrml.segments import segment_mask
+from PWSegmentationLib.mrml.segments import segment_part
 from PWSegmentationLib.mrml.volumes import image_grid, volume_from_node
 from PWSegmentationLib.segments.segmentation import Segment, Segmentation, Status
 from PWSegmentationLib.session.session import Session
-from PWSegmentationLib.volume.grid import Region
 
 
 def export_segments(
@@ -106,8 +105,7 @@ def segmentation_from_node(segmentation_node: Node, volume_node: Node) -> Segmen
 def segment_from_node(segmentation_node: Node, segment_id: str, volume_node: Node, value: int) -> Segment:
     """One segment of a node on the image's grid, with this value."""
     segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
-    mask = segment_mask(segmentation_node, segment_id, volume_node)
-    region = Region.around(mask)
+    part = segment_part(segmentation_node, segment_id, volume_node)
     found = Segment(
         segment.GetName(),
         value,
@@ -115,8 +113,8 @@ def segment_from_node(segmentation_node: Node, segment_id: str, volume_node: Nod
         terminology=_terminology(segment),
         status=segment_status(segment),
     )
-    # A copy, for a view would hold on to the whole image's voxels.
-    return found if region is None else replace(found, region=region, mask=mask[region.slices].copy())
+    # A copy, for a view would hold on to all that the segment shares its labelmap with.
+    return found if part is None else replace(found, region=part[0], mask=part[1].copy())
 
 
 def segment_status(segment: Any) -> Status:

@@ -16,6 +16,7 @@ from PWSegmentationLib.mrml.scene_session import SceneSession
 from PWSegmentationLib.mrml.volumes import image_grid
 from PWSegmentationLib.progress import Cancelled
 from PWSegmentationLib.segments.segmentation import STATUSES, Segment, Status
+from PWSegmentationLib.session.importing import importing
 from PWSegmentationLib.session.jobs import Job, SteppedJob
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ class _ReviewJob(SteppedJob["Mapping[str, SegmentReview]"]):
 
     def _work(self) -> Iterator[None]:
         review = self._review
+        # The first time they bring scipy.
+        yield from importing("PWSegmentationLib.review.flags", "PWSegmentationLib.review.review")
         node, ids = review.segmentation_node, [i for i in review.ids if review.of(i) is None]
         for index, segment_id in enumerate(ids):
             segment = _vtk_segment(node, segment_id)

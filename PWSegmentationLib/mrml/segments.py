@@ -431,20 +431,42 @@ def write_prediction(
         writer.close()
 
 
-def segment_mask(segmentation_node: Node, segment_id: str, volume_node: Node) -> NDArray[np.bool_]:
-    """A segment's voxels as bool ``[i, j, k]`` on the image's grid; nearest neighbour where the lattices differ."""
-    shape = image_grid(volume_node).shape
+def segment_part(
+    segmentation_node: Node, segment_id: str, volume_node: Node
+) -> tuple[Region, NDArray[np.bool_]] | None:
+    """Where on the image's grid a segment has voxels, and these ``[i, j, k]``; None if it has none there.
+
+    Nearest neighbour where the lattices differ; where they do not, voxels far from the segment are not looked at.
+    """
     stored = segment_labelmap(segmentation_node, segment_id)
     if stored is None:
-        return np.zeros(shape, bool)
-    image = np.linalg.inv(node_to_world(segmentation_node)) @ image_grid(volume_node).affine
-    offset = lattice_offset(stored.affine, image, shape)
+        return None
+    grid = image_grid(volume_node)
+    image = np.linalg.inv(node_to_world(segmentation_node)) @ grid.affine
+    offset = lattice_offset(stored.affine, image, grid.shape)
     if offset is not None:
-        return segment_within(segmentation_node, segment_id, Region.whole(shape).shifted(offset))
-    affine = stored.affine.copy()
-    affine[:3, 3] = (affine @ [*stored.region.start, 1.0])[:3]
-    found = resample(stored.array, Grid(stored.array.shape, affine), Grid(shape, image), order=0, outside=0.0)
-    return found >= 0.5
+        found, region = stored.array, stored.region.shifted([-v for v in offset])
+    else:
+        affine = stored.affine.copy()
+        affine[:3, 3] = (affine @ [*stored.region.start, 1.0])[:3]
+        source = Grid(stored.array.shape, affine)
+        found = resample(stored.array, source, Grid(grid.shape, image), order=0, outside=0.0) >= 0.5
+        region = Region.whole(grid.shape)
+    seen = region.intersection(Region.whole(grid.shape))
+    if seen.is_empty:
+        return None
+    found = found[seen.shifted([-v for v in region.start]).slices]
+    box = Region.around(found)
+    return None if box is None else (box.shifted(seen.start), found[box.slices])
+
+
+def segment_mask(segmentation_node: Node, segment_id: str, volume_node: Node) -> NDArray[np.bool_]:
+    """A segment's voxels as bool ``[i, j, k]`` on the whole of the image's grid: see `segment_part`."""
+    mask = np.zeros(image_grid(volume_node).shape, bool)
+    part = segment_part(segmentation_node, segment_id, volume_node)
+    if part is not None:
+        mask[part[0].slices] = part[1]
+    return mask
 
 
 def mask_within(prediction: Prediction, region: Region) -> NDArray[np.bool_]:

@@ -66,6 +66,8 @@ class AppPage:
 
     def wait_for_image(self, name: str = "Chest CT") -> None:
         """Wait until an image is shown, in all slice views."""
+        # One of the same name may be shown still, behind the dialog where this one was asked for.
+        self.find("open-dialog").wait_for(state="hidden")
         self.page.wait_for_selector(f"[data-test=image-name]:has-text('{name}')")
         # The image comes first, then the tool that is on at the beginning.
         wait_until(lambda: self.page.evaluate("window.trame.state.get('opening') === false"), "the image to be opened")
