@@ -5,7 +5,8 @@ Witnesses, each a log-odds map per voxel:
 - two geodesic Voronoi maps, log(distance to background / distance to object), one per view of the image
   (the range of intensities under the seeds, and a window around the object's own);
 - the smooth implicit surface through the seeds, which knows positions only;
-- the intensity's likelihood, learnt from the seeds and then, once, from the voxels the geodesic maps are sure of.
+- the intensity's likelihood, learnt from the seeds and then, once, from the voxels the geodesic maps are sure of;
+- where a box was drawn around something that leaves the box's middle alone, where that is (`beside_middle`).
 
 Their weighted sum is the log-odds of the label. The weights come from logistic regressions over many structures and
 scanners, adjusted for Dice on the development cases; there is one set for clicks and one for strokes, which leave no
@@ -42,6 +43,10 @@ ROUNDS = 3
 _WALL = 10.0
 #: Semi-axes of the ellipsoid taken as inside when there is only a box, as a share of the box's half-width.
 _BOX_CORE = 0.35
+#: A negative click this near to the middle of that ellipsoid, in semi-axes, tells that the middle is not meant.
+_DENIED = 0.5
+#: Log-odds of what a box is about if not its middle, full so many voxels from its border.
+_BESIDE, _BESIDE_VOXELS = 8.0, 1.5
 #: Fall-off (mm, one standard deviation) of the confidence with the distance to the nearest prompt.
 _KNOWN_MM = 30.0
 
@@ -84,6 +89,7 @@ class _Scene:
     strokes: float
     nearness: torch.Tensor
     anchors: tuple[np.ndarray, np.ndarray]
+    beside: torch.Tensor | None = None
 
     @cached_property
     def contrast(self) -> torch.Tensor:
@@ -221,21 +227,30 @@ def _box_core(limit: np.ndarray, positive: np.ndarray, negative: np.ndarray, siz
     """An ellipsoid in the middle of the box: an object that fills most of its box is there.
 
     A positive click does not contradict that. A negative one does: what is nearer to it than to the box's middle and
-    to every positive seed is left out. Without positive seeds something always remains.
+    to every positive seed is left out, and all of it if the click is right in the middle. Without positive seeds
+    something always remains.
     """
     from scipy import ndimage
 
-    where = np.argwhere(limit)
-    low, high = where.min(0), where.max(0) + 1
-    half = np.maximum((high - low) / 2.0 * _BOX_CORE, 0.5)
-    grids = np.ogrid[tuple(slice(0, n) for n in limit.shape)]
-    radius = sum(((g + 0.5 - (a + b) / 2.0) / h) ** 2 for g, a, b, h in zip(grids, low, high, half, strict=True))
+    radius = _from_middle(limit)
     core = (radius <= 1.0) & limit
     if negative.any():
+        if positive.any() and radius[negative].min() < _DENIED:
+            return np.zeros_like(core)
         inside, outside = positive | (radius == radius.min()), negative
         to_inside, to_outside = (ndimage.distance_transform_edt(~s, sampling=size) for s in (inside, outside))
         core &= to_inside < to_outside
     return core if core.any() or positive.any() else limit & ~negative
+
+
+def _from_middle(limit: np.ndarray) -> np.ndarray:
+    """How far every voxel is from the box's middle, in semi-axes of the ellipsoid there."""
+    where = np.argwhere(limit)
+    low, high = where.min(0), where.max(0) + 1
+    half = np.maximum((high - low) / 2.0 * _BOX_CORE, 0.5)
+    grids = np.ogrid[tuple(slice(0, n) for n in limit.shape)]
+    squares = sum(((g + 0.5 - (a + b) / 2.0) / h) ** 2 for g, a, b, h in zip(grids, low, high, half, strict=True))
+    return np.sqrt(squares)
 
 
 def _isolation(seeds: np.ndarray, others: np.ndarray, size: np.ndarray) -> float:
@@ -289,11 +304,17 @@ def _scene(
     """Bring everything to the device, with stand-ins for the kinds of seeds that are missing."""
     import torch
 
+    # Here, for front ends, which import this module, must not wait for scipy.
+    from .beside_middle import object_beside
+
     size = np.asarray(spacing, dtype=float)
     values = _centred(image, usable)
     # A box as large as what is looked at, and no click in it, is a box all the same.
     boxed = not limit.all() or not positive.any()
-    inner = positive | _box_core(limit, positive, negative, size) if boxed else positive
+    beside = object_beside(values, limit, _from_middle(limit) <= 1.0, positive, negative, size) if boxed else None
+    inner = positive
+    if boxed:
+        inner = positive | (_box_core(limit, positive, negative, size) if beside is None else beside)
     # The border of what is looked at, or of the box, is background that nobody had to click.
     border = _shell(limit) & ~inner
     implied = None if boxed else implied_background(values, usable, positive, negative, size, str(device))
@@ -334,7 +355,17 @@ def _scene(
         strokes,
         tensor(_nearness(positive | negative | inner, size)),
         (anchors[0], np.concatenate(anchors[1:])),
+        None if beside is None else tensor(_depth(beside, size)),
     )
+
+
+def _depth(mask: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """1 well inside, -1 well outside, between them according to the distance to the border; float32."""
+    from scipy import ndimage
+
+    inside, outside = (ndimage.distance_transform_edt(m, sampling=size) for m in (mask, ~mask))
+    full = _BESIDE_VOXELS * float(np.prod(size)) ** (1 / 3)
+    return np.clip((inside - outside) / full, -1.0, 1.0).astype(np.float32)
 
 
 def _log_ratio(distance: torch.Tensor) -> torch.Tensor:
@@ -410,6 +441,8 @@ def _judgement(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> tuple[torch.T
     logit = torch.full_like(scene.image, shift)
     for name, values in maps.items():
         logit = logit + weight(name) * values
+    if scene.beside is not None:
+        logit = logit + _BESIDE * scene.beside
     votes = torch.stack([torch.sign(maps[name]) for name in ("span", "window", "surface", "likelihood")])
     agreement = (votes.mean(0) * torch.sign(logit)).clamp(min=0.0)
     return logit, agreement * scene.nearness

@@ -44,6 +44,21 @@ def scene(shape=(48, 44, 40), spacing=(1.0, 1.0, 1.0), noise=8.0):
     return ndimage.gaussian_filter(image, 0.6 / np.asarray(spacing)).astype(np.float32), organ
 
 
+def bent_scene(bright, spacing):
+    """A thin arc around a ball that is no part of it, as a rib around a lung, and a loose box around the arc."""
+    shape = tuple(round(n / s) for n, s in zip((64, 60, 40), spacing, strict=True))
+    x, y, z = (g * s for g, s in zip(np.ogrid[tuple(slice(0, n) for n in shape)], spacing, strict=True))
+    away = np.hypot(x - 32, y - 14)
+    arc = (abs(away - 24) < 2.5) & (abs(z - 20 - 0.2 * (x - 32)) < 4) & (y > 16)
+    image = np.where(away + 0 * z < 19, -200.0 if bright else 200.0, 40.0)
+    image[arc] = 160.0 if bright else -120.0
+    image += 12 * np.random.default_rng(0).standard_normal(shape)
+    where = np.argwhere(arc)
+    inside = np.zeros(shape, bool)
+    inside[tuple(slice(max(0, a - 2), b + 3) for a, b in zip(where.min(0), where.max(0), strict=True))] = True
+    return image.astype(np.float32), arc, inside
+
+
 def clicks(organ, spacing, count=(5, 10), seed=0):
     """Clicks well inside, and clicks a few millimetres outside."""
     inner = np.argwhere(ndimage.distance_transform_edt(organ, sampling=spacing) > 3)
@@ -200,6 +215,33 @@ class TestImageAware:
         label = image_aware(image, ONE, nothing, nothing, inside)
         assert not label.probability[~inside].any() and np.all(label.confidence[~inside] == 1)
         assert dice(label.mask, organ) > 0.85
+
+    @pytest.mark.parametrize(("bright", "spacing"), [(True, ONE), (False, (1.0, 1.0, 2.0))])
+    def test_only_a_box_around_what_bends_around_its_middle(self, bright, spacing):
+        image, arc, inside = bent_scene(bright, spacing)
+        nothing = np.zeros_like(inside)
+        label = image_aware(image, spacing, nothing, nothing, inside)
+        assert dice(label.mask, arc) > 0.7
+        # What a click says is believed: this part is not meant, and what is on its other side is not reached.
+        end = np.argwhere(arc)[0]
+        no = np.zeros_like(inside)
+        no[tuple(end)] = True
+        assert not image_aware(image, spacing, nothing, no, inside).mask[tuple(end)]
+
+    def test_a_click_that_denies_the_middle_of_a_box_is_believed(self):
+        image, organ = scene()
+        shape = image.shape
+        # The box holds the organ at one end, and tissue that looks like nothing in particular in its middle.
+        where = np.argwhere(organ)
+        low, high = where.min(0) - 2, where.max(0) + 3
+        low[1] = max(0, low[1] - 2 * (where[:, 1].max() - low[1]))
+        inside = np.zeros(shape, bool)
+        inside[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
+        positive, negative = np.zeros(shape, bool), np.zeros(shape, bool)
+        positive[tuple(where.mean(0).astype(int))] = True
+        negative[tuple(((low + high) // 2).tolist())] = True
+        label = image_aware(image, ONE, positive, negative & ~positive, inside)
+        assert dice(label.mask, organ) > 0.7
 
     def test_only_background_is_background(self):
         image, organ = scene()

@@ -1,0 +1,129 @@
+"""What a box is about when its middle is not: a rib, a vessel, a gut, anything that bends around the middle.
+
+Nobody draws a box that ends within the object. Parts of the image brighter, or darker, than a threshold are therefore
+held against the box: one that spans it along every axis, hardly runs through its faces, and leaves its middle alone, is
+what was meant, the more so the better its border is seen. The idea that an object touches all sides of its box and none
+goes on beyond them is that of Lempitsky et al. (ICCV 2009); the candidates are as in maximally stable regions (Matas et
+al., BMVC 2002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from PWSegmentationLib.volume.grid import Region
+
+#: Thresholds tried, for bright and for dark objects each: so many at even shares of the voxels of the box, and so many
+#: at even steps between the values that all but these shares of them have.
+_THRESHOLDS, _TAILS = 16, (0.01, 0.995)
+#: How far the smoothing reaches, voxels: noise makes no parts.
+_SMOOTH = 0.7
+#: An object spans this share of the box along every axis, or all but so many mm.
+_SPANS, _LOOSE_MM = 0.8, 8.0
+#: At most this share of the box's middle belongs to it; on average the middle is this far from it, as a share of half
+#: the box's shortest side: it is not the marrow in a bone's shell.
+_OF_THE_MIDDLE, _FAR = 0.1, 0.4
+#: At most this share of its surface lies on the faces of the box; from twice as much on it would be worth nothing.
+_THROUGH_FACES = 0.075
+#: The least contrast across the border, in standard deviations of the box's voxels, of an object that is believed.
+_BELIEVED = 0.28
+#: An object has so many voxels at least.
+_FEWEST = 30
+
+
+def object_beside(
+    image: NDArray[np.float32],
+    limit: NDArray[np.bool_],
+    middle: NDArray[np.bool_],
+    positive: NDArray[np.bool_],
+    negative: NDArray[np.bool_],
+    size: NDArray[np.float64],
+) -> NDArray[np.bool_] | None:
+    """The object (I, J, K) bool that the box ``limit`` was drawn around and that leaves its ``middle`` alone.
+
+    None where the image shows none, or ``negative`` seeds deny it. ``size`` of a voxel, mm.
+    """
+    box = Region.around(limit)
+    if box is None or not middle.any():
+        return None
+    scene = _Box(
+        ndimage.gaussian_filter(image[box.slices], _SMOOTH * float(np.prod(size)) ** (1 / 3) / size),
+        limit[box.slices],
+        middle[box.slices],
+        size,
+    )
+    denied = negative[box.slices]
+    near_negative = ndimage.binary_dilation(denied)
+    found = scene.object(scene.within & ~near_negative)
+    if found is None and denied.any():
+        # Such a click may have cut it in two; or it is not what was meant, if nothing else was clicked there.
+        found = scene.object(scene.within)
+        if found is not None and np.count_nonzero(found & denied) > np.count_nonzero(found & positive[box.slices]):
+            return None
+    if found is None:
+        return None
+    out = np.zeros(limit.shape, bool)
+    out[box.slices] = found & ~near_negative
+    return out
+
+
+@dataclass(frozen=True)
+class _Box:
+    """What is in the box: smoothed values, what is within it (it may be oblique), its middle; mm a voxel."""
+
+    values: NDArray[np.float32]
+    within: NDArray[np.bool_]
+    middle: NDArray[np.bool_]
+    size: NDArray[np.float64]
+
+    def object(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        """The part with the best border that bends around the middle, in the ``allowed`` voxels; None without any."""
+        far = _FAR * 0.5 * float((np.array(self.within.shape) * self.size).min())
+        best, found = _BELIEVED, None
+        for part in self._parts(allowed):
+            worth = self._worth(part)
+            if worth > best and ndimage.distance_transform_edt(~part, sampling=self.size)[self.middle].mean() > far:
+                best, found = worth, part
+        return found
+
+    def _parts(self, allowed: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+        """Connected parts beyond a threshold that span the box and are hardly anywhere in its middle."""
+        values = self.values[self.within]
+        shares = np.quantile(values, np.linspace(0.03, 0.97, _THRESHOLDS))
+        low, high = np.quantile(values, _TAILS)
+        thresholds = np.concatenate([shares, np.linspace(low, high, _THRESHOLDS)])
+        shape = np.array(self.within.shape)
+        least = np.minimum(_SPANS * shape, shape - _LOOSE_MM / self.size)
+        for sign in (1.0, -1.0):
+            for threshold in np.unique(sign * thresholds):
+                if np.mean(sign * self.values[self.middle] > threshold) >= _OF_THE_MIDDLE:
+                    continue
+                parts, _ = ndimage.label((sign * self.values > threshold) & allowed)
+                for number, where in enumerate(ndimage.find_objects(parts), start=1):
+                    if any(s.stop - s.start < n for s, n in zip(where, least, strict=True)):
+                        continue
+                    part = parts == number
+                    if np.count_nonzero(part) >= _FEWEST:
+                        yield part
+
+    def _worth(self, part: NDArray[np.bool_]) -> float:
+        """Contrast across the border, less where the part runs through faces of the box, 0 from some share on."""
+        through = surface = 0.0
+        for axis, face in enumerate(np.prod(self.size) / self.size):
+            around = [(int(a == axis),) * 2 for a in range(3)]
+            inside, box = (np.moveaxis(np.pad(mask, around), axis, 0) for mask in (part, self.within))
+            surface += float(face * np.count_nonzero(inside[:-1] != inside[1:]))
+            through += float(face * np.count_nonzero((inside[:-1] & ~box[1:]) | (inside[1:] & ~box[:-1])))
+        share = through / surface
+        ring = ndimage.binary_dilation(part) & ~part & self.within
+        if share > _THROUGH_FACES or not ring.any():
+            return 0.0
+        edge = part & ~ndimage.binary_erosion(part)
+        spread = float(self.values[self.within].std()) + 1e-6
+        contrast = abs(float(self.values[edge].mean()) - float(self.values[ring].mean())) / spread
+        return contrast * (1.0 - share / (2.0 * _THROUGH_FACES))
