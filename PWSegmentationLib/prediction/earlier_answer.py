@@ -56,10 +56,11 @@ class EarlierAnswer:
     def into(self, label: PseudoLabel, view: View, segment: SegmentPrompts) -> PseudoLabel:
         """``label`` of ``view`` with this answer's share: none where it did not look, or new prompts contradict it.
 
-        And none with a box: then the network looks at the same view each time and does not waver, and what it says
-        first rests on a guess, that something fills the middle of the box, which must not live on.
+        And none with a box that is new, or until something was marked inside: what is said of a box alone rests on a
+        guess, that something fills the middle of it, which must not live on.
         """
-        if segment.boxes:
+        known = segment.boxes == self.segment.boxes and len(self.segment.positions(positive=True)) > 0
+        if segment.boxes and not known:
             return label
         looked, said = self._on(view.grid)
         share = _SHARE * looked * _trusted(said >= 0.5, segment.beyond(self.segment), view)

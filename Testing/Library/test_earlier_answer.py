@@ -131,9 +131,18 @@ def test_what_somebody_has_taken_back_does_not_live_on(then, now, counts):
     assert EarlierAnswer(*then, grid, np.zeros(SHAPE, np.float16)).counts_for(*now) is counts
 
 
-def test_with_a_box_the_label_stands():
-    boxed = replace(CLICK, boxes=(Box((24.0, 20.0, 16.0), (60.0, 60.0, 60.0)),))
-    assert np.all(said(0.99, boxed).into(label(0.1), seen(boxed), boxed).probability == np.float32(0.1))
+def test_what_was_said_of_a_box_counts_once_something_was_marked_inside():
+    around = Box(CENTRE, (60.0, 60.0, 60.0))
+    alone, boxed = SegmentPrompts("organ", boxes=(around,)), replace(CLICK, boxes=(around,))
+    more = boxed.with_prompt(Point(FAR))
+
+    def after(then: SegmentPrompts, now: SegmentPrompts) -> float:
+        return float(said(0.99, then).into(label(0.1), seen(now), now).probability[1, 1, 1])
+
+    assert after(alone, boxed) == np.float32(0.1)
+    # A box that is drawn later says anew what is meant.
+    assert after(CLICK, boxed) == np.float32(0.1)
+    assert after(boxed, more) > 0.5
 
 
 def kept(later: float, now: SegmentPrompts, others: tuple[SegmentPrompts, ...] = ()) -> np.ndarray:
