@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from PWSegmentationLib.volume.grid import Region
-
 #: Thresholds tried, for bright and for dark objects each: so many at even shares of the voxels of the box, and so many
 #: at even steps between the values that all but these shares of them have.
 _THRESHOLDS, _TAILS = 16, (0.01, 0.995)
@@ -46,29 +44,30 @@ def object_beside(
 ) -> NDArray[np.bool_] | None:
     """The object (I, J, K) bool that the box ``limit`` was drawn around and that leaves its ``middle`` alone.
 
-    None where the image shows none, or ``negative`` seeds deny it. ``size`` of a voxel, mm.
+    None where the image shows none, ``negative`` seeds deny it, or ``positive`` ones say that the middle is meant.
+    ``size`` of a voxel, mm.
     """
-    box = Region.around(limit)
-    if box is None or not middle.any():
+    if not limit.any() or not middle.any() or (positive & middle).any():
         return None
+    box = ndimage.find_objects(limit.astype(np.int8))[0]
     scene = _Box(
-        ndimage.gaussian_filter(image[box.slices], _SMOOTH * float(np.prod(size)) ** (1 / 3) / size),
-        limit[box.slices],
-        middle[box.slices],
+        ndimage.gaussian_filter(image[box], _SMOOTH * float(np.prod(size)) ** (1 / 3) / size),
+        limit[box],
+        middle[box],
         size,
     )
-    denied = negative[box.slices]
+    denied = negative[box]
     near_negative = ndimage.binary_dilation(denied)
     found = scene.object(scene.within & ~near_negative)
     if found is None and denied.any():
         # Such a click may have cut it in two; or it is not what was meant, if nothing else was clicked there.
         found = scene.object(scene.within)
-        if found is not None and np.count_nonzero(found & denied) > np.count_nonzero(found & positive[box.slices]):
+        if found is not None and np.count_nonzero(found & denied) > np.count_nonzero(found & positive[box]):
             return None
     if found is None:
         return None
     out = np.zeros(limit.shape, bool)
-    out[box.slices] = found & ~near_negative
+    out[box] = found & ~near_negative
     return out
 
 

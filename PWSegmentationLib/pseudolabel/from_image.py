@@ -311,9 +311,10 @@ def _scene(
     values = _centred(image, usable)
     # A box as large as what is looked at, and no click in it, is a box all the same.
     boxed = not limit.all() or not positive.any()
-    beside = object_beside(values, limit, _from_middle(limit) <= 1.0, positive, negative, size) if boxed else None
-    inner = positive
+    beside, inner = None, positive
     if boxed:
+        middle = _from_middle(limit) <= 1.0
+        beside = object_beside(values, limit & usable, middle, positive, negative, size)
         inner = positive | (_box_core(limit, positive, negative, size) if beside is None else beside)
     # The border of what is looked at, or of the box, is background that nobody had to click.
     border = _shell(limit) & ~inner

@@ -222,11 +222,12 @@ class TestImageAware:
         nothing = np.zeros_like(inside)
         label = image_aware(image, spacing, nothing, nothing, inside)
         assert dice(label.mask, arc) > 0.7
-        # What a click says is believed: this part is not meant, and what is on its other side is not reached.
-        end = np.argwhere(arc)[0]
-        no = np.zeros_like(inside)
-        no[tuple(end)] = True
-        assert not image_aware(image, spacing, nothing, no, inside).mask[tuple(end)]
+        # Clicks are believed: this end is not meant; or the ball is.
+        end, here = np.zeros_like(inside), np.zeros_like(inside)
+        end[tuple(np.argwhere(arc)[0])] = True
+        here[tuple(np.argwhere(inside).mean(0).astype(int))] = True
+        assert not (image_aware(image, spacing, nothing, end, inside).mask & end).any()
+        assert dice(image_aware(image, spacing, here, nothing, inside).mask, arc) < 0.3
 
     def test_a_click_that_denies_the_middle_of_a_box_is_believed(self):
         image, organ = scene()
