@@ -1,10 +1,10 @@
 """What a box is about when its middle is not: a rib, a vessel, a gut, anything that bends around the middle.
 
 Nobody draws a box that ends within the object. Parts of the image brighter, or darker, than a threshold are therefore
-held against the box: one that spans it along every axis, hardly runs through its faces, and leaves its middle alone, is
-what was meant, the more so the better its border is seen. The idea that an object touches all sides of its box and none
-goes on beyond them is that of Lempitsky et al. (ICCV 2009); the candidates are as in maximally stable regions (Matas et
-al., BMVC 2002).
+held against the box: one that spans it along every axis, hardly goes on beyond its faces, and leaves its middle alone,
+is what was meant, the more so the better its border is seen. The idea that an object touches all sides of its box and
+none goes on beyond them is that of Lempitsky et al. (ICCV 2009); the candidates are as in maximally stable regions
+(Matas et al., BMVC 2002).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SPANS, _LOOSE_MM = 0.8, 8.0
 #: At most this share of the box's middle belongs to it; on average the middle is this far from it, as a share of half
 #: the box's shortest side: it is not the marrow in a bone's shell.
 _OF_THE_MIDDLE, _FAR = 0.1, 0.4
-#: At most this share of its surface lies on the faces of the box; from twice as much on it would be worth nothing.
+#: At most this share of its surface is where it goes on beyond the box; from twice as much on it were worth nothing.
 _THROUGH_FACES = 0.075
 #: The least contrast across the border, in standard deviations of the box's voxels, of an object that is believed.
 _BELIEVED = 0.28
@@ -49,12 +49,15 @@ def object_beside(
     """
     if not limit.any() or not middle.any() or (positive & middle).any():
         return None
-    box = ndimage.find_objects(limit.astype(np.int8))[0]
+    sides = ndimage.find_objects(limit.astype(np.int8))[0]
+    # With a rim, for whether a part goes on beyond the box.
+    box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in sides)
     scene = _Box(
         ndimage.gaussian_filter(image[box], _SMOOTH * float(np.prod(size)) ** (1 / 3) / size),
         limit[box],
         middle[box],
         size,
+        np.array([side.stop - side.start for side in sides]),
     )
     denied = negative[box]
     near_negative = ndimage.binary_dilation(denied)
@@ -73,51 +76,53 @@ def object_beside(
 
 @dataclass(frozen=True)
 class _Box:
-    """What is in the box: smoothed values, what is within it (it may be oblique), its middle; mm a voxel."""
+    """What is in the box: smoothed values, what is within it (it may be oblique), its middle; mm a voxel; voxels."""
 
     values: NDArray[np.float32]
     within: NDArray[np.bool_]
     middle: NDArray[np.bool_]
     size: NDArray[np.float64]
+    extent: NDArray[np.int64]
 
     def object(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
         """The part with the best border that bends around the middle, in the ``allowed`` voxels; None without any."""
-        far = _FAR * 0.5 * float((np.array(self.within.shape) * self.size).min())
+        far = _FAR * 0.5 * float((self.extent * self.size).min())
         best, found = _BELIEVED, None
-        for part in self._parts(allowed):
-            worth = self._worth(part)
+        for part, beyond in self._parts(allowed):
+            worth = self._worth(part, beyond)
             if worth > best and ndimage.distance_transform_edt(~part, sampling=self.size)[self.middle].mean() > far:
                 best, found = worth, part
         return found
 
-    def _parts(self, allowed: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
-        """Connected parts beyond a threshold that span the box and are hardly anywhere in its middle."""
+    def _parts(self, allowed: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+        """Connected parts beyond a threshold that span the box and are hardly in its middle; and all beyond it."""
         values = self.values[self.within]
         shares = np.quantile(values, np.linspace(0.03, 0.97, _THRESHOLDS))
         low, high = np.quantile(values, _TAILS)
         thresholds = np.concatenate([shares, np.linspace(low, high, _THRESHOLDS)])
-        shape = np.array(self.within.shape)
-        least = np.minimum(_SPANS * shape, shape - _LOOSE_MM / self.size)
+        least = np.minimum(_SPANS * self.extent, self.extent - _LOOSE_MM / self.size)
         for sign in (1.0, -1.0):
             for threshold in np.unique(sign * thresholds):
                 if np.mean(sign * self.values[self.middle] > threshold) >= _OF_THE_MIDDLE:
                     continue
-                parts, _ = ndimage.label((sign * self.values > threshold) & allowed)
+                beyond = sign * self.values > threshold
+                parts, _ = ndimage.label(beyond & allowed)
                 for number, where in enumerate(ndimage.find_objects(parts), start=1):
                     if any(s.stop - s.start < n for s, n in zip(where, least, strict=True)):
                         continue
                     part = parts == number
                     if np.count_nonzero(part) >= _FEWEST:
-                        yield part
+                        yield part, beyond
 
-    def _worth(self, part: NDArray[np.bool_]) -> float:
-        """Contrast across the border, less where the part runs through faces of the box, 0 from some share on."""
+    def _worth(self, part: NDArray[np.bool_], beyond: NDArray[np.bool_]) -> float:
+        """Contrast across the border, less where the part goes on beyond the box, 0 from some share on."""
+        outside = beyond & ~self.within
         through = surface = 0.0
         for axis, face in enumerate(np.prod(self.size) / self.size):
             around = [(int(a == axis),) * 2 for a in range(3)]
-            inside, box = (np.moveaxis(np.pad(mask, around), axis, 0) for mask in (part, self.within))
+            inside, further = (np.moveaxis(np.pad(mask, around), axis, 0) for mask in (part, outside))
             surface += float(face * np.count_nonzero(inside[:-1] != inside[1:]))
-            through += float(face * np.count_nonzero((inside[:-1] & ~box[1:]) | (inside[1:] & ~box[:-1])))
+            through += float(face * np.count_nonzero((inside[:-1] & further[1:]) | (inside[1:] & further[:-1])))
         share = through / surface
         ring = ndimage.binary_dilation(part) & ~part & self.within
         if share > _THROUGH_FACES or not ring.any():

@@ -44,8 +44,8 @@ def scene(shape=(48, 44, 40), spacing=(1.0, 1.0, 1.0), noise=8.0):
     return ndimage.gaussian_filter(image, 0.6 / np.asarray(spacing)).astype(np.float32), organ
 
 
-def bent_scene(bright, spacing):
-    """A thin arc around a ball that is no part of it, as a rib around a lung, and a loose box around the arc."""
+def bent_scene(bright, spacing, loose):
+    """A thin arc around a ball that is no part of it, as a rib around a lung, and a box around the arc."""
     shape = tuple(round(n / s) for n, s in zip((64, 60, 40), spacing, strict=True))
     x, y, z = (g * s for g, s in zip(np.ogrid[tuple(slice(0, n) for n in shape)], spacing, strict=True))
     away = np.hypot(x - 32, y - 14)
@@ -55,7 +55,9 @@ def bent_scene(bright, spacing):
     image += 12 * np.random.default_rng(0).standard_normal(shape)
     where = np.argwhere(arc)
     inside = np.zeros(shape, bool)
-    inside[tuple(slice(max(0, a - 2), b + 3) for a, b in zip(where.min(0), where.max(0), strict=True))] = True
+    inside[tuple(slice(max(0, a - loose), b + 1 + loose) for a, b in zip(where.min(0), where.max(0), strict=True))] = (
+        True
+    )
     return image.astype(np.float32), arc, inside
 
 
@@ -216,9 +218,11 @@ class TestImageAware:
         assert not label.probability[~inside].any() and np.all(label.confidence[~inside] == 1)
         assert dice(label.mask, organ) > 0.85
 
-    @pytest.mark.parametrize(("bright", "spacing"), [(True, ONE), (False, (1.0, 1.0, 2.0))])
-    def test_only_a_box_around_what_bends_around_its_middle(self, bright, spacing):
-        image, arc, inside = bent_scene(bright, spacing)
+    @pytest.mark.parametrize(
+        ("bright", "spacing", "loose"), [(True, ONE, 2), (True, ONE, 0), (True, ONE, 5), (False, (1.0, 1.0, 2.0), 2)]
+    )
+    def test_only_a_box_around_what_bends_around_its_middle(self, bright, spacing, loose):
+        image, arc, inside = bent_scene(bright, spacing, loose)
         nothing = np.zeros_like(inside)
         label = image_aware(image, spacing, nothing, nothing, inside)
         assert dice(label.mask, arc) > 0.7
