@@ -36,6 +36,7 @@ _FEWEST = 30
 
 def object_beside(
     image: NDArray[np.float32],
+    valid: NDArray[np.bool_],
     limit: NDArray[np.bool_],
     middle: NDArray[np.bool_],
     positive: NDArray[np.bool_],
@@ -45,8 +46,9 @@ def object_beside(
     """The object (I, J, K) bool that the box ``limit`` was drawn around and that leaves its ``middle`` alone.
 
     None where the image shows none, ``negative`` seeds deny it, or ``positive`` ones say that the middle is meant.
-    ``size`` of a voxel, mm.
+    ``valid`` is False on padding. ``size`` of a voxel, mm.
     """
+    limit = limit & valid
     if not limit.any() or not middle.any() or (positive & middle).any():
         return None
     sides = ndimage.find_objects(limit.astype(np.int8))[0]
@@ -55,6 +57,7 @@ def object_beside(
     scene = _Box(
         ndimage.gaussian_filter(image[box], _SMOOTH * float(np.prod(size)) ** (1 / 3) / size),
         limit[box],
+        valid[box],
         middle[box],
         size,
         np.array([side.stop - side.start for side in sides]),
@@ -76,10 +79,14 @@ def object_beside(
 
 @dataclass(frozen=True)
 class _Box:
-    """What is in the box: smoothed values, what is within it (it may be oblique), its middle; mm a voxel; voxels."""
+    """Smoothed values around the box; what is within it (it may be oblique); the rest as `object_beside` has it.
+
+    ``extent`` is how many voxels long its sides are.
+    """
 
     values: NDArray[np.float32]
     within: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
     middle: NDArray[np.bool_]
     size: NDArray[np.float64]
     extent: NDArray[np.int64]
@@ -116,11 +123,13 @@ class _Box:
 
     def _worth(self, part: NDArray[np.bool_], beyond: NDArray[np.bool_]) -> float:
         """Contrast across the border, less where the part goes on beyond the box, 0 from some share on."""
-        outside = beyond & ~self.within
+        # Where the image ends, or padding begins, it may go on.
+        outside = (beyond | ~self.valid) & ~self.within
         through = surface = 0.0
         for axis, face in enumerate(np.prod(self.size) / self.size):
             around = [(int(a == axis),) * 2 for a in range(3)]
-            inside, further = (np.moveaxis(np.pad(mask, around), axis, 0) for mask in (part, outside))
+            inside = np.moveaxis(np.pad(part, around), axis, 0)
+            further = np.moveaxis(np.pad(outside, around, constant_values=True), axis, 0)
             surface += float(face * np.count_nonzero(inside[:-1] != inside[1:]))
             through += float(face * np.count_nonzero((inside[:-1] & further[1:]) | (inside[1:] & further[:-1])))
         share = through / surface

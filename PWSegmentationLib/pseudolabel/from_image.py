@@ -314,7 +314,7 @@ def _scene(
     beside, inner = None, positive
     if boxed:
         middle = _from_middle(limit) <= 1.0
-        beside = object_beside(values, limit & usable, middle, positive, negative, size)
+        beside = object_beside(values, usable, limit, middle, positive, negative, size)
         inner = positive | (_box_core(limit, positive, negative, size) if beside is None else beside)
     # The border of what is looked at, or of the box, is background that nobody had to click.
     border = _shell(limit) & ~inner
