@@ -69,7 +69,7 @@ def object_beside(
         # Such a click may have cut it in two; or it is not what was meant, if nothing else was clicked there.
         found = scene.object(scene.within)
         if found is not None and np.count_nonzero(found & denied) > np.count_nonzero(found & positive[box]):
-            return None
+            found = None
     if found is None:
         return None
     out = np.zeros(limit.shape, bool)
@@ -108,18 +108,16 @@ class _Box:
         low, high = np.quantile(values, _TAILS)
         thresholds = np.concatenate([shares, np.linspace(low, high, _THRESHOLDS)])
         least = np.minimum(_SPANS * self.extent, self.extent - _LOOSE_MM / self.size)
-        for sign in (1.0, -1.0):
-            for threshold in np.unique(sign * thresholds):
-                if np.mean(sign * self.values[self.middle] > threshold) >= _OF_THE_MIDDLE:
-                    continue
-                beyond = sign * self.values > threshold
-                parts, _ = ndimage.label(beyond & allowed)
-                for number, where in enumerate(ndimage.find_objects(parts), start=1):
-                    if any(s.stop - s.start < n for s, n in zip(where, least, strict=True)):
-                        continue
-                    part = parts == number
-                    if np.count_nonzero(part) >= _FEWEST:
-                        yield part, beyond
+        central = self.values[self.middle]
+        for sign, threshold in [(s, t) for s in (1.0, -1.0) for t in np.unique(s * thresholds)]:
+            if np.mean(sign * central > threshold) >= _OF_THE_MIDDLE:
+                continue
+            beyond = sign * self.values > threshold
+            parts, _ = ndimage.label(beyond & allowed)
+            for number, where in enumerate(ndimage.find_objects(parts), start=1):
+                spans = all(s.stop - s.start >= n for s, n in zip(where, least, strict=True))
+                if spans and np.count_nonzero(part := parts == number) >= _FEWEST:
+                    yield part, beyond
 
     def _worth(self, part: NDArray[np.bool_], beyond: NDArray[np.bool_]) -> float:
         """Contrast across the border, less where the part goes on beyond the box, 0 from some share on."""

@@ -223,8 +223,10 @@ def _shell(mask: np.ndarray) -> np.ndarray:
     return mask & ~ndimage.binary_erosion(mask, border_value=0)
 
 
-def _box_core(limit: np.ndarray, positive: np.ndarray, negative: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """An ellipsoid in the middle of the box: an object that fills most of its box is there.
+def _box_core(
+    radius: np.ndarray, limit: np.ndarray, positive: np.ndarray, negative: np.ndarray, size: np.ndarray
+) -> np.ndarray:
+    """An ellipsoid in the middle of the box: an object that fills most of its box is there. ``radius``: `_from_middle`.
 
     A positive click does not contradict that. A negative one does: what is nearer to it than to the box's middle and
     to every positive seed is left out, and all of it if the click is right in the middle. Without positive seeds
@@ -232,7 +234,6 @@ def _box_core(limit: np.ndarray, positive: np.ndarray, negative: np.ndarray, siz
     """
     from scipy import ndimage
 
-    radius = _from_middle(limit)
     core = (radius <= 1.0) & limit
     if negative.any():
         if positive.any() and radius[negative].min() < _DENIED:
@@ -313,9 +314,9 @@ def _scene(
     boxed = not limit.all() or not positive.any()
     beside, inner = None, positive
     if boxed:
-        middle = _from_middle(limit) <= 1.0
-        beside = object_beside(values, usable, limit, middle, positive, negative, size)
-        inner = positive | (_box_core(limit, positive, negative, size) if beside is None else beside)
+        radius = _from_middle(limit)
+        beside = object_beside(values, usable, limit, radius <= 1.0, positive, negative, size)
+        inner = positive | (_box_core(radius, limit, positive, negative, size) if beside is None else beside)
     # The border of what is looked at, or of the box, is background that nobody had to click.
     border = _shell(limit) & ~inner
     implied = None if boxed else implied_background(values, usable, positive, negative, size, str(device))

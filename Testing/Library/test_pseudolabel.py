@@ -44,6 +44,15 @@ def scene(shape=(48, 44, 40), spacing=(1.0, 1.0, 1.0), noise=8.0):
     return ndimage.gaussian_filter(image, 0.6 / np.asarray(spacing)).astype(np.float32), organ
 
 
+def box_around(mask, loose):
+    """The bounding box of ``mask``, so many voxels larger on each side, as bool voxels."""
+    where = np.argwhere(mask)
+    inside = np.zeros(mask.shape, bool)
+    sides = zip(where.min(0), where.max(0), strict=True)
+    inside[tuple(slice(max(0, a - loose), b + 1 + loose) for a, b in sides)] = True
+    return inside
+
+
 def bent_scene(bright, spacing, loose):
     """A thin arc around a ball that is no part of it, as a rib around a lung, and a box around the arc."""
     shape = tuple(round(n / s) for n, s in zip((64, 60, 40), spacing, strict=True))
@@ -53,12 +62,7 @@ def bent_scene(bright, spacing, loose):
     image = np.where(away + 0 * z < 19, -200.0 if bright else 200.0, 40.0)
     image[arc] = 160.0 if bright else -120.0
     image += 12 * np.random.default_rng(0).standard_normal(shape)
-    where = np.argwhere(arc)
-    inside = np.zeros(shape, bool)
-    inside[tuple(slice(max(0, a - loose), b + 1 + loose) for a, b in zip(where.min(0), where.max(0), strict=True))] = (
-        True
-    )
-    return image.astype(np.float32), arc, inside
+    return image.astype(np.float32), arc, box_around(arc, loose)
 
 
 def clicks(organ, spacing, count=(5, 10), seed=0):
@@ -209,10 +213,7 @@ class TestImageAware:
 
     def test_only_a_box(self):
         image, organ = scene()
-        where = np.argwhere(organ)
-        low, high = where.min(0) - 2, where.max(0) + 3
-        inside = np.zeros(organ.shape, bool)
-        inside[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
+        inside = box_around(organ, 2)
         nothing = np.zeros_like(inside)
         label = image_aware(image, ONE, nothing, nothing, inside)
         assert not label.probability[~inside].any() and np.all(label.confidence[~inside] == 1)
@@ -234,19 +235,16 @@ class TestImageAware:
         assert dice(image_aware(image, spacing, here, nothing, inside).mask, arc) < 0.3
 
     def test_a_click_that_denies_the_middle_of_a_box_is_believed(self):
-        image, organ = scene()
-        shape = image.shape
-        # The box holds the organ at one end, and tissue that looks like nothing in particular in its middle.
-        where = np.argwhere(organ)
-        low, high = where.min(0) - 2, where.max(0) + 3
-        low[1] = max(0, low[1] - 2 * (where[:, 1].max() - low[1]))
-        inside = np.zeros(shape, bool)
-        inside[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
+        shape = (48, 64, 40)
+        organ = ellipsoid(shape, (24, 12, 20), (12, 10, 12)) | ellipsoid(shape, (24, 52, 20), (12, 10, 12))
+        image = np.where(organ, 100.0, 40.0)
+        image[ellipsoid(shape, (24, 32, 20), (12, 8, 12)) & ~organ] = 160.0
+        image += 8 * np.random.default_rng(0).standard_normal(shape)
         positive, negative = np.zeros(shape, bool), np.zeros(shape, bool)
-        positive[tuple(where.mean(0).astype(int))] = True
-        negative[tuple(((low + high) // 2).tolist())] = True
-        label = image_aware(image, ONE, positive, negative & ~positive, inside)
-        assert dice(label.mask, organ) > 0.7
+        positive[24, [12, 52], 20] = True
+        negative[24, 34, 20] = True
+        label = image_aware(image.astype(np.float32), ONE, positive, negative, box_around(organ, 2))
+        assert dice(label.mask, organ) > 0.9
 
     def test_only_background_is_background(self):
         image, organ = scene()
