@@ -108,6 +108,11 @@ def varied_prompts(reference: Reference, rng: np.random.Generator, careful: floa
     return prompts or _drawn(_WAYS, rng)(_Around(reference), rng)
 
 
+def varied_clicks(reference: Reference, inside: int, outside: int, rng: np.random.Generator) -> SegmentPrompts:
+    """So many clicks on a structure, world mm: well spread or at random, near the border or not."""
+    return _Around(reference).clicks(inside, outside, rng)
+
+
 def _careful_prompts(reference: Reference, rng: np.random.Generator) -> SegmentPrompts | None:
     """As `SimulatedAnnotator` does; None where all clicks inside were taken for the opposite."""
     protocol = _drawn(_CAREFUL_WAYS, rng)(rng)

@@ -8,9 +8,8 @@ Witnesses, each a log-odds map per voxel:
 - the intensity's likelihood, learnt from the seeds and then, once, from the voxels the geodesic maps are sure of;
 - where a box was drawn around something that leaves the box's middle alone, where that is (`beside_middle`).
 
-Their weighted sum is the log-odds of the label. The weights come from logistic regressions over many structures and
-scanners, adjusted for Dice on the development cases; there is one set for clicks and one for strokes, which leave no
-gaps between seeds and so make distances worth more. Nothing is tuned per organ.
+Their weighted sum is the log-odds of the label; what each weighs depends on how the object was prompted (`judgement`).
+Nothing is tuned per organ.
 """
 
 from __future__ import annotations
@@ -24,10 +23,11 @@ import numpy as np
 
 from PWSegmentationLib.progress import Cancel, Progress, stop_if
 
-from .extent import CLICK_MM, implied_background, is_stroke
+from .extent import implied_background, is_stroke
 from .geodesic import geodesic_distances
 from .intensity import equalised, likelihood_ratio, span, window
 from .interpolation import SEEDS_PER_SIGN, implicit_surface, representatives
+from .judgement import AROUND, OPEN, STROKES, Circumstances, circumstances, click_weights, sizes
 from .label import PseudoLabel
 from .smoothing import smooth
 from .threads import one_thread
@@ -55,25 +55,6 @@ EVIDENCE = ("contrast", "span", "window", "surface", "seed likelihood", "likelih
 #: Log-odds that count as certain: the evidence is given in units of them.
 _CERTAIN = 6.0
 
-#: Log-odds per unit of each witness (see the module's docstring), where the seeds are clicks.
-CLICK_WEIGHTS: dict[str, float] = {
-    "span": 0.75,
-    "window": 0.4,
-    "surface": 2.6,
-    "likelihood": 0.75,
-    "seed likelihood": 0.3,
-    "isolation outside": -8.0,
-    "isolation inside": 4.0,
-}
-#: The same where they are strokes.
-STROKE_WEIGHTS: dict[str, float] = {
-    "span": 2.0,
-    "window": 0.6,
-    "surface": 2.6,
-    "likelihood": 0.8,
-    "constant": 0.6,
-}
-
 
 @dataclass(frozen=True)
 class _Scene:
@@ -85,10 +66,11 @@ class _Scene:
     negative: torch.Tensor
     marked: torch.Tensor
     spacing: tuple[float, float, float]
-    isolation: dict[str, float]
-    strokes: float
     nearness: torch.Tensor
     anchors: tuple[np.ndarray, np.ndarray]
+    #: What the witnesses weigh; or, for clicks on both sides of the border, how these lie.
+    weights: Mapping[str, float]
+    clicks: Circumstances | None
     beside: torch.Tensor | None = None
 
     @cached_property
@@ -179,6 +161,26 @@ def image_aware(
     return result
 
 
+def said_by_witnesses(
+    image: np.ndarray,
+    spacing: Sequence[float] | np.ndarray,
+    positive: np.ndarray,
+    negative: np.ndarray,
+    valid: np.ndarray | None = None,
+) -> tuple[dict[str, np.ndarray], Circumstances | None]:
+    """What `image_aware` judges clicks by, to fit the weights: the witnesses' maps, float32 (I, J, K), by name.
+
+    And the circumstances of the clicks; None where there are none on both sides of the border.
+    """
+    import torch
+
+    positive, negative, limit, usable = _masks(image, positive, negative, None, valid)
+    with torch.inference_mode(), one_thread():
+        scene = _scene(image, spacing, positive, negative, limit, usable, torch.device("cpu"))
+        maps = witnesses(scene, lambda share: None)
+        return {name: said.numpy() for name, said in maps.items()}, _circumstances(scene, maps)
+
+
 def _masks(
     image: np.ndarray,
     positive: np.ndarray,
@@ -254,29 +256,6 @@ def _from_middle(limit: np.ndarray) -> np.ndarray:
     return np.sqrt(squares)
 
 
-def _isolation(seeds: np.ndarray, others: np.ndarray, size: np.ndarray) -> float:
-    """How much of the distance to these seeds is only the gap between clicks, 0 (dense) to 1.
-
-    h / (h + r), with h the free gap from one click to the next, and r the distance to the seeds of the other
-    sign. A region goes on between its isolated clicks, so that the distance to the nearest click overstates the
-    distance to the region; strokes leave no gap. A click drawn as a small ball counts once, at its middle, which does
-    not depend on the grid it was drawn on. What is usual for clicks, one half, counts as one click more, so that two
-    that happen to lie side by side do not pass for a dense cover.
-    """
-    from scipy import ndimage
-    from scipy.spatial import cKDTree
-
-    if is_stroke(seeds, size):
-        return 0.0
-    parts, count = ndimage.label(seeds, np.ones((3, 3, 3)))
-    if count < 2:
-        return 0.5
-    middles = np.array(ndimage.center_of_mass(seeds, parts, range(1, count + 1))) * size
-    to_others = float(np.median(cKDTree(np.argwhere(others) * size).query(middles)[0]))
-    gap = max(0.0, float(np.median(cKDTree(middles).query(middles, k=2)[0][:, 1])) - 1.5 * CLICK_MM)
-    return (count * gap / max(gap + to_others, 1e-6) + 0.5) / (count + 1)
-
-
 def _nearness(prompted: np.ndarray, size: np.ndarray) -> np.ndarray:
     """How far a prompt's knowledge reaches: 1 beside it, falling off with `_KNOWN_MM`; (I, J, K) float32."""
     from scipy import ndimage
@@ -332,16 +311,16 @@ def _scene(
             (border, SEEDS_PER_SIGN // 2),
         )
     ]
-    isolation, strokes = {"isolation outside": 0.0, "isolation inside": 0.0}, 0.0
-    if negative.any() and not boxed and implied is None:
-        own = negative if claimed is None else negative & ~claimed
-        own = own if own.any() else negative
-        isolation["isolation outside"] = _isolation(own, positive, size)
-        isolation["isolation inside"] = _isolation(positive, negative, size)
-        strokes = is_stroke(own, size)
+    own = negative if claimed is None else negative & ~claimed
+    own = own if own.any() else negative
+    weights, lie = AROUND, None
+    if not boxed and own.any():
+        if not is_stroke(own, size):
+            lie = circumstances(positive, own, size, enclosed=implied is None)
+        elif implied is None:
+            weights = STROKES
     elif not boxed and implied is None:
-        # Positives alone: the border of what is looked at is not where the object's surroundings begin.
-        isolation["isolation outside"] = 0.5
+        weights = OPEN
 
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.ascontiguousarray(array), device=device)
@@ -353,10 +332,10 @@ def _scene(
         tensor(outer),
         tensor(positive | negative if positive.any() and negative.any() else inner | outer),
         (float(size[0]), float(size[1]), float(size[2])),
-        isolation,
-        strokes,
         tensor(_nearness(positive | negative | inner, size)),
         (anchors[0], np.concatenate(anchors[1:])),
+        weights,
+        lie,
         None if beside is None else tensor(_depth(beside, size)),
     )
 
@@ -431,18 +410,23 @@ def _evidence(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> np.ndarray:
     return np.asarray(torch.cat([scene.contrast[None], said]).cpu().numpy(), dtype=np.float32)
 
 
+def _circumstances(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> Circumstances | None:
+    """What the weights depend on; None where there are no clicks on both sides of the border."""
+    if scene.clicks is None:
+        return None
+    free = scene.valid & ~scene.positive & ~scene.negative
+    return (*scene.clicks, *sizes(maps, free, scene.positive))
+
+
 def _judgement(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-odds of the label, and how far the witnesses agree (0 to 1)."""
     import torch
 
-    def weight(name: str) -> float:
-        share = scene.strokes
-        return share * STROKE_WEIGHTS.get(name, 0.0) + (1.0 - share) * CLICK_WEIGHTS.get(name, 0.0)
-
-    shift = weight("constant") + sum(weight(name) * value for name, value in scene.isolation.items())
-    logit = torch.full_like(scene.image, shift)
+    about = _circumstances(scene, maps)
+    weights = scene.weights if about is None else click_weights(about)
+    logit = torch.full_like(scene.image, weights["constant"])
     for name, values in maps.items():
-        logit = logit + weight(name) * values
+        logit = logit + weights[name] * values
     if scene.beside is not None:
         logit = logit + _BESIDE * scene.beside
     votes = torch.stack([torch.sign(maps[name]) for name in ("span", "window", "surface", "likelihood")])

@@ -311,7 +311,7 @@ class TestImageAware:
 
     def test_corrections_help(self):
         image, organ = scene(noise=20.0)
-        positive, negative = clicks(organ, ONE, (2, 3))
+        positive, negative = clicks(organ, ONE, (1, 1))
         scores = []
         for _ in range(5):
             mask = image_aware(image, ONE, positive, negative).mask

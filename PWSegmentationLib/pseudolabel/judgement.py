@@ -1,0 +1,135 @@
+"""What each witness of the label weighs, given how the object was prompted.
+
+Log-odds per unit of each witness (`from_image`), and a constant. For strokes and boxes they are fixed. For clicks they
+depend on how many there are and how they lie, for many clicks enclose the object, and where gaps between them are wide,
+the nearest click overstates the distance to it; and on how large the witnesses take the object to be, for where these
+differ, one of them is mistaken. The rows were fitted by gradient descent on the Dice overlap, to structures that are
+not reported and to procedural scenes: ``python -m Testing.Benchmarks.label_weights``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from .extent import CLICK_MM, is_stroke
+
+if TYPE_CHECKING:
+    import torch
+
+#: What the weights depend on: `circumstances` of the clicks, and `sizes`.
+Circumstances: TypeAlias = tuple[float, ...]
+
+#: What is weighed.
+WITNESSES = ("span", "window", "surface", "seed likelihood", "likelihood")
+
+#: Where background was implied, or a box was drawn.
+AROUND: Mapping[str, float] = {
+    "span": 0.75,
+    "window": 0.4,
+    "surface": 2.6,
+    "likelihood": 0.75,
+    "seed likelihood": 0.3,
+    "constant": 0.0,
+}
+#: From positive prompts alone: the border of what is looked at is not where the object's surroundings begin.
+OPEN: Mapping[str, float] = {**AROUND, "constant": -4.0}
+#: Strokes leave no gaps between seeds, which makes distances worth more.
+STROKES: Mapping[str, float] = {
+    "span": 2.0,
+    "window": 0.6,
+    "surface": 2.6,
+    "likelihood": 0.8,
+    "seed likelihood": 0.0,
+    "constant": 0.6,
+}
+
+#: Clicks: what a witness weighs as such, and more for each of the `Circumstances`.
+_CLICKS: Mapping[str, tuple[float, ...]] = {
+    "span": (0.51, -0.20, 0.05, 0.26, -0.08, 0.08, 0.32, 0.07, 0.18),
+    "window": (0.48, -0.11, 0.14, 0.29, -0.02, 0.08, 0.24, 0.20, 0.24),
+    "surface": (1.67, 0.20, 0.60, -0.23, -0.26, 0.25, -0.08, -0.22, -0.05),
+    "seed likelihood": (0.32, -0.10, -0.11, 0.70, 0.16, 0.11, -0.26, -0.01, 0.15),
+    "likelihood": (0.69, -0.20, -0.03, 0.85, 0.10, 0.14, -0.28, -0.05, 0.20),
+    "constant": (-0.55, -0.87, -0.66, 0.61, -0.26, -0.38, -0.53, -0.47, -0.24),
+}
+
+
+def click_weights(about: Circumstances) -> Mapping[str, float]:
+    """The weights for clicks on both sides of the object's border."""
+    return {name: float(np.dot(row, about)) for name, row in _CLICKS.items()}
+
+
+def circumstances(
+    positive: np.ndarray, negative: np.ndarray, size: np.ndarray, *, enclosed: bool = True
+) -> Circumstances:
+    """One; how many clicks inside and outside; how isolated these are; how round the object is.
+
+    ``positive`` and ``negative``: (I, J, K) bool, both not empty; ``size``: mm per voxel. Not ``enclosed``: the
+    negative ones do not show where the object's surroundings begin.
+    """
+    inside, outside = _middles(positive, size), _middles(negative, size)
+    counts = (0.5 * math.log(len(inside)), 0.5 * math.log(len(outside)))
+    isolation = (0.0, 0.0)
+    if enclosed:
+        isolation = (_isolation(positive, negative, size), _isolation(negative, positive, size))
+    return (1.0, *counts, *isolation, _second_extent(inside))
+
+
+def _isolation(seeds: np.ndarray, others: np.ndarray, size: np.ndarray) -> float:
+    """How much of the distance to these seeds is only the gap between clicks, 0 (dense) to 1.
+
+    h / (h + r), with h the free gap from one click to the next, and r the distance to the seeds of the other
+    sign. A region goes on between its isolated clicks, so that the distance to the nearest click overstates the
+    distance to the region; strokes leave no gap. A click drawn as a small ball counts once, at its middle, which does
+    not depend on the grid it was drawn on. What is usual for clicks, one half, counts as one click more, so that two
+    that happen to lie side by side do not pass for a dense cover.
+    """
+    from scipy import ndimage
+    from scipy.spatial import cKDTree
+
+    if is_stroke(seeds, size):
+        return 0.0
+    parts, count = ndimage.label(seeds, np.ones((3, 3, 3)))
+    if count < 2:
+        return 0.5
+    middles = np.array(ndimage.center_of_mass(seeds, parts, range(1, count + 1))) * size
+    to_others = float(np.median(cKDTree(np.argwhere(others) * size).query(middles)[0]))
+    gap = max(0.0, float(np.median(cKDTree(middles).query(middles, k=2)[0][:, 1])) - 1.5 * CLICK_MM)
+    return (count * gap / max(gap + to_others, 1e-6) + 0.5) / (count + 1)
+
+
+def sizes(maps: Mapping[str, torch.Tensor], free: torch.Tensor, positive: torch.Tensor) -> Circumstances:
+    """How much larger other witnesses take the object to be than the geodesic ones do: three halved log-ratios.
+
+    ``maps``: the witnesses', (I, J, K); ``free``: voxels that are neither padding nor prompted; ``positive``: seeds.
+    """
+    known = 1.0 + float(positive.sum())
+
+    def size(said: torch.Tensor) -> float:
+        return known + float(((said > 0) & free).sum())
+
+    usual = size(maps["span"] + maps["window"])
+    return tuple(0.5 * math.log(size(maps[name]) / usual) for name in ("surface", "likelihood", "seed likelihood"))
+
+
+def _middles(clicks: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The middle of every click, mm from the first voxel's; (n, 3).
+
+    A click drawn as a small ball counts once, at its middle, which does not depend on the grid it was drawn on.
+    """
+    from scipy import ndimage
+
+    parts, count = ndimage.label(clicks, np.ones((3, 3, 3)))
+    return np.array(ndimage.center_of_mass(clicks, parts, range(1, count + 1))) * size
+
+
+def _second_extent(points: np.ndarray) -> float:
+    """How far ``points`` (n, 3) spread along their second axis, as a share of the first; 0 for one or two."""
+    if len(points) < 3:
+        return 0.0
+    spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 0.0))
+    return float(spread[1] / spread[2]) if spread[2] > 0 else 0.0
