@@ -27,7 +27,7 @@ from .extent import implied_background, is_stroke
 from .geodesic import geodesic_distances
 from .intensity import equalised, likelihood_ratio, span, window
 from .interpolation import SEEDS_PER_SIGN, implicit_surface, representatives
-from .judgement import AROUND, OPEN, STROKES, Circumstances, circumstances, click_weights, sizes
+from .judgement import AROUND, OPEN, STROKES, Circumstances, circumstances, click_weights
 from .label import PseudoLabel
 from .smoothing import smooth
 from .threads import one_thread
@@ -68,7 +68,7 @@ class _Scene:
     spacing: tuple[float, float, float]
     nearness: torch.Tensor
     anchors: tuple[np.ndarray, np.ndarray]
-    #: What the witnesses weigh; or, for clicks on both sides of the border, how these lie.
+    #: What the witnesses weigh; and how the clicks lie, where they are on both sides of the border.
     weights: Mapping[str, float]
     clicks: Circumstances | None
     beside: torch.Tensor | None = None
@@ -170,7 +170,7 @@ def said_by_witnesses(
 ) -> tuple[dict[str, np.ndarray], Circumstances | None]:
     """What `image_aware` judges clicks by, to fit the weights: the witnesses' maps, float32 (I, J, K), by name.
 
-    And the circumstances of the clicks; None where there are none on both sides of the border.
+    And how the clicks lie; None where there are none on both sides of the border.
     """
     import torch
 
@@ -178,7 +178,7 @@ def said_by_witnesses(
     with torch.inference_mode(), one_thread():
         scene = _scene(image, spacing, positive, negative, limit, usable, torch.device("cpu"))
         maps = witnesses(scene, lambda share: None)
-        return {name: said.numpy() for name, said in maps.items()}, _circumstances(scene, maps)
+        return {name: said.numpy() for name, said in maps.items()}, scene.clicks
 
 
 def _masks(
@@ -317,6 +317,7 @@ def _scene(
     if not boxed and own.any():
         if not is_stroke(own, size):
             lie = circumstances(positive, own, size, enclosed=implied is None)
+            weights = click_weights(lie)
         elif implied is None:
             weights = STROKES
     elif not boxed and implied is None:
@@ -410,23 +411,13 @@ def _evidence(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> np.ndarray:
     return np.asarray(torch.cat([scene.contrast[None], said]).cpu().numpy(), dtype=np.float32)
 
 
-def _circumstances(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> Circumstances | None:
-    """What the weights depend on; None where there are no clicks on both sides of the border."""
-    if scene.clicks is None:
-        return None
-    free = scene.valid & ~scene.positive & ~scene.negative
-    return (*scene.clicks, *sizes(maps, free, scene.positive))
-
-
 def _judgement(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-odds of the label, and how far the witnesses agree (0 to 1)."""
     import torch
 
-    about = _circumstances(scene, maps)
-    weights = scene.weights if about is None else click_weights(about)
-    logit = torch.full_like(scene.image, weights["constant"])
+    logit = torch.full_like(scene.image, scene.weights["constant"])
     for name, values in maps.items():
-        logit = logit + weights[name] * values
+        logit = logit + scene.weights[name] * values
     if scene.beside is not None:
         logit = logit + _BESIDE * scene.beside
     votes = torch.stack([torch.sign(maps[name]) for name in ("span", "window", "surface", "likelihood")])

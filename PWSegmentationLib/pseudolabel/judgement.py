@@ -1,26 +1,22 @@
 """What each witness of the label weighs, given how the object was prompted.
 
 Log-odds per unit of each witness (`from_image`), and a constant. For strokes and boxes they are fixed. For clicks they
-depend on how many there are and how they lie, for many clicks enclose the object, and where gaps between them are wide,
-the nearest click overstates the distance to it; and on how large the witnesses take the object to be, for where these
-differ, one of them is mistaken. The rows were fitted by gradient descent on the Dice overlap, to structures that are
-not reported and to procedural scenes: ``python -m Testing.Benchmarks.label_weights``.
+depend on how many there are and how they lie: many clicks enclose the object, and where gaps between them are wide, the
+nearest click overstates the distance to it. The rows were fitted to the label's Dice overlap with structures that are
+not reported and with procedural scenes: ``python -m Testing.Benchmarks.label_weights``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from .extent import CLICK_MM, is_stroke
 
-if TYPE_CHECKING:
-    import torch
-
-#: What the weights depend on: `circumstances` of the clicks, and `sizes`.
+#: What the weights for clicks depend on; see `circumstances`.
 Circumstances: TypeAlias = tuple[float, ...]
 
 #: What is weighed.
@@ -47,14 +43,15 @@ STROKES: Mapping[str, float] = {
     "constant": 0.6,
 }
 
-#: Clicks: what a witness weighs as such, and more for each of the `Circumstances`.
+#: Clicks: what a witness weighs for each of the `Circumstances`, the first of which is 1. The window weighs the same
+#: in all, for how wide it is depends on the voxels, and so would the answer.
 _CLICKS: Mapping[str, tuple[float, ...]] = {
-    "span": (0.51, -0.20, 0.05, 0.26, -0.08, 0.08, 0.32, 0.07, 0.18),
-    "window": (0.48, -0.11, 0.14, 0.29, -0.02, 0.08, 0.24, 0.20, 0.24),
-    "surface": (1.67, 0.20, 0.60, -0.23, -0.26, 0.25, -0.08, -0.22, -0.05),
-    "seed likelihood": (0.32, -0.10, -0.11, 0.70, 0.16, 0.11, -0.26, -0.01, 0.15),
-    "likelihood": (0.69, -0.20, -0.03, 0.85, 0.10, 0.14, -0.28, -0.05, 0.20),
-    "constant": (-0.55, -0.87, -0.66, 0.61, -0.26, -0.38, -0.53, -0.47, -0.24),
+    "span": (0.83, 0.05, 0.08, 0.20, 0.25, 0.07),
+    "window": (0.31, 0.00, 0.00, 0.00, 0.00, 0.00),
+    "surface": (2.14, 0.20, 0.10, -0.01, 0.17, 0.13),
+    "seed likelihood": (0.30, 0.15, -0.20, 0.41, 0.40, 0.30),
+    "likelihood": (0.54, 0.12, -0.38, 0.39, 0.48, 0.38),
+    "constant": (-0.27, -0.35, -0.67, 3.29, -5.84, 0.12),
 }
 
 
@@ -100,20 +97,6 @@ def _isolation(seeds: np.ndarray, others: np.ndarray, size: np.ndarray) -> float
     to_others = float(np.median(cKDTree(np.argwhere(others) * size).query(middles)[0]))
     gap = max(0.0, float(np.median(cKDTree(middles).query(middles, k=2)[0][:, 1])) - 1.5 * CLICK_MM)
     return (count * gap / max(gap + to_others, 1e-6) + 0.5) / (count + 1)
-
-
-def sizes(maps: Mapping[str, torch.Tensor], free: torch.Tensor, positive: torch.Tensor) -> Circumstances:
-    """How much larger other witnesses take the object to be than the geodesic ones do: three halved log-ratios.
-
-    ``maps``: the witnesses', (I, J, K); ``free``: voxels that are neither padding nor prompted; ``positive``: seeds.
-    """
-    known = 1.0 + float(positive.sum())
-
-    def size(said: torch.Tensor) -> float:
-        return known + float(((said > 0) & free).sum())
-
-    usual = size(maps["span"] + maps["window"])
-    return tuple(0.5 * math.log(size(maps[name]) / usual) for name in ("surface", "likelihood", "seed likelihood"))
 
 
 def _middles(clicks: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Fits what the label's witnesses weigh for clicks: ``python -m Testing.Benchmarks.label_weights -o weights.json``.
 
-Twenty minutes on two cores. The witnesses see structures that are prompted in several ways, each way once as the
+Half an hour on two cores. The witnesses see structures that are prompted in several ways, each way once as the
 simulated annotator does and once as less careful users might; then the weights of `pseudolabel.judgement` are fitted to
 the label's Dice overlap by gradient descent. The structures are those to learn from, those for tuning, and procedural
 scenes; none is reported. The table is cross-validated: each fifth of the structures is judged by weights that were
@@ -23,16 +23,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from PWSegmentationLib.annotator.protocols import SimulatedAnnotator, protocol
+from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator, protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_clicks
 from PWSegmentationLib.cases.labels import load_case
 from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import write_json
+from PWSegmentationLib.prediction.promptable import label_share
 from PWSegmentationLib.prediction.view import look_at, region_for
 from PWSegmentationLib.procedural import scene
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
-from PWSegmentationLib.pseudolabel.from_image import said_by_witnesses
+from PWSegmentationLib.pseudolabel.from_image import image_aware, said_by_witnesses
 from PWSegmentationLib.pseudolabel.judgement import WITNESSES, click_weights
 from PWSegmentationLib.samples.development import development_cases, split
 from PWSegmentationLib.volume.resampling import resample
@@ -40,11 +41,20 @@ from PWSegmentationLib.volume.volume import Volume
 
 # What the fit is over, and each one's share. Those to learn from are mostly thin, the others mostly compact; a label
 # for either alone is worse for the other.
-SOURCES = {"learning": 2.0, "tuning": 1.0, "procedural": 0.5}
+SOURCES = {"learning": 2.0, "tuning": 1.0, "procedural": 1.0}
 # A careful user's clicks count as much as those of so many others.
 _CAREFUL = 2.0
+# Where the fit starts, and what it is drawn to: one weight per witness, whatever the circumstances, and a constant that
+# follows how isolated the clicks are. The network learnt with these.
+_FIXED = {"span": 0.75, "window": 0.4, "surface": 2.6, "seed likelihood": 0.3, "likelihood": 0.75}
+_ISOLATION = (4.0, -8.0)
+# Its weight stays as it is: see `pseudolabel.judgement`.
+_KEPT = WITNESSES.index("window")
 # Clicks inside and outside.
 WAYS = ((2, 2), (3, 5), (5, 10), (8, 4), (20, 20))
+# A few of these, and then clicks into the label's largest errors, which lie near the border.
+_STARTS, _CORRECTIONS = ((1, 1), (2, 3), (1, 2), (3, 5)), (2, 8)
+_CORRECTED = ("tuning", "procedural")
 # The images with more structures than are measured, and how many of those are learnt from.
 _LEARNT_FROM = {"chest CT": 48, "brain MR": 27}
 _SCENES = 75
@@ -53,8 +63,10 @@ _LEAST_VOXELS = 30
 # Views are coarser than users' are, to have many of them; and of each so many voxels are kept, near the border and
 # far from it.
 _VOXELS, _NEAR, _FAR = 150_000, 15_000, 3_000
-# Steps over as many cases as there are, and how they are taken.
-_EPOCHS, _BATCH, _RATE, _DECAY = 8, 16, 0.05, 1e-4
+# Steps over as many cases as there are, how they are taken, and how strongly the rows are drawn back.
+_EPOCHS, _BATCH, _RATE, _DECAY = 8, 16, 0.02, 3e-3
+# The soft Dice wants log-odds that are surer than a label should be: so many times.
+_SURER = 3.0
 _FOLDS = 5
 
 
@@ -63,12 +75,14 @@ class Case:
     """One view of one prompted structure, as the witnesses see it.
 
     ``said`` float32 ``(witness, voxel)`` and ``truth`` bool ``(voxel)`` at voxels that stand for ``weight`` each;
-    ``clicked``: voxels of the clicks rightly inside, wrongly inside and wrongly outside.
+    ``clicked``: voxels of the clicks rightly inside, wrongly inside and wrongly outside; ``share``: the label's in the
+    program's answer.
     """
 
     source: str
     structure: str
     way: str
+    share: float
     about: tuple[float, ...]
     clicked: tuple[float, float, float]
     said: NDArray[np.float16]
@@ -84,13 +98,16 @@ def main() -> int:
     parser.add_argument("-j", "--jobs", type=int, default=2, help="processes (2)")
     wanted = parser.parse_args()
     cases = _cases(wanted.cases, wanted.jobs)
+    fixed = fixed_rows(len(cases[0].about))
     report: dict[str, Any] = {
         "made by": provenance(),
         "cases": {source: sum(c.source == source for c in cases) for source in SOURCES},
+        "Dice with fixed weights": table(cases, [dice(c, judged(c, fixed)) for c in cases]),
         "Dice with the weights that ship": table(cases, [dice(c, shipped(c)) for c in cases]),
         "Dice cross-validated": table(cases, cross_validated(cases)),
         "weights": {
-            name: [round(v, 2) for v in row] for name, row in zip((*WITNESSES, "constant"), fit(cases), strict=True)
+            name: [round(v, 2) for v in row]
+            for name, row in zip((*WITNESSES, "constant"), fit(cases).tolist(), strict=True)
         },
     }
     write_json(report, wanted.output)
@@ -139,7 +156,28 @@ def seen(source: str, name: str, volume: Volume, reference: Reference, seed: int
         for way, prompts in (("careful", careful), ("varied", varied_clicks(reference, inside, outside, rng))):
             found = _seen(volume, prompts, reference, rng)
             if found is not None:
-                yield Case(source, name, f"{way} {inside}+{outside}", *found)
+                yield Case(source, name, f"{way} {inside}+{outside}", label_share(prompts), *found)
+    for turn in (0, 1) if source in _CORRECTED else ():
+        prompts = _corrected(volume, reference, 2 * seed + turn)
+        found = _seen(volume, prompts, reference, np.random.default_rng(seed))
+        if found is not None:
+            yield Case(source, name, "careful, corrected", label_share(prompts), *found)
+
+
+def _corrected(volume: Volume, reference: Reference, seed: int) -> SegmentPrompts:
+    """A few first clicks, and corrections of what the label makes of them."""
+    inside, outside = _STARTS[seed % len(_STARTS)]
+    annotator = SimulatedAnnotator(reference, Protocol("corrected", inside=inside, outside=outside), seed)
+    prompts = annotator.start()
+    for _ in range(int(np.random.default_rng((seed, 99)).integers(*_CORRECTIONS, endpoint=True))):
+        view = look_at(volume, prompts, (), region_for(prompts, volume.grid), _VOXELS)
+        seeds = view.seeds
+        label = image_aware(view.image, view.grid.spacing, seeds.positive, seeds.negative, valid=view.valid)
+        more = annotator.correct(prompts, view.region, view.to_fine(label.probability) >= 0.5)
+        if more is None:
+            break
+        prompts = more
+    return prompts
 
 
 def _seen(volume: Volume, prompts: SegmentPrompts, reference: Reference, rng: np.random.Generator) -> Any:
@@ -212,6 +250,7 @@ def _read(path: Path) -> list[Case]:
                 n["source"],
                 n["structure"],
                 n["way"],
+                n["share"],
                 tuple(n["about"]),
                 tuple(n["clicked"]),
                 *(stored[f"{key}/{number}"] for key in ("said", "truth", "weight")),
@@ -246,41 +285,52 @@ def dice(case: Case, logit: torch.Tensor) -> float:
     return float(overlap(case, (logit > 0).float()))
 
 
-def fit(cases: Sequence[Case]) -> list[list[float]]:
-    """The rows that make the soft Dice largest, each source with its share.
+def fit(cases: Sequence[Case]) -> torch.Tensor:
+    """The rows that make the soft Dice largest: ``(witnesses and the constant, circumstances)``.
 
-    The soft Dice drives the log-odds up, which the label's probabilities should not follow: rows are scaled to be as
-    sure as the weights that ship.
+    Each source has its share; and a case counts by the square of the label's share in the answer, for after few clicks
+    the network has the say, and it learnt with the fixed weights.
     """
     counts = {source: sum(c.source == source for c in cases) for source in SOURCES}
-    share = [SOURCES[c.source] / counts[c.source] * (_CAREFUL if _is_careful(c) else 1.0) for c in cases]
-    chances = np.array(share) / sum(share)
+    chances = np.array([SOURCES[c.source] / counts[c.source] * (_CAREFUL if _is_careful(c) else 1.0) for c in cases])
+    chances *= np.array([c.share**2 for c in cases])
     rng = np.random.default_rng(0)
-    rows = torch.zeros(len(WITNESSES) + 1, len(cases[0].about))
-    rows[:-1, 0] = torch.tensor([1.5, 0.8, 5.2, 0.6, 1.5])
-    rows.requires_grad_()
+    fixed = fixed_rows(len(cases[0].about))
+    change = torch.zeros_like(fixed, requires_grad=True)
+    free = torch.ones(len(fixed), 1)
+    free[_KEPT] = 0.0
     steps = _EPOCHS * len(cases) // _BATCH
-    optimiser = torch.optim.Adam([rows], lr=_RATE)
+    optimiser = torch.optim.Adam([change], lr=_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
-        batch = rng.choice(len(cases), _BATCH, p=chances)
+        batch = rng.choice(len(cases), _BATCH, p=chances / chances.sum())
+        rows = _SURER * (fixed + free * change)
         missed = torch.stack([1.0 - overlap(cases[i], torch.sigmoid(judged(cases[i], rows))) for i in batch])
-        loss = missed.mean() + _DECAY * (rows[:, 1:] ** 2).sum()
+        loss = missed.mean() + _DECAY * (change**2).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-    found = rows.detach()
-    return [[float(v) for v in row] for row in found / _surer(cases, found)]
+    return _as_sure(cases, (fixed + free * change).detach(), fixed)
 
 
-def _surer(cases: Sequence[Case], rows: torch.Tensor) -> float:
-    """How many times surer these rows are than the weights that ship."""
+def fixed_rows(circumstances: int) -> torch.Tensor:
+    """The rows that the fit starts from."""
+    rows = torch.zeros(len(WITNESSES) + 1, circumstances)
+    rows[:-1, 0] = torch.tensor([_FIXED[name] for name in WITNESSES])
+    rows[-1, 3:5] = torch.tensor(_ISOLATION)
+    return rows
+
+
+def _as_sure(cases: Sequence[Case], rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """``rows``, scaled so that the label is as sure as by ``others``."""
     some = cases[::5]
-    wanted = _sureness([shipped(c) for c in some])
-    return float(
-        min(np.arange(0.5, 6.0, 0.05), key=lambda t: abs(_sureness([judged(c, rows) / t for c in some]) - wanted))
-    )
+    wanted = _sureness([judged(c, others) for c in some])
+
+    def differs(times: float) -> float:
+        return abs(_sureness([judged(c, rows) / times for c in some]) - wanted)
+
+    return rows / min(np.arange(0.5, 6.0, 0.05).tolist(), key=differs)
 
 
 def _sureness(logits: Sequence[torch.Tensor]) -> float:
@@ -293,7 +343,7 @@ def cross_validated(cases: Sequence[Case]) -> list[float]:
     fold = {name: number % _FOLDS for number, name in enumerate(np.random.default_rng(0).permutation(names))}
     found = np.zeros(len(cases))
     for left_out in range(_FOLDS):
-        rows = torch.tensor(fit([c for c in cases if fold[c.structure] != left_out]))
+        rows = fit([c for c in cases if fold[c.structure] != left_out])
         for number, case in enumerate(cases):
             if fold[case.structure] == left_out:
                 found[number] = dice(case, judged(case, rows))

@@ -310,7 +310,8 @@ class TestImageAware:
         assert np.array_equal(first.confidence, second.confidence)
 
     def test_corrections_help(self):
-        image, organ = scene(noise=20.0)
+        # Noise, and one click on each side: a first answer that leaves something to correct.
+        image, organ = scene(noise=40.0)
         positive, negative = clicks(organ, ONE, (1, 1))
         scores = []
         for _ in range(5):
