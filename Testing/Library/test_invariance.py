@@ -66,7 +66,7 @@ def compared_in_world(mask: np.ndarray, grid: Grid, other: np.ndarray, on: Grid)
 def reference(request):
     grid = centred_grid(np.eye(3), (1.5, 1.5, 1.5))
     mask = segment(grid, request.param)
-    assert dice(mask, organ(grid)) > 0.85, "the scene itself must be solved, or equal answers mean nothing"
+    assert dice(mask, organ(grid)) > 0.88, "the scene itself must be solved, or equal answers mean nothing"
     return grid, mask, request.param
 
 
@@ -80,10 +80,10 @@ def test_the_order_and_direction_of_axes_do_not_matter(reference, order, flips):
 
 # Sampling the same scene on other voxels moves the border by a tenth of a millimetre or two. The aim is 0.98; these are
 # the floors of what is reached today (docs/accuracy.md). In slices thrice as thick as the pixels the network finds the
-# organ better than on the voxels compared with (Dice with the truth .93 and .87), and so not the same.
+# organ better than on the voxels compared with (Dice with the truth .94 and .91), and so not the same.
 FLOORS = {
-    "image-aware": {"oblique": 0.93, "voxels": 0.96, "thick slices": 0.96},
-    "network": {"oblique": 0.94, "voxels": 0.97, "thick slices": 0.92},
+    "image-aware": {"oblique": 0.94, "voxels": 0.97, "thick slices": 0.96},
+    "network": {"oblique": 0.95, "voxels": 0.97, "thick slices": 0.93},
 }
 
 
