@@ -56,8 +56,9 @@ _CLICKS: Mapping[str, tuple[float, ...]] = {
 
 
 def click_weights(about: Circumstances) -> Mapping[str, float]:
-    """The weights for clicks on both sides of the object's border."""
-    return {name: float(np.dot(row, about)) for name, row in _CLICKS.items()}
+    """The weights for clicks on both sides of the object's border; a witness is never taken for the opposite."""
+    weights = {name: float(np.dot(row, about)) for name, row in _CLICKS.items()}
+    return {name: weight if name == "constant" else max(0.0, weight) for name, weight in weights.items()}
 
 
 def circumstances(
@@ -100,10 +101,7 @@ def _isolation(seeds: np.ndarray, others: np.ndarray, size: np.ndarray) -> float
 
 
 def _middles(clicks: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The middle of every click, mm from the first voxel's; (n, 3).
-
-    A click drawn as a small ball counts once, at its middle, which does not depend on the grid it was drawn on.
-    """
+    """The middle of every click, mm from the first voxel's; (n, 3)."""
     from scipy import ndimage
 
     parts, count = ndimage.label(clicks, np.ones((3, 3, 3)))

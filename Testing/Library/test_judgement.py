@@ -56,6 +56,13 @@ def test_what_differs_is_seen() -> None:
     assert set(click_weights(many)) == {*WITNESSES, "constant"}
 
 
+def test_no_witness_is_taken_for_the_opposite_however_many_clicks_there_are() -> None:
+    for inside, outside in ((1, 1), (1, 1000), (1000, 1), (1000, 1000)):
+        counts = 0.5 * np.log([inside, outside])
+        weights = click_weights((1.0, *counts, 0.0, 0.0, 0.0))
+        assert min(weights[name] for name in WITNESSES) >= 0.0
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_an_organ_clicked_in_its_middle_alone_is_found_to_its_border(seed: int) -> None:
     """Not everybody clicks close to the border; the label must not take it to be half way to the clicks outside."""
