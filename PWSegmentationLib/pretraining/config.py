@@ -40,7 +40,7 @@ class PretrainingConfig(Schedule):
     batch: int = 1
     accumulate: int = 4
     steps: int = 10000
-    amp: Literal["auto", "off", "bf16", "fp16"] = "bf16"
+    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     warm_up: int = 100
     ema: float = 0.995
     select_every: int = 500
