@@ -27,7 +27,7 @@ from .extent import implied_background, is_stroke
 from .geodesic import geodesic_distances
 from .intensity import equalised, likelihood_ratio, span, window
 from .interpolation import SEEDS_PER_SIGN, implicit_surface, representatives
-from .judgement import AROUND, OPEN, STROKES, Circumstances, circumstances, click_weights
+from .judgement import AROUND, OPEN, STROKES, WITNESSES, Circumstances, circumstances, click_weights
 from .label import PseudoLabel
 from .smoothing import smooth
 from .threads import one_thread
@@ -51,7 +51,7 @@ _BESIDE, _BESIDE_VOXELS = 8.0, 1.5
 _KNOWN_MM = 30.0
 
 #: What `PseudoLabel.evidence` holds, in this order.
-EVIDENCE = ("contrast", "span", "window", "surface", "seed likelihood", "likelihood")
+EVIDENCE = ("contrast", *WITNESSES)
 #: Log-odds that count as certain: the evidence is given in units of them.
 _CERTAIN = 6.0
 
@@ -407,7 +407,7 @@ def _evidence(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> np.ndarray:
     """`PseudoLabel.evidence`: the image around the object's intensity and the witnesses, as `EVIDENCE` has them."""
     import torch
 
-    said = torch.stack([maps[name] for name in EVIDENCE[1:]]).clamp(-_CERTAIN, _CERTAIN) / _CERTAIN
+    said = torch.stack([maps[name] for name in WITNESSES]).clamp(-_CERTAIN, _CERTAIN) / _CERTAIN
     return np.asarray(torch.cat([scene.contrast[None], said]).cpu().numpy(), dtype=np.float32)
 
 

@@ -73,35 +73,35 @@ def circumstances(
     counts = (0.5 * math.log(len(inside)), 0.5 * math.log(len(outside)))
     isolation = (0.0, 0.0)
     if enclosed:
-        isolation = (_isolation(positive, negative, size), _isolation(negative, positive, size))
+        # A stroke leaves no gaps.
+        gaps_inside = 0.0 if is_stroke(positive, size) else _isolation(inside, negative, size)
+        isolation = (gaps_inside, _isolation(outside, positive, size))
     return (1.0, *counts, *isolation, _second_extent(inside))
 
 
-def _isolation(seeds: np.ndarray, others: np.ndarray, size: np.ndarray) -> float:
-    """How much of the distance to these seeds is only the gap between clicks, 0 (dense) to 1.
+def _isolation(middles: np.ndarray, others: np.ndarray, size: np.ndarray) -> float:
+    """How much of the distance to clicks with these `_middles` is only the gap between them, 0 (dense) to 1.
 
-    h / (h + r), with h the free gap from one click to the next, and r the distance to the seeds of the other
-    sign. A region goes on between its isolated clicks, so that the distance to the nearest click overstates the
-    distance to the region; strokes leave no gap. A click drawn as a small ball counts once, at its middle, which does
-    not depend on the grid it was drawn on. What is usual for clicks, one half, counts as one click more, so that two
-    that happen to lie side by side do not pass for a dense cover.
+    h / (h + r), with h the free gap from one click to the next, and r the distance to ``others``, the seeds of the
+    other sign. A region goes on between its isolated clicks, so that the distance to the nearest click overstates the
+    distance to the region. What is usual for clicks, one half, counts as one click more, so that two that happen to lie
+    side by side do not pass for a dense cover.
     """
-    from scipy import ndimage
     from scipy.spatial import cKDTree
 
-    if is_stroke(seeds, size):
-        return 0.0
-    parts, count = ndimage.label(seeds, np.ones((3, 3, 3)))
+    count = len(middles)
     if count < 2:
         return 0.5
-    middles = np.array(ndimage.center_of_mass(seeds, parts, range(1, count + 1))) * size
     to_others = float(np.median(cKDTree(np.argwhere(others) * size).query(middles)[0]))
     gap = max(0.0, float(np.median(cKDTree(middles).query(middles, k=2)[0][:, 1])) - 1.5 * CLICK_MM)
     return (count * gap / max(gap + to_others, 1e-6) + 0.5) / (count + 1)
 
 
 def _middles(clicks: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The middle of every click, mm from the first voxel's; (n, 3)."""
+    """The middle of every click, mm from the first voxel's; (n, 3).
+
+    A click drawn as a small ball counts once, at its middle, which does not depend on the grid it was drawn on.
+    """
     from scipy import ndimage
 
     parts, count = ndimage.label(clicks, np.ones((3, 3, 3)))

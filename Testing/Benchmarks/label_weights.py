@@ -34,7 +34,7 @@ from PWSegmentationLib.prediction.view import look_at, region_for
 from PWSegmentationLib.procedural import scene
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.pseudolabel.from_image import image_aware, said_by_witnesses
-from PWSegmentationLib.pseudolabel.judgement import WITNESSES, click_weights
+from PWSegmentationLib.pseudolabel.judgement import AROUND, WITNESSES, click_weights
 from PWSegmentationLib.samples.development import development_cases, split
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
@@ -44,9 +44,8 @@ from PWSegmentationLib.volume.volume import Volume
 SOURCES = {"learning": 2.0, "tuning": 1.0, "procedural": 1.0}
 # A careful user's clicks count as much as those of so many others.
 _CAREFUL = 2.0
-# Where the fit starts, and what it is drawn to: one weight per witness, whatever the circumstances, and a constant that
-# follows how isolated the clicks are. The network learnt with these.
-_FIXED = {"span": 0.75, "window": 0.4, "surface": 2.6, "seed likelihood": 0.3, "likelihood": 0.75}
+# Where the fit starts, and what it is drawn to: the weights where background was implied, and a constant that follows
+# how isolated the clicks are. The network learnt with these.
 _ISOLATION = (4.0, -8.0)
 # Its weight stays as it is: see `pseudolabel.judgement`.
 _KEPT = WITNESSES.index("window")
@@ -74,7 +73,7 @@ _FOLDS = 5
 class Case:
     """One view of one prompted structure, as the witnesses see it.
 
-    ``said`` float32 ``(witness, voxel)`` and ``truth`` bool ``(voxel)`` at voxels that stand for ``weight`` each;
+    ``said`` float16 ``(witness, voxel)`` and ``truth`` bool ``(voxel)`` at voxels that stand for ``weight`` each;
     ``clicked``: voxels of the clicks rightly inside, wrongly inside and wrongly outside; ``share``: the label's in the
     program's answer.
     """
@@ -97,6 +96,8 @@ def main() -> int:
     parser.add_argument("--cases", type=Path, help="folder that keeps what the witnesses saw, for the next fit")
     parser.add_argument("-j", "--jobs", type=int, default=2, help="processes (2)")
     wanted = parser.parse_args()
+    if wanted.jobs < 1:
+        parser.error("--jobs takes a whole number from 1.")
     cases = _cases(wanted.cases, wanted.jobs)
     fixed = fixed_rows(len(cases[0].about))
     report: dict[str, Any] = {
@@ -115,11 +116,12 @@ def main() -> int:
     return 0
 
 
-def structures(source: str) -> Iterator[tuple[str, Volume, Reference]]:
-    """The structures of one of `SOURCES`: a name, the image, and what is right."""
+def structures(source: str, part: int = 0, parts: int = 1) -> Iterator[tuple[int, str, Volume, Reference]]:
+    """Every ``parts``-th structure of one of `SOURCES`: its number and name, the image, and what is right."""
     if source == "procedural":
-        yield from _procedural()
+        yield from _procedural(range(part, _SCENES, parts))
         return
+    number = 0
     for files in development_cases():
         tuning = split()[files.name].get("tuning", {}) if source == "tuning" else {}
         count = _LEARNT_FROM.get(files.name, 0) if source == "learning" else 0
@@ -133,11 +135,14 @@ def structures(source: str) -> Iterator[tuple[str, Volume, Reference]]:
         for value in np.random.default_rng(5).permutation(others)[:count]:
             found[str(value)] = (int(value),)
         for name, values in found.items():
-            yield f"{files.name}, {name}", case.volume, Reference.of(case.labels, values, case.volume.grid)
+            if number % parts == part:
+                reference = Reference.of(case.labels, values, case.volume.grid)
+                yield number, f"{files.name}, {name}", case.volume, reference
+            number += 1
 
 
-def _procedural() -> Iterator[tuple[str, Volume, Reference]]:
-    for number in range(_SCENES):
+def _procedural(numbers: range) -> Iterator[tuple[int, str, Volume, Reference]]:
+    for number in numbers:
         made = scene(1_000_000 + number)
         found = {n: Reference.of(made.labels, values, made.volume.grid) for n, values in made.structures.items()}
         names = [n for n in sorted(found) if found[n].voxels >= _LEAST_VOXELS]
@@ -145,7 +150,7 @@ def _procedural() -> Iterator[tuple[str, Volume, Reference]]:
             # Small structures are many, large ones few: each size has its turn.
             size = np.array([found[n].voxels for n in names], dtype=float) ** (1 / 3)
             name = str(np.random.default_rng(number).choice(names, p=size / size.sum()))
-            yield f"{number}, {name}", made.volume, found[name]
+            yield number, f"{number}, {name}", made.volume, found[name]
 
 
 def seen(source: str, name: str, volume: Volume, reference: Reference, seed: int) -> Iterator[Case]:
@@ -209,10 +214,9 @@ def _part(source: str, part: int, parts: int) -> list[Case]:
     """The cases of every ``parts``-th structure of a source, from ``part`` on."""
     torch.set_num_threads(1)
     found = []
-    for number, (name, volume, reference) in enumerate(structures(source)):
-        if number % parts == part:
-            found += list(seen(source, name, volume, reference, number))
-            sys.stderr.write(f"{source}: {name}\n")
+    for number, name, volume, reference in structures(source, part, parts):
+        found += list(seen(source, name, volume, reference, number))
+        sys.stderr.write(f"{source}: {name}\n")
     return found
 
 
@@ -317,7 +321,7 @@ def fit(cases: Sequence[Case]) -> torch.Tensor:
 def fixed_rows(circumstances: int) -> torch.Tensor:
     """The rows that the fit starts from."""
     rows = torch.zeros(len(WITNESSES) + 1, circumstances)
-    rows[:-1, 0] = torch.tensor([_FIXED[name] for name in WITNESSES])
+    rows[:-1, 0] = torch.tensor([AROUND[name] for name in WITNESSES])
     rows[-1, 3:5] = torch.tensor(_ISOLATION)
     return rows
 

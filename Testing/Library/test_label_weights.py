@@ -15,8 +15,8 @@ from Testing.Benchmarks.label_weights import Case, dice, fit, fixed_rows, judged
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    name, volume, reference = next(structures("procedural"))
-    return list(seen("procedural", name, volume, reference, 0))
+    number, name, volume, reference = next(structures("procedural"))
+    return list(seen("procedural", name, volume, reference, number))
 
 
 def test_a_structure_is_seen_prompted_in_every_way(cases: list[Case]) -> None:
