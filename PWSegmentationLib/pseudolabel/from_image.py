@@ -8,7 +8,8 @@ Witnesses, each a log-odds map per voxel:
 - the intensity's likelihood, learnt from the seeds and then, once, from the voxels the geodesic maps are sure of;
 - where a box was drawn around something that leaves the box's middle alone, where that is (`beside_middle`).
 
-Their weighted sum is the log-odds of the label; what each weighs depends on how the object was prompted (`judgement`).
+Between clicks along something thin the seeds are joined first (`between_clicks`). The witnesses' weighted sum is the
+log-odds of the label; what each weighs depends on how the object was prompted (`judgement`).
 Nothing is tuned per organ.
 """
 
@@ -23,11 +24,22 @@ import numpy as np
 
 from PWSegmentationLib.progress import Cancel, Progress, stop_if
 
+from .between_clicks import ways_between
 from .extent import implied_background, is_stroke
 from .geodesic import geodesic_distances
 from .intensity import equalised, likelihood_ratio, span, window
 from .interpolation import SEEDS_PER_SIGN, implicit_surface, representatives
-from .judgement import AROUND, OPEN, STROKES, WITNESSES, Circumstances, circumstances, click_weights
+from .judgement import (
+    AROUND,
+    OPEN,
+    STROKES,
+    WITNESSES,
+    Circumstances,
+    along_strand,
+    circumstances,
+    click_weights,
+    joined_by,
+)
 from .label import PseudoLabel
 from .smoothing import smooth
 from .threads import one_thread
@@ -326,7 +338,7 @@ def _scene(
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.ascontiguousarray(array), device=device)
 
-    return _Scene(
+    scene = _Scene(
         tensor(values),
         tensor(usable),
         tensor(inner),
@@ -338,6 +350,25 @@ def _scene(
         weights,
         lie,
         None if beside is None else tensor(_depth(beside, size)),
+    )
+    return scene if lie is None else _joined(scene, lie, positive, size)
+
+
+def _joined(scene: _Scene, clicks: Circumstances, positive: np.ndarray, size: np.ndarray) -> _Scene:
+    """The scene with the ways between the clicks inside as further seeds, where these lie along something thin."""
+    import torch
+
+    strand = along_strand(clicks)
+    if strand == 0.0:
+        return scene
+    ways, share = ways_between(positive, scene.contrast, scene.negative | ~scene.valid, scene.spacing)
+    lie = joined_by(clicks, strand * share)
+    return replace(
+        scene,
+        clicks=lie,
+        weights=click_weights(lie),
+        positive=torch.as_tensor(ways, device=scene.image.device),
+        anchors=(representatives(np.argwhere(ways) * size, SEEDS_PER_SIGN), scene.anchors[1]),
     )
 
 

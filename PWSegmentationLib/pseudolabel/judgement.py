@@ -54,6 +54,10 @@ _CLICKS: Mapping[str, tuple[float, ...]] = {
     "constant": (-0.27, -0.35, -0.67, 3.29, -5.84, 0.12),
 }
 
+#: Clicks lie along something thin, from not at all to surely: how isolated those inside are, and their second extent
+#: over the first. Of fewer clicks than these nobody knows.
+_GAPS, _EXTENT, _STRAND_CLICKS = (0.42, 0.54), (0.6, 0.5), 4
+
 
 def click_weights(about: Circumstances) -> Mapping[str, float]:
     """The weights for clicks on both sides of the object's border; a witness is never taken for the opposite."""
@@ -77,6 +81,24 @@ def circumstances(
         gaps_inside = 0.0 if is_stroke(positive, size) else _isolation(inside, negative, size)
         isolation = (gaps_inside, _isolation(outside, positive, size))
     return (1.0, *counts, *isolation, _second_extent(inside))
+
+
+def along_strand(about: Circumstances) -> float:
+    """How surely the clicks inside lie along something thin, 0 to 1: in a row, gaps wider than what is around them."""
+    _, inside, _, gaps, _, extent = about
+    if inside < 0.5 * math.log(_STRAND_CLICKS) - 1e-6:
+        return 0.0
+    return _ramp(gaps, _GAPS) * _ramp(extent, _EXTENT)
+
+
+def joined_by(about: Circumstances, share: float) -> Circumstances:
+    """The same clicks with that share of the gaps between those inside filled."""
+    return (*about[:3], about[3] * (1.0 - share), *about[4:])
+
+
+def _ramp(value: float, ends: tuple[float, float]) -> float:
+    """0 at the first of ``ends``, 1 at the second, linear between."""
+    return min(1.0, max(0.0, (value - ends[0]) / (ends[1] - ends[0])))
 
 
 def _isolation(middles: np.ndarray, others: np.ndarray, size: np.ndarray) -> float:
