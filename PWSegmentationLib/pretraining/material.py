@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from PWSegmentationLib.prediction.promptable import PromptableModel
 
 # The images with more structures than are measured.
-_LEARNT_FROM = ("chest CT", "brain MR")
+LEARNT_FROM = ("chest CT", "brain MR")
 # Smaller structures are not learnt from, voxels.
 _LEAST_VOXELS = 30
 # Share of the real structures that are distorted.
@@ -69,26 +69,50 @@ class Material:
         rng = np.random.default_rng((self.seed, number, 5))
         real = rng.random() < self.real_share
         volume, references = self._real(rng) if real else self._scene(number)
-        names = sorted(references)
-        if not names:
-            return
-        # Small structures are many, large ones few: each size has its turn.
-        size = np.array([references[n].voxels for n in names], dtype=float) ** (1 / 3)
-        chosen = rng.choice(names, min(self.structures, len(names)), replace=False, p=size / size.sum())
-        for name in chosen:
+        for name in by_size(references, self.structures, rng):
             found: tuple[Volume, Reference] | None = (volume, references[name])
             if real and rng.random() < _DISTORTED:
                 found = distorted(volume, references[name], rng)
             if found is not None and found[1].voxels >= _LEAST_VOXELS:
                 yield from varied_tasks(*found, rng, self.corrections, self.model, self.careful)
 
-    def _scene(self, number: int) -> tuple[Volume, dict[str, Reference]]:
-        made = scene(int(np.random.default_rng((self.seed, number, 6)).integers(2**31)), edge=self.edge)
-        found = {n: Reference.of(made.labels, values, made.volume.grid) for n, values in made.structures.items()}
-        return made.volume, {n: r for n, r in found.items() if r.voxels >= _LEAST_VOXELS}
+    def _scene(self, number: int) -> tuple[Volume, Mapping[str, Reference]]:
+        return made_up(int(np.random.default_rng((self.seed, number, 6)).integers(2**31)), self.edge)
 
     def _real(self, rng: np.random.Generator) -> tuple[Volume, Mapping[str, Reference]]:
-        return _learnt_from(_LEARNT_FROM[int(rng.integers(len(_LEARNT_FROM)))], self.cache)
+        return learnt_from(LEARNT_FROM[int(rng.integers(len(LEARNT_FROM)))], self.cache)
+
+
+def made_up(seed: int, edge: int = 112) -> tuple[Volume, Mapping[str, Reference]]:
+    """A procedural scene and its structures, but for the smallest; ``edge``: its size, voxels."""
+    made = scene(seed, edge=edge)
+    found = {n: Reference.of(made.labels, values, made.volume.grid) for n, values in made.structures.items()}
+    return made.volume, {n: r for n, r in found.items() if r.voxels >= _LEAST_VOXELS}
+
+
+@lru_cache(maxsize=2)
+def learnt_from(image: str, cache: Path | None = None) -> tuple[Volume, Mapping[str, Reference]]:
+    """A real image of `LEARNT_FROM`, and its structures that are for neither tuning nor reporting, by label value."""
+    case = _case(image, cache)
+    measured = {v for values in case.structures.values() for v in values}
+    counts = np.bincount(case.labels.ravel())
+    values = [v for v in range(1, len(counts)) if v not in measured and counts[v] >= _LEAST_VOXELS]
+    return case.volume, {f"{v:03d}": Reference.of(case.labels, (v,), case.volume.grid) for v in values}
+
+
+def tuned_on(image: str, structure: str, cache: Path | None = None) -> tuple[Volume, Reference]:
+    """A real image and one of its structures for tuning."""
+    case = _case(image, cache)
+    return case.volume, Reference.of(case.labels, case.structures[structure], case.volume.grid)
+
+
+def by_size(references: Mapping[str, Reference], count: int, rng: np.random.Generator) -> list[str]:
+    """Names of ``count`` structures, or of all. Small ones are many, large ones few: each size has its turn."""
+    names = sorted(references)
+    if not names:
+        return []
+    size = np.array([references[n].voxels for n in names], dtype=float) ** (1 / 3)
+    return [str(n) for n in rng.choice(names, min(count, len(names)), replace=False, p=size / size.sum())]
 
 
 def selection_names() -> list[tuple[str, str, str]]:
@@ -101,18 +125,7 @@ def selection_group(
     way: str, image: str, structure: str, model: PromptableModel | None = None, cache: Path | None = None
 ) -> Iterator[Task]:
     """The tasks of one of `selection_names`, prompted as in the benchmark; see `protocol_tasks`."""
-    case = _case(image, cache)
-    reference = Reference.of(case.labels, case.structures[structure], case.volume.grid)
-    yield from protocol_tasks(case.volume, reference, protocol(way), model=model)
-
-
-@lru_cache(maxsize=len(_LEARNT_FROM))
-def _learnt_from(name: str, cache: Path | None) -> tuple[Volume, Mapping[str, Reference]]:
-    case = _case(name, cache)
-    measured = {v for values in case.structures.values() for v in values}
-    counts = np.bincount(case.labels.ravel())
-    values = [v for v in range(1, len(counts)) if v not in measured and counts[v] >= _LEAST_VOXELS]
-    return case.volume, {f"{v:03d}": Reference.of(case.labels, (v,), case.volume.grid) for v in values}
+    yield from protocol_tasks(*tuned_on(image, structure, cache), protocol(way), model=model)
 
 
 @lru_cache(maxsize=2)

@@ -26,12 +26,11 @@ from numpy.typing import NDArray
 from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator, protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_clicks
-from PWSegmentationLib.cases.labels import load_case
 from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import write_json
 from PWSegmentationLib.prediction.promptable import label_share
 from PWSegmentationLib.prediction.view import look_at, region_for
-from PWSegmentationLib.procedural import scene
+from PWSegmentationLib.pretraining.material import LEARNT_FROM, by_size, learnt_from, made_up, tuned_on
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.pseudolabel.from_image import image_aware, said_by_witnesses
 from PWSegmentationLib.pseudolabel.judgement import AROUND, WITNESSES, click_weights
@@ -54,11 +53,9 @@ WAYS = ((2, 2), (3, 5), (5, 10), (8, 4), (20, 20))
 # A few of these, and then clicks into the label's largest errors, which lie near the border.
 _STARTS, _CORRECTIONS = ((1, 1), (2, 3), (1, 2), (3, 5)), (2, 8)
 _CORRECTED = ("tuning", "procedural")
-# The images with more structures than are measured, and how many of those are learnt from.
-_LEARNT_FROM = {"chest CT": 48, "brain MR": 27}
+# How many structures that are not measured, of each image.
+_COUNT = {"chest CT": 48, "brain MR": 27}
 _SCENES = 75
-# Smaller structures say little, voxels.
-_LEAST_VOXELS = 30
 # Views are coarser than users' are, to have many of them; and of each so many voxels are kept, near the border and
 # far from it.
 _VOXELS, _NEAR, _FAR = 150_000, 15_000, 3_000
@@ -119,38 +116,28 @@ def main() -> int:
 def structures(source: str, part: int = 0, parts: int = 1) -> Iterator[tuple[int, str, Volume, Reference]]:
     """Every ``parts``-th structure of one of `SOURCES`: its number and name, the image, and what is right."""
     if source == "procedural":
-        yield from _procedural(range(part, _SCENES, parts))
+        for number in range(part, _SCENES, parts):
+            volume, references = made_up(1_000_000 + number)
+            for name in by_size(references, 1, np.random.default_rng(number)):
+                yield number, f"{number}, {name}", volume, references[name]
         return
-    number = 0
-    for files in development_cases():
-        tuning = split()[files.name].get("tuning", {}) if source == "tuning" else {}
-        count = _LEARNT_FROM.get(files.name, 0) if source == "learning" else 0
-        if not tuning and not count:
-            continue
-        case = load_case(files)
-        measured = {v for values in case.structures.values() for v in values}
-        sizes = np.bincount(case.labels.ravel())
-        others = [v for v in range(1, len(sizes)) if v not in measured and sizes[v] >= _LEAST_VOXELS]
-        found = {name: case.structures[name] for name in tuning}
-        for value in np.random.default_rng(5).permutation(others)[:count]:
-            found[str(value)] = (int(value),)
-        for name, values in found.items():
-            if number % parts == part:
-                reference = Reference.of(case.labels, values, case.volume.grid)
-                yield number, f"{files.name}, {name}", case.volume, reference
-            number += 1
+    for number, (image, name) in list(enumerate(_real(source)))[part::parts]:
+        if source == "tuning":
+            volume, reference = tuned_on(image, name)
+        else:
+            volume, references = learnt_from(image)
+            reference = references[name]
+        yield number, f"{image}, {name}", volume, reference
 
 
-def _procedural(numbers: range) -> Iterator[tuple[int, str, Volume, Reference]]:
-    for number in numbers:
-        made = scene(1_000_000 + number)
-        found = {n: Reference.of(made.labels, values, made.volume.grid) for n, values in made.structures.items()}
-        names = [n for n in sorted(found) if found[n].voxels >= _LEAST_VOXELS]
-        if names:
-            # Small structures are many, large ones few: each size has its turn.
-            size = np.array([found[n].voxels for n in names], dtype=float) ** (1 / 3)
-            name = str(np.random.default_rng(number).choice(names, p=size / size.sum()))
-            yield number, f"{number}, {name}", made.volume, found[name]
+def _real(source: str) -> Iterator[tuple[str, str]]:
+    """Image and name of the real structures of a source."""
+    if source == "tuning":
+        yield from ((image, name) for image, uses in split().items() for name in uses.get("tuning", {}))
+        return
+    for image in LEARNT_FROM:
+        names = np.random.default_rng(5).permutation(sorted(learnt_from(image)[1]))
+        yield from ((image, str(name)) for name in names[: _COUNT[image]])
 
 
 def seen(source: str, name: str, volume: Volume, reference: Reference, seed: int) -> Iterator[Case]:
