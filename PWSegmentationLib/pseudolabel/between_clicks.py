@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from .geodesic import geodesic_distances
+from .geodesic import ROUNDS, WALL, geodesic_distances
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +25,6 @@ _LENGTH_WEIGHT = 0.03
 _CONTRAST_WEIGHT = 0.3
 #: A way that is, on average, farther out of these intensities leads through something else.
 _OUTSIDE = 0.02
-#: Rounds of sweeps at most.
-_ROUNDS = 3
-#: A step of this size into or out of what is barred.
-_WALL = 10.0
 #: Where the 18 neighbours are in a grid that was padded by one voxel; the second half lies opposite the first.
 _BESIDE = [s for s in np.ndindex(3, 3, 3) if 1 <= sum(abs(v - 1) for v in s) <= 2]
 
@@ -66,11 +62,12 @@ def ways_between(
     ways = np.array(clicks)
     if count < 2:
         return ways, 0.0
-    clicked = contrast[torch.as_tensor(clicks, device=contrast.device)]
+    seeds = torch.as_tensor(clicks, device=contrast.device)
+    clicked = contrast[seeds]
     beyond = torch.relu(clicked.min() - contrast) + torch.relu(contrast - clicked.max())
-    channels = torch.stack([_CONTRAST_WEIGHT * contrast, beyond, torch.where(barred, _WALL, 0.0)])
-    starts = torch.where(torch.as_tensor(clicks, device=contrast.device), 0.0, torch.inf)[None]
-    found = geodesic_distances(channels, starts, spacing, length_weight=_LENGTH_WEIGHT, rounds=_ROUNDS)[0]
+    channels = torch.stack([_CONTRAST_WEIGHT * contrast, beyond, torch.where(barred, WALL, 0.0)])
+    starts = torch.where(seeds, 0.0, torch.inf)[None]
+    found = geodesic_distances(channels, starts, spacing, length_weight=_LENGTH_WEIGHT, rounds=ROUNDS)[0]
     distance = np.asarray(found.cpu().numpy())
     steps = _steps(np.asarray(channels.cpu().numpy()), spacing)
     before = _step_before(distance, clicks, steps)

@@ -26,7 +26,7 @@ from PWSegmentationLib.progress import Cancel, Progress, stop_if
 
 from .between_clicks import ways_between
 from .extent import implied_background, is_stroke
-from .geodesic import geodesic_distances
+from .geodesic import ROUNDS, WALL, geodesic_distances
 from .intensity import equalised, likelihood_ratio, span, window
 from .interpolation import SEEDS_PER_SIGN, implicit_surface, representatives
 from .judgement import (
@@ -49,10 +49,6 @@ if TYPE_CHECKING:
 
 #: Cost of one millimetre, against a full-range step of one in a view.
 LENGTH_WEIGHT = 0.01
-#: Rounds of sweeps at most: three bring the median voxel within a percent of the exact distance.
-ROUNDS = 3
-#: A step of this size (in units of a full view) into or out of padding.
-_WALL = 10.0
 #: Semi-axes of the ellipsoid taken as inside when there is only a box, as a share of the box's half-width.
 _BOX_CORE = 0.35
 #: A negative click this near to the middle of that ellipsoid, in semi-axes, tells that the middle is not meant.
@@ -397,7 +393,7 @@ def witnesses(scene: _Scene, step: Callable[[float], None]) -> dict[str, torch.T
     starts = torch.full((2, *scene.image.shape), torch.inf, device=scene.image.device)
     starts[0][scene.positive] = 0.0
     starts[1][scene.negative] = 0.0
-    wall = torch.where(scene.valid, 0.0, _WALL)
+    wall = torch.where(scene.valid, 0.0, WALL)
     maps: dict[str, torch.Tensor] = {}
 
     images = (span(scene.image, scene.marked), scene.contrast)

@@ -16,6 +16,10 @@ from .threads import one_thread
 if TYPE_CHECKING:
     import torch
 
+#: Rounds of sweeps at most: three bring the median voxel within a percent of the exact distance.
+ROUNDS = 3
+#: A step of this size (in units of a full view) into or out of what is barred.
+WALL = 10.0
 #: In-plane offsets of the neighbours in the previous plane: straight ahead and the four edge neighbours.
 #: Together with the sweeps of the other axes they make the 18-neighbourhood.
 _OFFSETS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))

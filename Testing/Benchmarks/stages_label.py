@@ -7,8 +7,8 @@ import torch
 
 from PWSegmentationLib.prediction.predict import predict
 from PWSegmentationLib.pseudolabel import farthest_points, gaussian
-from PWSegmentationLib.pseudolabel.from_image import LENGTH_WEIGHT, ROUNDS
-from PWSegmentationLib.pseudolabel.geodesic import geodesic_distances
+from PWSegmentationLib.pseudolabel.from_image import LENGTH_WEIGHT
+from PWSegmentationLib.pseudolabel.geodesic import ROUNDS, geodesic_distances
 from Testing.Benchmarks import reference_forms
 from Testing.Benchmarks.measuring import Comparison
 from Testing.Benchmarks.scenes import KIDNEY, clicks_on, organ_in_noise, organ_mask
