@@ -82,6 +82,8 @@ class Gateway:
             ]
         )
         app.cleanup_ctx.append(self._running)
+        # Before open connections are waited for: pages keep theirs.
+        app.on_shutdown.append(self._close)
         return app
 
     async def _running(self, _app: web.Application) -> AsyncIterator[None]:
@@ -91,7 +93,9 @@ class Gateway:
             task = asyncio.get_running_loop().create_task(self._workers.look_after())
             yield
             task.cancel()
-            await self._workers.close()
+
+    async def _close(self, _app: web.Application) -> None:
+        await self._workers.close()
 
     # ---- answers ---------------------------------------------------------------------------------------------
 
@@ -146,7 +150,8 @@ async def serve(options: Options, say: Callable[[str], None]) -> None:
         If the address cannot be used.
     """
     gateway = Gateway(options)
-    runner = web.AppRunner(gateway.app(), access_log=None)
+    # All that is answered comes from processes that have ended by then.
+    runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=5.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, options.host, options.port)

@@ -54,7 +54,7 @@ async def hand_on(
 async def _socket(request: web.Request, worker: Worker, url: str, client: aiohttp.ClientSession) -> web.StreamResponse:
     here = web.WebSocketResponse(max_msg_size=_MESSAGE_BYTES, compress=False, heartbeat=30)
     await here.prepare(request)
-    worker.connections += 1
+    worker.sockets.add(here)
     try:
         async with client.ws_connect(
             url, headers={KEY_HEADER: worker.key}, max_msg_size=_MESSAGE_BYTES, compress=0
@@ -66,7 +66,7 @@ async def _socket(request: web.Request, worker: Worker, url: str, client: aiohtt
     except aiohttp.ClientError:
         pass
     finally:
-        worker.connections -= 1
+        worker.sockets.discard(here)
         await here.close()
     return here
 

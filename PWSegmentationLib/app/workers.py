@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from aiohttp import WSCloseCode, web
+
 from PWSegmentationLib.app.keeping import DOCUMENT
 from PWSegmentationLib.app.worker import Orders
 from PWSegmentationLib.errors import InputError
@@ -33,7 +35,8 @@ class Worker:
         self.orders = orders
         self.used_at = time.monotonic()
         self.life = secrets.token_hex(4)
-        self.connections = 0
+        #: Those that look at it.
+        self.sockets: set[web.WebSocketResponse] = set()
         self._process: asyncio.subprocess.Process | None = None
         self._starting: asyncio.Task[int] | None = None
 
@@ -91,7 +94,9 @@ class Worker:
             pass
 
     async def close(self) -> None:
-        """End the process; what was done is kept."""
+        """End the process; what was done is kept, and pages that look at it are told."""
+        told = [socket.close(code=WSCloseCode.GOING_AWAY) for socket in list(self.sockets)]
+        await asyncio.gather(*told, return_exceptions=True)
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -166,7 +171,7 @@ class Workers:
         self._workers = {s: w for s, w in self._workers.items() if w.is_alive}
         if len(self._workers) < self._most:
             return
-        unused = [w for w in self._workers.values() if w.connections == 0]
+        unused = [w for w in self._workers.values() if not w.sockets]
         if not unused:
             raise InputError(
                 f"{self._most} sessions are in use, and there is no room for more: close one, or start the server with "
@@ -192,7 +197,7 @@ class Workers:
             await asyncio.sleep(min(60.0, self._idle_s / 4))
             now = time.monotonic()
             for worker in list(self._workers.values()):
-                if worker.connections == 0 and now - worker.used_at > self._idle_s:
+                if not worker.sockets and now - worker.used_at > self._idle_s:
                     await self._end(worker)
             self.delete_old()
 

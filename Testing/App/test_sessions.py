@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from Testing.App.app_page import wait_until
 from Testing.App.app_server import AppServer
 from Testing.App.image_files import SHAPE
@@ -27,7 +29,10 @@ def test_two_users_at_once_see_nothing_of_each_other_and_a_restarted_server_know
     one.wait_for_message("All segments are completed")
 
     port = restartable.port
+    began = time.monotonic()
     restartable.stop()
+    # It does not wait for pages that stay open.
+    assert time.monotonic() - began < 20
     one.page.get_by_role("alert").wait_for()
     restartable.start(port)
 
