@@ -152,7 +152,7 @@ def test_a_model_decides_where_is_looked_and_what_is_corrected(beginner: Prompta
     """Its first look and its last are tasks, beside views that nobody's answer decides."""
     volume, reference = ball()
     alone, with_model, again = (
-        [list(varied_tasks(volume, reference, np.random.default_rng(seed), 1, model)) for seed in range(12)]
+        [list(varied_tasks(volume, reference, np.random.default_rng(seed), 1, model)) for seed in range(6)]
         for model in (None, beginner, beginner)
     )
     assert all(len(tasks) <= 2 for tasks in alone) and any(len(tasks) > 2 for tasks in with_model)
@@ -233,7 +233,7 @@ def test_it_learns_what_the_label_lacks(banks: Path, tmp_path: Path) -> None:
     for name in ("tasks", "selection"):
         (tmp_path / name).symlink_to(banks / name)
     config = PretrainingConfig(
-        **{**LITTLE, **SHORT, "steps": 60, "select_every": 30, "learning_rate": 3e-3, "ema": 0.9}
+        **{**LITTLE, **SHORT, "steps": 40, "select_every": 40, "learning_rate": 3e-3, "ema": 0.9, "accumulate": 1}
     )
     report = pretrain(config, tmp_path, quiet=True)
     assert report.selection > 0.9
@@ -247,7 +247,8 @@ def test_the_command_goes_on_where_it_was(banks: Path, tmp_path: Path, capsys: p
     for name, runs in (("once", [4]), ("twice", [4, 4])):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "selection").symlink_to(banks / "selection")
+        for kind in ("tasks", "selection"):
+            (folder / kind).symlink_to(banks / kind)
         (folder / "config.json").write_text(json.dumps({**LITTLE, **SHORT}))
         for _ in runs:
             assert main(["pretrain", str(folder / "config.json"), "-o", str(folder), "--quiet"]) == OK
