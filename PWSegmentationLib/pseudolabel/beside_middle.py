@@ -30,8 +30,13 @@ _OF_THE_MIDDLE, _FAR = 0.1, 0.4
 _THROUGH_FACES = 0.075
 #: The least contrast across the border, in standard deviations of the box's voxels, of an object that is believed.
 _BELIEVED = 0.28
+#: The same where a click says no, so that the middle is less likely meant.
+_BELIEVED_DENIED = 0.2
 #: An object has so many voxels at least.
 _FEWEST = 30
+#: A click that says no takes away what lies around it, so many times as far as it lies deep in the object: so far does
+#: what is wrong there reach.
+_TAKEN = 2.0
 
 
 def object_beside(
@@ -45,8 +50,8 @@ def object_beside(
 ) -> NDArray[np.bool_] | None:
     """The object (I, J, K) bool that the box ``limit`` was drawn around and that leaves its ``middle`` alone.
 
-    None where the image shows none, ``negative`` seeds deny it, or ``positive`` ones say that the middle is meant.
-    ``valid`` is False on padding. ``size`` of a voxel, mm.
+    None where the image shows none, ``negative`` seeds deny it, or ``positive`` ones say that the middle is meant, or
+    something else. ``valid`` is False on padding. ``size`` of a voxel, mm.
     """
     limit = limit & valid
     if not limit.any() or not middle.any() or (positive & middle).any():
@@ -64,17 +69,36 @@ def object_beside(
     )
     denied = negative[box]
     near_negative = ndimage.binary_dilation(denied)
-    found = scene.object(scene.within & ~near_negative)
+    believed = _BELIEVED_DENIED if denied.any() else _BELIEVED
+    found = scene.object(scene.within & ~near_negative, believed)
     if found is None and denied.any():
         # Such a click may have cut it in two; or it is not what was meant, if nothing else was clicked there.
-        found = scene.object(scene.within)
+        found = scene.object(scene.within, believed)
         if found is not None and np.count_nonzero(found & denied) > np.count_nonzero(found & positive[box]):
             found = None
-    if found is None:
+    if found is None or (positive.any() and not (found & positive[box]).any()):
+        return None
+    found = _without(found, denied, near_negative, size)
+    if not found.any():
         return None
     out = np.zeros(limit.shape, bool)
-    out[box] = found & ~near_negative
+    out[box] = found
     return out
+
+
+def _without(
+    found: NDArray[np.bool_], denied: NDArray[np.bool_], near: NDArray[np.bool_], size: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """What clicks that say no leave of ``found``; ``near`` them is nothing of it in any case."""
+    left = found & ~near
+    depth, own = (ndimage.distance_transform_edt(mask, sampling=size) for mask in (found | near, near))
+    clicks, count = ndimage.label(denied, np.ones((3, 3, 3)))
+    for number in range(1, count + 1):
+        click = clicks == number
+        # Deeper than it is large: it lies in the object.
+        if depth[click].max() > own[click].max():
+            left &= ndimage.distance_transform_edt(~click, sampling=size) > _TAKEN * depth[click].max()
+    return left
 
 
 @dataclass(frozen=True)
@@ -91,10 +115,13 @@ class _Box:
     size: NDArray[np.float64]
     extent: NDArray[np.int64]
 
-    def object(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-        """The part with the best border that bends around the middle, in the ``allowed`` voxels; None without any."""
+    def object(self, allowed: NDArray[np.bool_], believed: float) -> NDArray[np.bool_] | None:
+        """The part with the best border that bends around the middle, in the ``allowed`` voxels; None without any.
+
+        Its border is at least as good as ``believed``: see `_BELIEVED`.
+        """
         far = _FAR * 0.5 * float((self.extent * self.size).min())
-        best, found = _BELIEVED, None
+        best, found = believed, None
         for part, beyond in self._parts(allowed):
             worth = self._worth(part, beyond)
             if worth > best and ndimage.distance_transform_edt(~part, sampling=self.size)[self.middle].mean() > far:
