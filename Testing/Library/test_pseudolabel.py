@@ -65,6 +65,11 @@ def bent_scene(bright, spacing, loose):
     return image.astype(np.float32), arc, box_around(arc, loose)
 
 
+def ball(shape, middle, radius):
+    """A click, as it is drawn."""
+    return ellipsoid(shape, middle, (radius,) * 3)
+
+
 def clicks(organ, spacing, count=(5, 10), seed=0):
     """Clicks well inside, and clicks a few millimetres outside."""
     inner = np.argwhere(ndimage.distance_transform_edt(organ, sampling=spacing) > 3)
@@ -233,6 +238,34 @@ class TestImageAware:
         here[tuple(np.argwhere(inside).mean(0).astype(int))] = True
         assert not (image_aware(image, spacing, nothing, end, inside).mask & end).any()
         assert dice(image_aware(image, spacing, here, nothing, inside).mask, arc) < 0.3
+
+    def test_a_click_outside_takes_away_what_it_lies_in_and_leaves_the_rest_of_what_bends(self):
+        image, arc, inside = bent_scene(True, ONE, 4)
+        # As bright as the arc and grown to it: at its end a lump that is no part of it.
+        middle = np.argwhere(arc)[0] + (5, 3, 0)
+        lump = ellipsoid(image.shape, middle, (7, 7, 7)) & inside & ~arc
+        image[lump] = 160.0
+        nothing = np.zeros_like(inside)
+        before = image_aware(image, ONE, nothing, nothing, inside).mask
+        after = image_aware(image, ONE, nothing, ball(image.shape, np.argwhere(lump).mean(0), 2), inside).mask
+        assert (before & lump).sum() > 0.7 * lump.sum()
+        assert (after & lump).sum() < 0.4 * (before & lump).sum()
+        far = arc & ~ellipsoid(image.shape, middle, (16, 16, 16))
+        assert (after & far).sum() > 0.8 * (before & far).sum() > 0.6 * far.sum()
+
+    def test_what_bends_around_the_middle_faintly_is_meant_once_a_click_says_that_something_else_is_not(self):
+        image, arc, inside = bent_scene(True, ONE, 2)
+        image[arc] -= 65.0
+        nothing = np.zeros_like(inside)
+        in_the_ball = ball(image.shape, (32, 25, 20), 2)
+        assert dice(image_aware(image, ONE, nothing, nothing, inside).mask, arc) < 0.2
+        assert dice(image_aware(image, ONE, nothing, in_the_ball, inside).mask, arc) > 0.5
+
+    def test_a_click_inside_something_else_in_the_box_is_believed(self):
+        image, arc, inside = bent_scene(True, ONE, 2)
+        here = ball(image.shape, (20, 28, 17), 2)
+        mask = image_aware(image, ONE, here, np.zeros_like(inside), inside).mask
+        assert mask[here].all() and dice(mask, arc) < 0.3
 
     def test_a_click_that_denies_the_middle_of_a_box_is_believed(self):
         shape = (48, 64, 40)
