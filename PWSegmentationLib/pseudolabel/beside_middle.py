@@ -50,8 +50,8 @@ def object_beside(
 ) -> NDArray[np.bool_] | None:
     """The object (I, J, K) bool that the box ``limit`` was drawn around and that leaves its ``middle`` alone.
 
-    None where the image shows none, ``negative`` seeds deny it, or ``positive`` ones say that the middle is meant, or
-    something else. ``valid`` is False on padding. ``size`` of a voxel, mm.
+    None where the image shows none, ``negative`` seeds deny it, or ``positive`` ones say that the middle is meant.
+    ``valid`` is False on padding. ``size`` of a voxel, mm.
     """
     limit = limit & valid
     if not limit.any() or not middle.any() or (positive & middle).any():
@@ -69,14 +69,11 @@ def object_beside(
     )
     denied = negative[box]
     near_negative = ndimage.binary_dilation(denied)
-    believed = _BELIEVED_DENIED if denied.any() else _BELIEVED
-    found = scene.object(scene.within & ~near_negative, believed)
+    # What the clicks leave of what the box alone said; a click that cuts it first may make another part the better one.
+    found = scene.object(scene.within, _BELIEVED)
     if found is None and denied.any():
-        # Such a click may have cut it in two; or it is not what was meant, if nothing else was clicked there.
-        found = scene.object(scene.within, believed)
-        if found is not None and np.count_nonzero(found & denied) > np.count_nonzero(found & positive[box]):
-            found = None
-    if found is None or (positive.any() and not (found & positive[box]).any()):
+        found = scene.object(scene.within & ~near_negative, _BELIEVED_DENIED)
+    if found is None:
         return None
     found = _without(found, denied, near_negative, size)
     if not found.any():

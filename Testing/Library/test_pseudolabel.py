@@ -261,11 +261,15 @@ class TestImageAware:
         assert dice(image_aware(image, ONE, nothing, nothing, inside).mask, arc) < 0.2
         assert dice(image_aware(image, ONE, nothing, in_the_ball, inside).mask, arc) > 0.5
 
-    def test_a_click_inside_something_else_in_the_box_is_believed(self):
-        image, arc, inside = bent_scene(True, ONE, 2)
-        here = ball(image.shape, (20, 28, 17), 2)
-        mask = image_aware(image, ONE, here, np.zeros_like(inside), inside).mask
-        assert mask[here].all() and dice(mask, arc) < 0.3
+    def test_a_click_inside_that_finds_more_leaves_what_was_found(self):
+        image, arc, inside = bent_scene(True, ONE, 4)
+        # Its end is cut off.
+        end = arc & (np.indices(arc.shape)[0] > 50)
+        image[arc & (np.indices(arc.shape)[0] // 2 == 25)] = 40.0
+        nothing = np.zeros_like(inside)
+        there = ball(image.shape, np.argwhere(end).mean(0), 2)
+        mask = image_aware(image, ONE, there, nothing, inside).mask
+        assert dice(mask & ~end, arc & ~end) > 0.6 and mask[there].all()
 
     def test_a_click_that_denies_the_middle_of_a_box_is_believed(self):
         shape = (48, 64, 40)
