@@ -68,25 +68,24 @@ def object_beside(
         np.array([side.stop - side.start for side in sides]),
     )
     denied = negative[box]
-    near_negative = ndimage.binary_dilation(denied)
-    # What the clicks leave of what the box alone said; a click that cuts it first may make another part the better one.
-    found = scene.object(scene.within, _BELIEVED)
-    if found is None and denied.any():
-        found = scene.object(scene.within & ~near_negative, _BELIEVED_DENIED)
+    # Before clicks take from it: of what a click has cut, another part may be the better one.
+    found, worth = scene.object(_BELIEVED_DENIED if denied.any() else _BELIEVED)
     if found is None:
         return None
-    found = _without(found, denied, near_negative, size)
-    if not found.any():
+    if worth <= _BELIEVED and (found & denied).any() and not (found & positive[box]).any():
+        # A second guess, after the middle, and denied, too.
+        return None
+    left = _without(found, denied, size)
+    if not left.any():
         return None
     out = np.zeros(limit.shape, bool)
-    out[box] = found
+    out[box] = left
     return out
 
 
-def _without(
-    found: NDArray[np.bool_], denied: NDArray[np.bool_], near: NDArray[np.bool_], size: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """What clicks that say no leave of ``found``; ``near`` them is nothing of it in any case."""
+def _without(found: NDArray[np.bool_], denied: NDArray[np.bool_], size: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """What clicks that say no leave of ``found``: nothing beside them in any case."""
+    near = ndimage.binary_dilation(denied)
     left = found & ~near
     depth, own = (ndimage.distance_transform_edt(mask, sampling=size) for mask in (found | near, near))
     clicks, count = ndimage.label(denied, np.ones((3, 3, 3)))
@@ -112,20 +111,20 @@ class _Box:
     size: NDArray[np.float64]
     extent: NDArray[np.int64]
 
-    def object(self, allowed: NDArray[np.bool_], believed: float) -> NDArray[np.bool_] | None:
-        """The part with the best border that bends around the middle, in the ``allowed`` voxels; None without any.
+    def object(self, believed: float) -> tuple[NDArray[np.bool_] | None, float]:
+        """The part with the best border that bends around the middle, and how good this is.
 
-        Its border is at least as good as ``believed``: see `_BELIEVED`.
+        None where no border is better than ``believed``: see `_BELIEVED`.
         """
         far = _FAR * 0.5 * float((self.extent * self.size).min())
         best, found = believed, None
-        for part, beyond in self._parts(allowed):
+        for part, beyond in self._parts():
             worth = self._worth(part, beyond)
             if worth > best and ndimage.distance_transform_edt(~part, sampling=self.size)[self.middle].mean() > far:
                 best, found = worth, part
-        return found
+        return found, best
 
-    def _parts(self, allowed: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    def _parts(self) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
         """Connected parts beyond a threshold that span the box and are hardly in its middle; and all beyond it."""
         values = self.values[self.within]
         shares = np.quantile(values, np.linspace(0.03, 0.97, _THRESHOLDS))
@@ -137,7 +136,7 @@ class _Box:
             if np.mean(sign * central > threshold) >= _OF_THE_MIDDLE:
                 continue
             beyond = sign * self.values > threshold
-            parts, _ = ndimage.label(beyond & allowed)
+            parts, _ = ndimage.label(beyond & self.within)
             for number, where in enumerate(ndimage.find_objects(parts), start=1):
                 spans = all(s.stop - s.start >= n for s, n in zip(where, least, strict=True))
                 if spans and np.count_nonzero(part := parts == number) >= _FEWEST:
