@@ -72,8 +72,9 @@ def object_beside(
     found, worth = scene.object(_BELIEVED_DENIED if denied.any() else _BELIEVED)
     if found is None:
         return None
-    if worth <= _BELIEVED and (found & denied).any() and not (found & positive[box]).any():
-        # A second guess, after the middle, and denied, too.
+    clicked = positive.any() or (found & denied).any()
+    if worth <= _BELIEVED and clicked and not (found & positive[box]).any():
+        # A second guess, after the middle; and denied, too, or something else was clicked.
         return None
     left = _without(found, denied, size)
     if not left.any():
