@@ -260,6 +260,9 @@ class TestImageAware:
         in_the_ball = ball(image.shape, (32, 25, 20), 2)
         assert dice(image_aware(image, ONE, nothing, nothing, inside).mask, arc) < 0.2
         assert dice(image_aware(image, ONE, nothing, in_the_ball, inside).mask, arc) > 0.5
+        # But not if something else is clicked.
+        here = ball(image.shape, (20, 28, 17), 2)
+        assert dice(image_aware(image, ONE, here, in_the_ball, inside).mask, arc) < 0.3
 
     def test_a_click_inside_that_finds_more_leaves_what_was_found(self):
         image, arc, inside = bent_scene(True, ONE, 4)
