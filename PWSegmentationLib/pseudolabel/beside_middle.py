@@ -50,8 +50,8 @@ def object_beside(
 ) -> NDArray[np.bool_] | None:
     """The object (I, J, K) bool that the box ``limit`` was drawn around and that leaves its ``middle`` alone.
 
-    None where the image shows none, ``negative`` seeds deny it, or ``positive`` ones say that the middle is meant.
-    ``valid`` is False on padding. ``size`` of a voxel, mm.
+    None where the image shows none, ``negative`` seeds deny it, or ``positive`` ones say that the middle is meant or,
+    where its border is faint, something else. ``valid`` is False on padding. ``size`` of a voxel, mm.
     """
     limit = limit & valid
     if not limit.any() or not middle.any() or (positive & middle).any():
@@ -86,15 +86,18 @@ def object_beside(
 
 def _without(found: NDArray[np.bool_], denied: NDArray[np.bool_], size: NDArray[np.float64]) -> NDArray[np.bool_]:
     """What clicks that say no leave of ``found``: nothing beside them in any case."""
+    if not denied.any():
+        return found
     near = ndimage.binary_dilation(denied)
     left = found & ~near
-    depth, own = (ndimage.distance_transform_edt(mask, sampling=size) for mask in (found | near, near))
     clicks, count = ndimage.label(denied, np.ones((3, 3, 3)))
-    for number in range(1, count + 1):
-        click = clicks == number
-        # Deeper than it is large: it lies in the object.
-        if depth[click].max() > own[click].max():
-            left &= ndimage.distance_transform_edt(~click, sampling=size) > _TAKEN * depth[click].max()
+    depth, own = (
+        np.array(ndimage.maximum(ndimage.distance_transform_edt(mask, sampling=size), clicks, range(1, count + 1)))
+        for mask in (found | near, near)
+    )
+    # Deeper than they are large: these lie in the object.
+    for click in np.flatnonzero(depth > own):
+        left &= ndimage.distance_transform_edt(clicks != click + 1, sampling=size) > _TAKEN * depth[click]
     return left
 
 
