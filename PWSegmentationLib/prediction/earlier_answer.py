@@ -24,6 +24,8 @@ _SHARE = 0.7
 # How far around a prompt that contradicts it, it is given up (one standard deviation): so many times as far as the
 # prompt lies behind the border that was drawn, for what is wrong there reaches as far; and so many mm at least.
 _GIVEN_UP, _GIVEN_UP_MM = 2.0, 4.0
+# A prompt as deep in what was found as this share of the deepest voxel's depth is in the very middle of it.
+_VERY_MIDDLE = 0.8
 # Log-odds that count as certain, for a label is surer than it is right and would outvote what the network said; and how
 # much surer than their mean the two are (see `sharpening`).
 _CERTAIN, _SURER = 4.0, 1.5
@@ -70,6 +72,27 @@ class EarlierAnswer:
             probability[where] = value
         return replace(label, probability=probability)
 
+    def middle_stands(self, view: View, segment: SegmentPrompts) -> bool:
+        """Whether the guess that ``segment``'s box is about its middle still stands.
+
+        Not where, with nothing marked inside, a new prompt says no in the very middle of what the guess has found: then
+        all of that is wrong, not only what lies around the prompt. Nor after an answer that was empty, or left the
+        middle out although something was marked inside. (Without that it was another guess, `beside_middle`.)
+        """
+        from PWSegmentationLib.pseudolabel.box_middle import from_middle
+
+        limit = view.seeds.inside
+        if limit is None or not limit.any() or segment.boxes != self.segment.boxes:
+            return True
+        said = self._on(view.grid)[1] >= 0.5
+        if not (said & (from_middle(limit) <= 1.0)).any():
+            return bool(said.any()) and not len(self.segment.positions(positive=True))
+        if len(segment.positions(positive=True)):
+            return True
+        denied = draw(segment.beyond(self.segment), view.grid, point_radius=0.0).negative
+        depth = _depth(said, view.grid.spacing)
+        return not denied.any() or float(depth[denied].max()) < _VERY_MIDDLE * float(depth.max())
+
     def kept_in(
         self,
         probability: NDArray[np.float32],
@@ -88,6 +111,9 @@ class EarlierAnswer:
             signs.add(False)
         if len(signs) != 1 or new.boxes:
             return probability
+        if not len(segment.positions(positive=True)) and not self.middle_stands(view, segment):
+            # All that was said was wrong.
+            return probability
         looked, said = self._on(view.grid)
         only_inside = signs == {True}
         stays = (looked > 0.5) & ((said >= 0.5) == only_inside)
@@ -98,6 +124,13 @@ class EarlierAnswer:
         """How far a voxel of ``grid`` was looked at, 0 to 1, and what was said of it; 0 where it was not."""
         looked = resample(np.ones(self.grid.shape, np.float32), self.grid, grid, outside=0.0)
         return looked, resample(self.probability.astype(np.float32), self.grid, grid, outside=0.0)
+
+
+def _depth(inside: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.float64]:
+    """How deep every voxel lies in ``inside``, mm; what is not looked at is outside."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing)[1:-1, 1:-1, 1:-1])
 
 
 def _claims(others: tuple[SegmentPrompts, ...], grid: Grid) -> list[SegmentPrompts]:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from PWSegmentationLib.prediction.promptable import PromptableModel
 
 
+# Of a box, where clicks say what is not meant, and none what is.
+_NOTHING_FOUND = "Nothing is found in the box: click inside what is meant."
+
+
 @dataclass(frozen=True, eq=False)
 class CaseNetwork:
     """What a network fitted to this case says about one segment, averaged over its stochastic passes.
@@ -92,6 +96,9 @@ def predict(
         def judge(view: View) -> NDArray[np.float32]:
             label = label_of(view)
             stop_if(cancel)
+            if not label.probability.any():
+                # Nothing is known to be inside: there is nothing to refine.
+                return label.probability
             return model.answer(view, segment, label, samples=samples, seed=seed)
 
         looked = zoomed(volume, segment, others, judge, begin)
@@ -110,16 +117,18 @@ def predict(
     fine = view.to_fine(probability)
     doubt = view.to_fine(uncertainty)
     _obey(fine, doubt, draw(segment, view.fine, others=others, point_radius=0.0))
+    inside = fine >= 0.5
     return Prediction(
         segment=segment.name,
         grid=volume.grid,
         region=view.region,
-        region_mask=fine >= 0.5,
+        region_mask=inside,
         region_probability=_halved(fine),
         region_uncertainty=_halved(doubt),
         working_grid=view.grid,
         working_probability=_halved(probability),
         sight=looked.sight,
+        note=_NOTHING_FOUND if segment.boxes and not inside.any() and not len(segment.positions(positive=True)) else "",
         method=name,
         seconds=time.perf_counter() - started,
     )
@@ -152,6 +161,7 @@ def pseudo_label(
         seeds.inside,
         claimed=seeds.claimed,
         valid=view.valid,
+        middle=earlier is None or earlier.middle_stands(view, segment),
         device=device,
         seed=seed,
         progress=progress,

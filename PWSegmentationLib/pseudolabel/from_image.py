@@ -49,10 +49,6 @@ if TYPE_CHECKING:
 
 #: Cost of one millimetre, against a full-range step of one in a view.
 LENGTH_WEIGHT = 0.01
-#: Semi-axes of the ellipsoid taken as inside when there is only a box, as a share of the box's half-width.
-_BOX_CORE = 0.35
-#: A negative click this near to the middle of that ellipsoid, in semi-axes, tells that the middle is not meant.
-_DENIED = 0.5
 #: Log-odds of what a box is about if not its middle, full so many voxels from its border.
 _BESIDE, _BESIDE_VOXELS = 8.0, 1.5
 #: Fall-off (mm, one standard deviation) of the confidence with the distance to the nearest prompt.
@@ -101,6 +97,7 @@ def image_aware(
     *,
     claimed: np.ndarray | None = None,
     valid: np.ndarray | None = None,
+    middle: bool = True,
     device: str = "cpu",
     seed: int = 0,
     progress: Progress | None = None,
@@ -123,6 +120,9 @@ def image_aware(
         densely they lie says nothing about how densely this object's surroundings were prompted.
     valid
         (I, J, K) bool: False marks padding, which is background and takes no part in any statistic.
+    middle
+        False: it is known that the middle of the box is not meant. Without positive seeds nothing is inside then,
+        unless the image shows what else the box may be about.
     device
         Torch device.
     seed
@@ -158,7 +158,9 @@ def image_aware(
 
     step(0.0)
     with torch.inference_mode(), one_thread():
-        scene = _scene(image, spacing, positive, negative, limit, usable, torch.device(device), claimed)
+        scene = _scene(image, spacing, positive, negative, limit, usable, torch.device(device), claimed, middle)
+        if not bool(scene.positive.any()):
+            return _nothing(image.shape, positive, negative, limit & usable)
         maps = witnesses(scene, step)
         logit, reach = _judgement(scene, maps)
         probability = torch.sigmoid(logit)
@@ -226,42 +228,18 @@ def _settled(
     return PseudoLabel(probability, confidence)
 
 
+def _nothing(shape: tuple[int, ...], positive: np.ndarray, negative: np.ndarray, possible: np.ndarray) -> PseudoLabel:
+    """The label where nothing is known to be inside, with evidence for nothing."""
+    nobody = np.zeros(shape, np.float32)
+    label = _settled(nobody, nobody, positive, negative, possible)
+    return replace(label, evidence=np.zeros((len(EVIDENCE), *shape), np.float32))
+
+
 def _shell(mask: np.ndarray) -> np.ndarray:
     """The voxels of `mask` on its outer surface, the grid's faces included."""
     from scipy import ndimage
 
     return mask & ~ndimage.binary_erosion(mask, border_value=0)
-
-
-def _box_core(
-    radius: np.ndarray, limit: np.ndarray, positive: np.ndarray, negative: np.ndarray, size: np.ndarray
-) -> np.ndarray:
-    """An ellipsoid in the middle of the box: an object that fills most of its box is there. ``radius``: `_from_middle`.
-
-    A positive click does not contradict that. A negative one does: what is nearer to it than to the box's middle and
-    to every positive seed is left out, and all of it if the click is right in the middle. Without positive seeds
-    something always remains.
-    """
-    from scipy import ndimage
-
-    core = (radius <= 1.0) & limit
-    if negative.any():
-        if positive.any() and radius[negative].min() < _DENIED:
-            return np.zeros_like(core)
-        inside, outside = positive | (radius == radius.min()), negative
-        to_inside, to_outside = (ndimage.distance_transform_edt(~s, sampling=size) for s in (inside, outside))
-        core &= to_inside < to_outside
-    return core if core.any() or positive.any() else limit & ~negative
-
-
-def _from_middle(limit: np.ndarray) -> np.ndarray:
-    """How far every voxel is from the box's middle, in semi-axes of the ellipsoid there."""
-    where = np.argwhere(limit)
-    low, high = where.min(0), where.max(0) + 1
-    half = np.maximum((high - low) / 2.0 * _BOX_CORE, 0.5)
-    grids = np.ogrid[tuple(slice(0, n) for n in limit.shape)]
-    squares = sum(((g + 0.5 - (a + b) / 2.0) / h) ** 2 for g, a, b, h in zip(grids, low, high, half, strict=True))
-    return np.sqrt(squares)
 
 
 def _nearness(prompted: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -288,12 +266,14 @@ def _scene(
     usable: np.ndarray,
     device: torch.device,
     claimed: np.ndarray | None = None,
+    middle: bool = True,
 ) -> _Scene:
     """Bring everything to the device, with stand-ins for the kinds of seeds that are missing."""
     import torch
 
     # Here, for front ends, which import this module, must not wait for scipy.
     from .beside_middle import object_beside
+    from .box_middle import box_middle, from_middle
 
     size = np.asarray(spacing, dtype=float)
     values = _centred(image, usable)
@@ -301,9 +281,12 @@ def _scene(
     boxed = not limit.all() or not positive.any()
     beside, inner = None, positive
     if boxed:
-        radius = _from_middle(limit)
+        radius = from_middle(limit)
         beside = object_beside(values, usable, limit, radius <= 1.0, positive, negative, size)
-        inner = positive | (_box_core(radius, limit, positive, negative, size) if beside is None else beside)
+        if beside is not None:
+            inner = positive | beside
+        elif middle:
+            inner = positive | box_middle(values, usable, limit, radius, positive, negative, size)
     # The border of what is looked at, or of the box, is background that nobody had to click.
     border = _shell(limit) & ~inner
     implied = None if boxed else implied_background(values, usable, positive, negative, size, str(device))

@@ -205,7 +205,7 @@ class ChildEngine:
 
         def take(message: Message) -> Prediction:
             found = prediction_from_parts(message.document["prediction"], message.body, grid)
-            return replace(found, note=LOST_MODEL) if lost else found
+            return replace(found, note=f"{LOST_MODEL} {found.note}".strip()) if lost else found
 
         return self._enqueue(ask, take)
 

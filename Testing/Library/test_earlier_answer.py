@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from PWSegmentationLib import Session
 from PWSegmentationLib.annotator.protocols import SimulatedAnnotator, protocol
@@ -145,6 +146,35 @@ def test_what_was_said_of_a_box_counts_once_something_was_marked_inside():
     assert after(boxed, more) > 0.5
 
 
+def stands(then: SegmentPrompts, now: SegmentPrompts, answer: np.ndarray | float) -> bool:
+    return said(answer, then).middle_stands(seen(now), now)
+
+
+def test_a_click_in_the_very_middle_of_what_a_box_found_says_that_all_of_it_is_wrong():
+    alone = SegmentPrompts("organ", boxes=(Box(CENTRE, (40.0, 36.0, 28.0)),))
+    found = slab(14, 34)
+    here, there = (alone.with_prompt(Point(at, positive=False)) for at in (CENTRE, (16.0, 20.0, 16.0)))
+    assert not stands(alone, here, found)
+    # Beside its border something else is wrong; and what was marked inside is not.
+    assert stands(alone, there, found) and stands(alone, here.with_prompt(Point(FAR)), found)
+    # It is remembered: the answer was empty, or what was marked inside is elsewhere.
+    assert not stands(here, here.with_prompt(Point(FAR)), 0.01)
+    beside = here.with_prompt(Point(FAR))
+    assert not stands(beside, beside.with_prompt(Point((41.0, 20.0, 16.0))), slab(36, 44))
+    # Another box is another guess; without a click inside, what is beside the middle was one.
+    assert stands(alone, replace(here, boxes=(Box(CENTRE, (44.0, 36.0, 28.0)),)), found)
+    assert stands(alone, there, slab(36, 44))
+
+
+def test_after_that_the_later_answer_stands_alone():
+    alone = SegmentPrompts("organ", boxes=(Box(CENTRE, (40.0, 36.0, 28.0)),))
+    later = np.where(slab(36, 44) > 0.5, 0.9, 0.1).astype(np.float32)
+    for at, kept_there in ((CENTRE, 0.9), ((16.0, 20.0, 16.0), 0.01)):
+        now = alone.with_prompt(Point(at, positive=False))
+        found = said(slab(14, 34), alone).kept_in(later, seen(now), now, ())
+        assert found[40, 20, 16] == pytest.approx(kept_there, abs=0.01)
+
+
 def kept(later: float, now: SegmentPrompts, others: tuple[SegmentPrompts, ...] = ()) -> np.ndarray:
     """A later answer, the same everywhere, to ``now``, where a slab was said before."""
     return said(slab(4, 43)).kept_in(np.full(SHAPE, later, np.float32), seen(now), now, others)
@@ -185,6 +215,25 @@ def test_clicks_inside_never_shrink_a_mask_whatever_the_network_says(seed):
         lost = before[now.region.slices] & ~now.region_mask
         # The grids that are worked on differ, and with them the outermost voxels.
         assert lost.sum() <= 0.03 * before.sum() + 5
+
+
+def test_a_box_whose_middle_is_denied_is_empty_says_so_and_finds_what_is_clicked_then():
+    """A plate along one face of its box, air in the middle: the air came back at every click outside."""
+    plate = np.zeros(SHAPE, bool)
+    plate[6:42, 6:14, 6:26] = True
+    image = np.where(plate, 100.0, -800.0) + 8 * np.random.default_rng(0).standard_normal(SHAPE)
+    session = Session("cpu")
+    session.set_image(image.astype(np.float32), np.eye(4))
+    session.add_box("plate", (24.0, 20.0, 16.0), (38.0, 30.0, 24.0))
+    air = session.predict()
+    assert air.mask.any() and not (air.mask & plate).any() and air.note == ""
+    deepest = np.unravel_index(int(ndimage.distance_transform_edt(air.mask).argmax()), SHAPE)
+    session.add_point("plate", tuple(float(v) for v in deepest), positive=False)
+    empty = session.predict()
+    assert not empty.mask.any() and "click inside" in empty.note
+    session.add_point("plate", (24.0, 10.0, 16.0))
+    found = session.predict()
+    assert 2 * (found.mask & plate).sum() > 0.85 * (found.mask.sum() + plate.sum()) and found.note == ""
 
 
 def session_on_a_lesion() -> Session:

@@ -286,6 +286,31 @@ class TestImageAware:
         label = image_aware(image.astype(np.float32), ONE, positive, negative, box_around(organ, 2))
         assert dice(label.mask, organ) > 0.9
 
+    def test_the_middle_of_a_box_is_not_meant_where_it_is_of_the_tissue_of_clicks_outside(self):
+        # A plate along one face of its box, and air in the middle.
+        shape = (50, 60, 40)
+        plate, inside = np.zeros(shape, bool), np.zeros(shape, bool)
+        inside[5:45, 8:52, 5:35] = True
+        plate[6:44, 9:18, 6:34] = True
+        image = np.where(plate, 100.0, -800.0) + 8 * np.random.default_rng(0).standard_normal(shape)
+        image = image.astype(np.float32)
+        middle = ball(shape, (25, 30, 20), 3)
+        here = ball(shape, (25, 13, 20), 2)
+        # Neither is near the middle.
+        one, two = ball(shape, (25, 45, 20), 2), ball(shape, (12, 40, 12), 2)
+        assert (image_aware(image, ONE, here, one, inside).mask & middle).any(), "one click may be about a detail"
+        label = image_aware(image, ONE, here, one | two, inside)
+        assert not (label.mask & middle).any() and dice(label.mask, plate) > 0.9
+
+    def test_nothing_is_inside_a_box_whose_middle_is_not_meant(self):
+        image, organ = scene()
+        inside = box_around(organ, 2)
+        nothing = np.zeros_like(inside)
+        label = image_aware(image, ONE, nothing, nothing, inside, middle=False)
+        assert not label.mask.any() and label.evidence is not None and not label.evidence.any()
+        # What is marked inside is.
+        assert image_aware(image, ONE, clicks(organ, ONE)[0], nothing, inside, middle=False).mask.any()
+
     def test_only_background_is_background(self):
         image, organ = scene()
         nothing = np.zeros(organ.shape, bool)
