@@ -14,8 +14,8 @@ _DENIED = 0.5
 #: Intensities that differ by more than this many times the noise are different tissues; and this many times as near to
 #: one click as to others is that click's.
 _ONE_TISSUE, _NEARER = 3.0, 3.0
-#: Fewer negative clicks do not tell which tissue is not meant.
-_NEGATIVE_CLICKS = 2
+#: So many clicks on either side tell which tissue is meant; one may be about a detail.
+_CLICKS = 2
 
 
 def from_middle(limit: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -39,8 +39,8 @@ def box_middle(
 ) -> NDArray[np.bool_]:
     """An ellipsoid in the middle of the box ``limit``, (I, J, K) bool: an object that fills most of its box is there.
 
-    A positive click does not contradict that, unless the middle is of another tissue than all of these and of the same
-    as a negative one. What is nearer to a negative click than to the box's middle and to every positive seed is left
+    Positive clicks do not contradict that, unless the middle is of another tissue than all of these and of the same as
+    a negative one. What is nearer to a negative click than to the box's middle and to every positive seed is left
     out, and all of it if that click is right in the middle. Without positive seeds something always remains.
 
     ``radius``: as `from_middle` says; ``valid`` is False on padding; ``size`` of a voxel, mm.
@@ -71,7 +71,7 @@ def _of_negative_clicks(
 
     out = np.zeros_like(core)
     inside, outside = _clicked(image, positive), _clicked(image, negative)
-    if len(outside) < _NEGATIVE_CLICKS or not core.any():
+    if min(len(inside), len(outside)) < _CLICKS or not core.any():
         return out
     values = image[core][:, None]
     to_inside, to_outside = (cKDTree(clicks[:, None]).query(values)[0] for clicks in (inside, outside))

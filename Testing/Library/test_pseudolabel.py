@@ -295,11 +295,13 @@ class TestImageAware:
         image = np.where(plate, 100.0, -800.0) + 8 * np.random.default_rng(0).standard_normal(shape)
         image = image.astype(np.float32)
         middle = ball(shape, (25, 30, 20), 3)
-        here = ball(shape, (25, 13, 20), 2)
+        here, there = ball(shape, (25, 13, 20), 2), ball(shape, (36, 13, 24), 2)
         # Neither is near the middle.
         one, two = ball(shape, (25, 45, 20), 2), ball(shape, (12, 40, 12), 2)
-        assert (image_aware(image, ONE, here, one, inside).mask & middle).any(), "one click may be about a detail"
-        label = image_aware(image, ONE, here, one | two, inside)
+        for positive, negative in ((here | there, one), (here, one | two)):
+            label = image_aware(image, ONE, positive, negative, inside)
+            assert (label.mask & middle).any(), "one click may be about a detail"
+        label = image_aware(image, ONE, here | there, one | two, inside)
         assert not (label.mask & middle).any() and dice(label.mask, plate) > 0.9
 
     def test_nothing_is_inside_a_box_whose_middle_is_not_meant(self):
