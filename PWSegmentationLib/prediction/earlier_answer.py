@@ -90,8 +90,10 @@ class EarlierAnswer:
         if len(segment.positions(positive=True)):
             return True
         denied = draw(segment.beyond(self.segment), view.grid, point_radius=0.0).negative
+        if not denied.any():
+            return True
         depth = _depth(said, view.grid.spacing)
-        return not denied.any() or float(depth[denied].max()) < _VERY_MIDDLE * float(depth.max())
+        return float(depth[denied].max()) < _VERY_MIDDLE * float(depth.max())
 
     def kept_in(
         self,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds, draw
 from PWSegmentationLib.pseudolabel.extent import likely_object
-from PWSegmentationLib.pseudolabel.intensity import noise_level
+from PWSegmentationLib.pseudolabel.intensity import tissue_step
 from PWSegmentationLib.pseudolabel.region import LONE_REACH_MM, VOXEL_BUDGET, region_of_interest, working_spacing
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
@@ -52,8 +52,6 @@ class View:
 
 # Around an object that was found from positive prompts alone: this share of its size, and at least so many mm.
 _SURROUNDINGS, _SURROUNDINGS_MM = 0.4, 8.0
-# Intensities that differ by more than this many times the noise are different tissues.
-_ONE_TISSUE = 3.0
 
 
 def look(
@@ -106,13 +104,12 @@ def _of_one_tissue(
     A ball of 2 mm around a click beside a border, as corrective clicks are, would claim the tissue beyond it. What is
     scribbled or painted was meant voxel by voxel and stays.
     """
-    import torch
     from scipy.spatial import cKDTree
 
     clicks = np.array([p.position for p in segment.points if grid.contains(p.position)])
     if not len(clicks):
         return seeds
-    limit = _ONE_TISSUE * noise_level(torch.as_tensor(image), torch.as_tensor(valid))
+    limit = tissue_step(image, valid)
     clicked = image[tuple(grid.to_voxel(clicks).T)]
     kept = np.zeros(grid.shape, bool) if seeds.claimed is None else seeds.claimed.copy()
     if segment.scribbles or segment.strokes:

@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from .intensity import tissue_step
+
 #: Semi-axes of the ellipsoid taken as inside when there is only a box, as a share of the box's half-width.
 _CORE = 0.35
 #: A negative click this near to the middle of that ellipsoid, in semi-axes, tells that the middle is not meant.
 _DENIED = 0.5
-#: Intensities that differ by more than this many times the noise are different tissues; and this many times as near to
-#: one click as to others is that click's.
-_ONE_TISSUE, _NEARER = 3.0, 3.0
+#: An intensity this many times as near to one click's as to others' is of that click's tissue.
+_NEARER = 3.0
 #: So many clicks on either side tell which tissue is meant; one may be about a detail.
 _CLICKS = 2
 
@@ -65,18 +66,13 @@ def _of_negative_clicks(
     negative: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """The voxels of ``core`` that are of one tissue with a negative click and of none with a positive one."""
-    import torch
-
-    from .intensity import noise_level
-
     out = np.zeros_like(core)
     inside, outside = _clicked(image, positive), _clicked(image, negative)
     if min(len(inside), len(outside)) < _CLICKS or not core.any():
         return out
     values = image[core][:, None]
     to_inside, to_outside = (cKDTree(clicks[:, None]).query(values)[0] for clicks in (inside, outside))
-    apart = _ONE_TISSUE * noise_level(torch.as_tensor(image), torch.as_tensor(valid))
-    out[core] = (to_inside > apart) & (_NEARER * to_outside < to_inside)
+    out[core] = (to_inside > tissue_step(image, valid)) & (_NEARER * to_outside < to_inside)
     return out
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .smoothing import along_axis, gaussian_matrix
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 #: Knots of the cumulative histogram that equalisation follows.
@@ -20,6 +21,8 @@ _KNOTS = 65
 _SAMPLE = 50_000
 #: Half-width of the window around the object's intensity, in robust standard deviations of its seeds.
 _WIDTH = 10.0
+#: Intensities that differ by more than this many times the noise are of different tissues.
+_ONE_TISSUE = 3.0
 
 
 def equalised(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
@@ -54,6 +57,13 @@ def noise_level(image: torch.Tensor, valid: torch.Tensor) -> float:
         if steps.numel():
             levels.append(float(steps.median()))
     return min(levels) if levels else 0.0
+
+
+def tissue_step(image: np.ndarray, valid: np.ndarray) -> float:
+    """By how much intensities differ at least that are of different tissues. Both (I, J, K); ``valid``: bool."""
+    import torch
+
+    return _ONE_TISSUE * noise_level(torch.as_tensor(image), torch.as_tensor(valid))
 
 
 def window(image: torch.Tensor, valid: torch.Tensor, positive: torch.Tensor, *, width: float = _WIDTH) -> torch.Tensor:

@@ -96,7 +96,7 @@ class LocalEngine:
             progress=progress,
             cancel=cancel,
         )
-        return replace(found, note=" ".join(said for said in (note, found.note) if said))
+        return replace(found, note=f"{note} {found.note}".strip())
 
     def _promptable(self, options: Options) -> tuple[PromptableModel | None, str]:
         """The promptable network; None where it is not asked for, or with a sentence where it cannot be used."""
