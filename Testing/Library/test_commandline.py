@@ -282,6 +282,32 @@ def test_stopping_leaves_nothing_half_written(scene: Path, tmp_path: Path, sent:
     assert [p.name for p in tmp_path.iterdir()] == ["out.seg.nrrd"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("instead", ["pass", "raise ValueError('of no meaning') from None"])
+def test_stopping_is_heeded_though_compiled_code_drops_it(sent: int, code: int, instead: str) -> None:
+    # As a callback of compiled code does with what is raised in it; the command then goes on, or fails otherwise.
+    program = f"""
+import sys, time
+from PWSegmentationLib.commandline import info, main
+def run(args):
+    print("ready", flush=True)
+    try:
+        time.sleep(60)
+    except BaseException:
+        {instead}
+    time.sleep(60)
+info.run = run
+sys.exit(main.main(["info", "image.nii.gz"]))
+"""
+    process = popen([sys.executable, "-c", program])
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (code, "pwseg: stopped.\n")
+
+
 # ---- info -------------------------------------------------------------------------------------------------------
 
 
