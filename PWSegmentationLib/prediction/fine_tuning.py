@@ -88,7 +88,8 @@ def adapt_segment(
         return None, AdaptReport(found.steps, seconds, "Too few prompts to tell whether adapting helps: place more.")
     reason = f"At hidden prompts the adapted network scores {found.after:.3f} and scored {found.before:.3f} before: "
     if found.network is None:
-        return None, AdaptReport(found.steps, seconds, reason + "it is not used.")
+        verdict = "that may be chance, so it is not used." if found.after > found.before else "it is not used."
+        return None, AdaptReport(found.steps, seconds, reason + verdict)
     adapted = replace(model, network=found.network, name=f"{model.name}, adapted")
     return adapted, AdaptReport(found.steps, seconds, reason + "it is used.")
 

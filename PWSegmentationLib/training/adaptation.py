@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, stats
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,6 +58,8 @@ class AdaptationOptions:
         How far from the weights before to those after the adapted network lies, (0, 1].
     margin
         By how much the adapted network must find hidden marks better: they are few, a little may be chance.
+    chance
+        A gain that would come about by chance so often, or more often, is none (a paired t-test over the hidden marks).
     """
 
     learning_rate: float = 3e-3
@@ -67,6 +69,7 @@ class AdaptationOptions:
     folds: int = 3
     way: float = 0.5
     margin: float = 0.03
+    chance: float = 0.025
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ class _Adapting:
             self._judge(before, learner.said, learner.hidden)
             self._judge(after, self._probability(network, learner.inputs), learner.hidden)
         scores = _score(before), _score(after)
-        better = scores[1] >= scores[0] + self.options.margin
+        better = scores[1] >= scores[0] + self.options.margin and by_chance(before, after) < self.options.chance
         return Adaptation(_mean(found) if better else None, steps, self._seconds(), *scores)
 
     def _folds(self) -> list[tuple[Numbers, Numbers]]:
@@ -259,6 +262,12 @@ class _Adapting:
 def _score(errors: Errors) -> float:
     """1 − the mean squared error; inside counts as much as outside."""
     return 1.0 - float(np.mean([side.mean() for side in errors if len(side)]))
+
+
+def by_chance(before: Errors, after: Errors) -> float:
+    """How likely it is that errors fall by so much where nothing was learnt."""
+    found = stats.ttest_rel(np.concatenate(before), np.concatenate(after), alternative="greater")
+    return float(np.nan_to_num(found.pvalue, nan=1.0))
 
 
 def _mean(networks: Sequence[ProbabilisticUNETR]) -> ProbabilisticUNETR:

@@ -13,7 +13,7 @@ from PWSegmentationLib.prediction.fine_tuning import adapt_segment
 from PWSegmentationLib.prediction.network_inputs import CHANNELS
 from PWSegmentationLib.prediction.promptable import PromptableModel
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
-from PWSegmentationLib.training.adaptation import AdaptationOptions, adapt
+from PWSegmentationLib.training.adaptation import AdaptationOptions, adapt, by_chance
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Library.test_promptable import click, ellipsoid, network
 
@@ -39,6 +39,15 @@ def test_it_is_kept_only_where_it_finds_hidden_prompts_better_and_the_first_one_
     assert all(torch.equal(v, before[k]) for k, v in model.network.state_dict().items())
     if adapted is not None:
         assert adapted.name.endswith("adapted") and adapted.network is not model.network
+
+
+@pytest.mark.parametrize(
+    ("fell_by", "sure"), [((0.2,) * 7 + (0.1,) * 8, True), ((0.9,) + (0.0,) * 14, False), ((0.0,) * 15, False)]
+)
+def test_a_gain_at_one_mark_alone_may_be_chance(fell_by: tuple[float, ...], sure: bool) -> None:
+    before = np.full(5, 0.9), np.full(10, 0.9)
+    after = before[0] - fell_by[:5], before[1] - fell_by[5:]
+    assert (by_chance(before, after) < AdaptationOptions().chance) == sure
 
 
 def test_without_time_it_says_so() -> None:
@@ -68,7 +77,7 @@ def test_with_one_click_there_is_nothing_to_judge_by() -> None:
 
 
 def test_every_mark_is_hidden_from_one_learner_and_the_mean_of_all_is_used() -> None:
-    """What is shown to the network tells who learns from what; a margin that is always reached has it used."""
+    """What is shown to the network tells who learns from what; no gain is too little here."""
     rng = np.random.default_rng(0)
     marks = [np.zeros((16, 16, 16), np.int32) for _ in range(2)]
     for sign, count in enumerate((4, 5)):
@@ -83,10 +92,12 @@ def test_every_mark_is_hidden_from_one_learner_and_the_mean_of_all_is_used() -> 
         return inputs
 
     first = network()
-    found = adapt(first, shown, *marks, budget_s=6.0, options=AdaptationOptions(margin=-1.0))
+    found = adapt(first, shown, *marks, budget_s=6.0, options=AdaptationOptions(margin=-1.0, chance=1.1))
     # Three learners; 4 + 5 marks are hidden in parts, each once.
     assert sum(4 - p for p, _ in seen[:3]) == 4 and sum(5 - n for _, n in seen[:3]) == 5
     assert found.steps >= 3 and found.network is not None and not np.isnan([found.before, found.after]).any()
     assert any(not torch.equal(v, first.state_dict()[k]) for k, v in found.network.state_dict().items())
     refused = adapt(first, shown, *marks, budget_s=3.0, options=AdaptationOptions(margin=1.0))
+    assert refused.network is None and refused.steps > 0
+    refused = adapt(first, shown, *marks, budget_s=3.0, options=AdaptationOptions(margin=-1.0, chance=1e-9))
     assert refused.network is None and refused.steps > 0
