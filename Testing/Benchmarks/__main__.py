@@ -1,4 +1,4 @@
-"""Speed and memory of every stage: `python -m Testing.Benchmarks -o speed.json`, from the repository root.
+"""Speed and memory of every stage: `python -m Testing.Benchmarks`, from the repository root.
 
 Writes the figures as JSON and prints them as tables; says on stderr what it is doing.
 """
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from Testing.Benchmarks import OUTPUT
 
 # Name, module, function, and whether a GPU does it, too. Nothing of it is imported before it is asked for.
 STAGES: dict[str, tuple[str, str, bool]] = {
@@ -110,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         "All of it takes ten to thirteen minutes on two cores.",
     )
     parser.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, default=Path("speed.json"), help="JSON to write (speed.json)"
+        "-o", "--output", metavar="FILE", type=Path, default=OUTPUT / "speed.json", help="JSON to write (%(default)s)"
     )
     parser.add_argument("--only", metavar="NAME", nargs="+", help=f"only these: {', '.join(NAMES)}")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that all of it works")

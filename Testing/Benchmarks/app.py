@@ -1,4 +1,4 @@
-"""Speed of the browser app: ``python -m Testing.Benchmarks.app -o app.json``, from the repository root; a minute.
+"""Speed of the browser app: ``python -m Testing.Benchmarks.app``, from the repository root; a minute.
 
 Two figures, both as a user sees them, in Chromium: seconds from the mouse event to the first picture in which the
 segment is seen, and pictures a second while a slice view is scrolled and a fine-tune runs.
@@ -25,6 +25,7 @@ from Testing.App.app_page import AppPage, wait_until
 from Testing.App.app_server import AppServer
 from Testing.App.chromium import launch
 from Testing.App.conftest import SIZE
+from Testing.Benchmarks import OUTPUT
 
 # Structures of the middle axial slice, as parts of the view: aorta, heart (four).
 CLICKS = ((0.519, 0.629), (0.53, 0.50), (0.50, 0.38), (0.58, 0.40), (0.545, 0.42))
@@ -79,7 +80,7 @@ _WATCH = """
 def main() -> int:
     """Measure both, and write them."""
     parser = argparse.ArgumentParser(prog="python -m Testing.Benchmarks.app", description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, default=Path("app.json"), help="JSON to write (app.json)")
+    parser.add_argument("-o", "--output", type=Path, default=OUTPUT / "app.json", help="JSON to write (%(default)s)")
     output = parser.parse_args().output
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         server = AppServer(Path(folder) / "state", "sample").start()

@@ -1,4 +1,4 @@
-"""From a click to the mask on the real chest CT: ``python -m Testing.Benchmarks.clicks -o clicks.json``; two minutes.
+"""From a click to the mask on the real chest CT: ``python -m Testing.Benchmarks.clicks``; two minutes.
 
 Every structure that is measured there gets a click and a second one where the first answer is most wrong. Timed is
 what a front end does between a click and a mask to show: `Session.add_prompt` and `Session.predict`, in this process,
@@ -26,12 +26,13 @@ from PWSegmentationLib.cases.labels import Case, load_case
 from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import write_json
 from PWSegmentationLib.samples.development import development_cases
+from Testing.Benchmarks import OUTPUT
 
 
 def main() -> int:
     """Measure, and write it."""
     parser = argparse.ArgumentParser(prog="python -m Testing.Benchmarks.clicks", description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, default=Path("clicks.json"), help="JSON to write (clicks.json)")
+    parser.add_argument("-o", "--output", type=Path, default=OUTPUT / "clicks.json", help="JSON to write (%(default)s)")
     output = parser.parse_args().output
     case = load_case(next(files for files in development_cases() if files.name == "chest CT"))
     # The libraries are there before, as in a program that is open.

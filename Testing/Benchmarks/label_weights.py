@@ -1,4 +1,4 @@
-"""Fits what the label's witnesses weigh for clicks: ``python -m Testing.Benchmarks.label_weights -o weights.json``.
+"""Fits what the label's witnesses weigh for clicks: ``python -m Testing.Benchmarks.label_weights``.
 
 Half an hour on two cores. The witnesses see structures that are prompted in several ways, each way once as the
 simulated annotator does and once as less careful users might; then the weights of `pseudolabel.judgement` are fitted to
@@ -37,6 +37,7 @@ from PWSegmentationLib.pseudolabel.judgement import AROUND, WITNESSES, click_wei
 from PWSegmentationLib.samples.development import development_cases, split
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
+from Testing.Benchmarks import OUTPUT
 
 # What the fit is over, and each one's share. Those to learn from are mostly thin, the others mostly compact; a label
 # for either alone is worse for the other.
@@ -89,7 +90,9 @@ class Case:
 def main() -> int:
     """See the cases, fit, and write the weights."""
     parser = argparse.ArgumentParser(prog="python -m Testing.Benchmarks.label_weights", description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, default=Path("label_weights.json"), help="JSON to write")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=OUTPUT / "label_weights.json", help="JSON to write (%(default)s)"
+    )
     parser.add_argument("--cases", type=Path, help="folder that keeps what the witnesses saw, for the next fit")
     parser.add_argument("-j", "--jobs", type=int, default=2, help="processes (2)")
     wanted = parser.parse_args()
