@@ -49,7 +49,7 @@ lint: setup
 bench: export OMP_NUM_THREADS = 1
 bench: export OPENBLAS_NUM_THREADS = 1
 bench: setup
-	test -f benchmark-output/speed.json || $(BIN)/python -m Testing.Benchmarks -o benchmark-output/speed.json
+	test -f benchmark-output/speed.json || $(BIN)/python -m Testing.Benchmarks
 	$(BIN)/pwseg benchmark -o benchmark-output/results.json --speed benchmark-output/speed.json
 
 experiment: setup
