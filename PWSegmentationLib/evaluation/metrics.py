@@ -112,21 +112,21 @@ def calibration(answer: Answer, reference: Reference) -> Calibration | None:
     """
     if answer.probability is None:
         return None
-    from monai.metrics import calibration_binning
-
     region, near = reference.within(CALIBRATION_MARGIN_MM)
     probability = answer.region.fitted(answer.probability, region)[near].astype(np.float32)
     truth = reference.over(region)[near]
-    stated, actual = _batches(probability, truth)
-    bins = calibration_binning(stated, actual, CALIBRATION_BINS)
-    means, shares, counts = (b[0, 0].double().numpy() for b in bins)
-    used = counts > 0
-    error = float(np.sum(counts[used] * np.abs(means[used] - shares[used])) / counts.sum())
-    auroc = None
+    means, shares, counts = _binned(probability, truth)
+    found = None
     if answer.uncertainty is not None:
         wrong = answer.region.fitted(answer.mask, region)[near] != truth
-        auroc = _auroc(answer.region.fitted(answer.uncertainty, region)[near], wrong)
-    return Calibration(tuple(int(c) for c in counts), _or_none(means), _or_none(shares), error, auroc)
+        found = auroc(answer.region.fitted(answer.uncertainty, region)[near], wrong)
+    error = _mean_gap(means, shares, counts)
+    return Calibration(tuple(int(c) for c in counts), _or_none(means), _or_none(shares), error, found)
+
+
+def expected_calibration_error(probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
+    """`Calibration.error` of some voxels."""
+    return _mean_gap(*_binned(probability, truth))
 
 
 def _batches(*arrays: NDArray[Any]) -> tuple[Any, ...]:
@@ -136,7 +136,24 @@ def _batches(*arrays: NDArray[Any]) -> tuple[Any, ...]:
     return tuple(torch.from_numpy(np.ascontiguousarray(a))[None, None] for a in arrays)
 
 
-def _auroc(score: NDArray[np.floating], positive: NDArray[np.bool_]) -> float | None:
+def _binned(
+    probability: NDArray[np.float32], truth: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Per bin of the probability: its mean, the share that is inside, and the number of voxels."""
+    from monai.metrics import calibration_binning
+
+    stated, actual = _batches(probability, truth)
+    bins = calibration_binning(stated, actual, CALIBRATION_BINS)
+    means, shares, counts = (b[0, 0].double().numpy() for b in bins)
+    return means, shares, counts
+
+
+def _mean_gap(means: NDArray[np.float64], shares: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
+    used = counts > 0
+    return float(np.sum(counts[used] * np.abs(means[used] - shares[used])) / counts.sum())
+
+
+def auroc(score: NDArray[np.floating], positive: NDArray[np.bool_]) -> float | None:
     """Area under the ROC curve, as the Mann-Whitney statistic over the number of pairs."""
     if positive.all() or not positive.any():
         return None

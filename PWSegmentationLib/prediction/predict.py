@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from PWSegmentationLib.prediction.promptable import PromptableModel
 
 
+# The largest number below one half, also as float16.
+_BELOW = 0.5 - 2.0**-12
+
 # Of a box, where clicks say what is not meant, and none what is.
 _NOTHING_FOUND = "Nothing is found in the box: click inside what is meant."
 
@@ -91,10 +94,11 @@ def predict(
             cancel=cancel,
         )
 
+    labels: dict[View, PseudoLabel] = {}
     if model is not None:
 
         def judge(view: View) -> NDArray[np.float32]:
-            label = label_of(view)
+            label = labels[view] = label_of(view)
             stop_if(cancel)
             if not label.probability.any():
                 # Nothing is known to be inside: there is nothing to refine.
@@ -110,12 +114,15 @@ def predict(
     view, probability = looked.view, looked.probability
     if earlier is not None:
         probability = earlier.kept_in(probability, view, segment, others)
-    uncertainty = _entropy(probability)
+    doubts = np.zeros_like(probability)
     if network is not None:
-        probability, uncertainty = _combined(view, probability, uncertainty, network)
+        probability, doubts = _combined(view, probability, network)
         name += " + fine-tuned network"
-    fine = view.to_fine(probability)
-    doubt = view.to_fine(uncertainty)
+    fine, stated = view.to_fine(probability), probability
+    if model is not None and model.sharpness is not None:
+        stated = model.sharpness.stated(probability, view, segment, _evidence(labels[view]))
+        fine = _on_their_side(view.to_fine(stated), fine >= 0.5)
+    doubt = view.to_fine(np.maximum(_entropy(stated), doubts))
     _obey(fine, doubt, draw(segment, view.fine, others=others, point_radius=0.0))
     inside = fine >= 0.5
     return Prediction(
@@ -171,14 +178,24 @@ def pseudo_label(
 
 
 def _combined(
-    view: View, probability: NDArray[np.float32], uncertainty: NDArray[np.float32], network: CaseNetwork
+    view: View, probability: NDArray[np.float32], network: CaseNetwork
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The weighted mean of label and network; where the network has not looked, the label alone."""
+    """The weighted mean of label and network, and the network's doubts; where it has not looked, the label alone."""
     known = resample(np.ones(network.grid.shape), network.grid, view.grid, outside=0.0) > 0.5
     says = resample(network.probability, network.grid, view.grid)
     doubts = resample(network.uncertainty, network.grid, view.grid)
     mean = np.where(known, probability + network.share * (says - probability), probability).astype(np.float32)
-    return mean, np.where(known, np.maximum(_entropy(mean), doubts), uncertainty).astype(np.float32)
+    return mean, np.where(known, doubts, 0.0).astype(np.float32)
+
+
+def _evidence(label: PseudoLabel) -> NDArray[np.float32]:
+    assert label.evidence is not None, "the network would have refused such a label"
+    return label.evidence
+
+
+def _on_their_side(probability: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """``probability`` where interpolating it has moved the border: back to one half, or just below."""
+    return np.where(inside, np.maximum(probability, 0.5), np.minimum(probability, _BELOW)).astype(np.float32)
 
 
 def _obey(probability: NDArray[np.float32], uncertainty: NDArray[np.float32], seeds: Seeds) -> None:

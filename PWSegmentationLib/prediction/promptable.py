@@ -25,6 +25,7 @@ from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 from PWSegmentationLib.prediction.network_inputs import CHANNELS, network_inputs, refined
 from PWSegmentationLib.prediction.sharpening import sharpened, sharpness
 from PWSegmentationLib.prediction.view import View
+from PWSegmentationLib.prediction.voxel_sharpness import VoxelSharpness
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.volume.canonical import Canonical
@@ -41,12 +42,14 @@ class PromptableModel:
 
     ``bias`` is added to the log-odds and ``temperature`` divides them, so that a probability is about the share of such
     voxels that are inside, and one half is where the border is best drawn (`pretraining.shipping.calibrated`).
+    ``sharpness`` says how sure the program's answer may be of each voxel; without it, as sure as `answer` is.
     """
 
     network: ProbabilisticUNETR
     name: str = "network"
     temperature: float = 1.0
     bias: float = 0.0
+    sharpness: VoxelSharpness | None = None
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> PromptableModel:
@@ -54,7 +57,8 @@ class PromptableModel:
         network, card = load_model(path, device)
         if card.get("channels") != list(CHANNELS):
             raise InputError(f"{path} is no promptable model of this version: use one that `pwseg pretrain` made.")
-        return cls(network, _name(card), float(card.get("temperature", 1.0)), float(card.get("bias", 0.0)))
+        temperature, bias = float(card.get("temperature", 1.0)), float(card.get("bias", 0.0))
+        return cls(network, _name(card), temperature, bias, _sharpness(card, Path(path)))
 
     def answer(
         self, view: View, segment: SegmentPrompts, label: PseudoLabel, *, samples: int = 0, seed: int = 0
@@ -125,6 +129,12 @@ def _loaded(path: Path, _written: float, device: str) -> PromptableModel:
 def _written(path: Path) -> float:
     """When the file was last written; what was read before then does not count."""
     return path.stat().st_mtime if path.is_file() else 0.0
+
+
+def _sharpness(card: dict[str, Any], path: Path) -> VoxelSharpness | None:
+    """From the file that the card of the model ``path`` names; None if it names none."""
+    named = card.get("sharpness")
+    return None if named is None else VoxelSharpness.load(path.with_name(named["file"]), named["sha256"])
 
 
 def _name(card: dict[str, Any]) -> str:
