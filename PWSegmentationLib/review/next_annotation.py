@@ -20,11 +20,11 @@ from PWSegmentationLib.prompts.prompts import SegmentPrompts
 
 # Inside, a spot keeps this far from the border, mm, or this share of the half thickness if less; outside, so far, and
 # farther only where the answer's probability is above this: after a click, much of a large organ is yet to be found.
-_INSIDE_MM, _INSIDE_SHARE, _OUTSIDE_MM, _POSSIBLE = 3.0, 0.35, (2.0, 10.0), 0.15
+_INSIDE_MM, _INSIDE_SHARE, _OUTSIDE_MM, _POSSIBLE = 3.0, 0.35, (2.0, 10.0), 0.3
 # Prompts outside for each one inside: a segment has more ways to be too large than to be too small.
 _OUTSIDE_FOR_INSIDE = 2.0
 # Added to the chance of being wrong, so that distance counts where nothing is in doubt; at most so far, mm.
-_CALM, _FAR_MM = 0.3, 60.0
+_CALM, _FAR_MM = 0.1, 60.0
 # How far a prompt speaks for its surroundings, mm (standard deviation), for the gain to expect.
 _SPEAKS_MM = 8.0
 # Looked at on a lattice of no more voxels than this.
