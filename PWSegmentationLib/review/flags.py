@@ -58,7 +58,7 @@ LEAK_EXPECTED = 0.4
 _LABEL_SOFTNESS = 2.0
 # Prompts of others inside the segment from which on it is said to be theirs: a share of their prompts.
 _SWAPPED_SHARE = 0.6
-_LOW_DICE, _LOW_CONFIDENCE = 0.55, 0.75
+_LOW_DICE, _LOW_CONFIDENCE = 0.55, 0.6
 _THIN_SHARE = 0.25
 # Lumps are looked for on a lattice no finer than this, mm: they are larger.
 _LATTICE_MM = 2.6

@@ -85,6 +85,9 @@ def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_s
     two_segments.wait_for_message("Segment 1: in progress")
     two_segments.find("pane-segment").click()
     two_segments.choose("outside")
+    # Accepting has led to another place: back to the first click, and a little above it.
+    two_segments.find("reset").click()
+    clicked_at = four_slices_up(two_segments)
     two_segments.answered(lambda: two_segments.click(*AORTA))
     two_segments.find("pane-review").click()
     two_segments.find("check").click()
@@ -96,6 +99,8 @@ def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_s
 
     added, removed, dice = (float(v) for v in re.findall(r"\d+\.\d+", text))
     assert removed > 0.1 and dice < 1
+    # Looking has led to a place of doubt.
+    back_to(two_segments, clicked_at)
     plain = two_segments.colored_red("Red")
     two_segments.find("show-changes").check()
     wait_until(lambda: two_segments.colored_red("Red") > plain + 20, "what was removed, in red")
@@ -105,6 +110,38 @@ def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_s
     assert waiting.value.suggested_filename == "Chest-CT-review.html"
     page = waiting.value.path().read_text(encoding="utf-8")
     assert "Segment 1" in page and f"+{added:.2f} and −{removed:.2f} mL" in page and "data:image/webp" in page
+
+
+def four_slices_up(page: AppPage) -> str:
+    """In the red view, by keys; the offset that is shown then."""
+    there = page.page.locator("#view-Red .pw-offset")
+    page.find("slider-Red").focus()
+    for _ in range(4):
+        now = there.inner_text()
+        page.find("slider-Red").press("ArrowRight")
+        wait_until(lambda before=now: there.inner_text() != before, "the next slice")
+    return str(there.inner_text())
+
+
+def back_to(page: AppPage, offset: str) -> None:
+    """Through the slices of the red view to the one at ``offset``, by keys."""
+    there = page.page.locator("#view-Red .pw-offset")
+    page.find("slider-Red").focus()
+    for _ in range(200):
+        now = there.inner_text()
+        if now == offset:
+            return
+        way = "ArrowRight" if millimetres(now) < millimetres(offset) else "ArrowLeft"
+        page.find("slider-Red").press(way)
+        wait_until(lambda before=now: there.inner_text() != before, "the next slice")
+    raise AssertionError(f"{offset} was not reached")
+
+
+def millimetres(offset: str) -> float:
+    """Along the axis towards superior."""
+    found = re.search(r"[-−]?\d+(\.\d+)?", offset)
+    assert found is not None, offset
+    return float(found[0].replace("−", "-"))
 
 
 def test_nothing_to_review_is_said(chest):
