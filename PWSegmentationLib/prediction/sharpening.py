@@ -24,7 +24,10 @@ def sharpness(segment: SegmentPrompts) -> float:
     return 1.0 + (_SURER_BY_CLICKS - 1.0) * known
 
 
-def sharpened(probability: NDArray[np.float32], by: float) -> NDArray[np.float32]:
-    """The probabilities with log-odds ``by`` times as large, softer below 1; no value crosses one half."""
+def sharpened(probability: NDArray[np.float32], by: float | NDArray[np.float32]) -> NDArray[np.float32]:
+    """The probabilities with log-odds ``by`` times as large, softer below 1; no value crosses one half.
+
+    One number for all, or one for each.
+    """
     inside, outside = probability**by, (1.0 - probability) ** by
     return np.asarray(inside / (inside + outside), np.float32)

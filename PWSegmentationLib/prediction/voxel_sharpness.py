@@ -9,7 +9,7 @@ to the answers of the network that it ships with: ``python -m Testing.Benchmarks
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.prediction.sharpening import sharpened
 from PWSegmentationLib.prediction.view import View
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.pseudolabel.from_image import EVIDENCE
@@ -36,8 +37,9 @@ FEATURES = (
     "size",
     "thickness",
 )
-# Log-odds beyond these are as sure as can be.
+# Log-odds beyond these are as sure as can be; and the probability that they begin with.
 _CERTAIN = 8.0
+_UNLIKELY = 1.0 / (1.0 + np.exp(_CERTAIN))
 # Logarithms of distances: this many mm are 0, and this is added first, about the size of a voxel or a click.
 _PROMPT_MM, _CLICK_MM = 20.0, 2.0
 _BORDER_MM, _VOXEL_MM = 10.0, 1.0
@@ -45,8 +47,8 @@ _BORDER_MM, _VOXEL_MM = 10.0, 1.0
 _FURTHEST_MM = 100.0
 # The radius of a ball of the object's volume, and the depth of its deepest voxel, mm, whose logarithms are 0.
 _RADIUS_MM, _DEPTH_MM, _MOST = 20.0, 8.0, 2.0
-# The logarithm of the factor.
-_LEAST_FACTOR, _MOST_FACTOR = -3.0, 2.0
+#: Within these is the logarithm of what log-odds are multiplied by.
+LEAST, MOST = -3.0, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,14 @@ class VoxelSharpness:
             raise InputError(f"{path} is not for this version: get it again.")
         return cls(**tensors)
 
+    def save(self, path: Path) -> None:
+        """Write a .safetensors file."""
+        import torch
+
+        from PWSegmentationLib.networks.model_files import save_tensors
+
+        save_tensors({f.name: torch.from_numpy(np.asarray(getattr(self, f.name))) for f in fields(self)}, path)
+
     def stated(
         self,
         probability: NDArray[np.float32],
@@ -81,14 +91,14 @@ class VoxelSharpness:
 
         What is at least one half stays so, and what is below stays below.
         """
-        sure = np.exp(self.log_factor(voxel_features(probability, view, segment, evidence)))
-        said = 1.0 / (1.0 + np.exp(-sure.reshape(probability.shape) * log_odds(probability)))
-        return np.where(view.valid, said, probability).astype(np.float32)
+        said = self.of_voxels(probability.ravel(), voxel_features(probability, view, segment, evidence))
+        return np.where(view.valid, said.reshape(probability.shape), probability)
 
-    def log_factor(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of ``(features, voxels)``: the logarithm of what their log-odds are multiplied by, ``(voxels)``."""
+    def of_voxels(self, probability: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is stated of voxels ``(voxels)`` with these `voxel_features` ``(features, voxels)``."""
         hidden = np.maximum(self.hidden @ features + self.hidden_bias[:, None], 0.0)
-        return np.clip(self.out @ hidden + self.out_bias, _LEAST_FACTOR, _MOST_FACTOR)
+        factor = np.exp(np.clip(self.out @ hidden + self.out_bias, LEAST, MOST))
+        return sharpened(np.clip(probability, _UNLIKELY, 1.0 - _UNLIKELY), factor)
 
 
 def log_odds(probability: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -114,27 +114,29 @@ def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_s
 
 def four_slices_up(page: AppPage) -> str:
     """In the red view, by keys; the offset that is shown then."""
-    there = page.page.locator("#view-Red .pw-offset")
     page.find("slider-Red").focus()
     for _ in range(4):
-        now = there.inner_text()
-        page.find("slider-Red").press("ArrowRight")
-        wait_until(lambda before=now: there.inner_text() != before, "the next slice")
-    return str(there.inner_text())
+        offset = pressed(page, "ArrowRight")
+    return offset
 
 
 def back_to(page: AppPage, offset: str) -> None:
     """Through the slices of the red view to the one at ``offset``, by keys."""
-    there = page.page.locator("#view-Red .pw-offset")
     page.find("slider-Red").focus()
+    now = page.page.locator("#view-Red .pw-offset").inner_text()
     for _ in range(200):
-        now = there.inner_text()
         if now == offset:
             return
-        way = "ArrowRight" if millimetres(now) < millimetres(offset) else "ArrowLeft"
-        page.find("slider-Red").press(way)
-        wait_until(lambda before=now: there.inner_text() != before, "the next slice")
+        now = pressed(page, "ArrowRight" if millimetres(now) < millimetres(offset) else "ArrowLeft")
     raise AssertionError(f"{offset} was not reached")
+
+
+def pressed(page: AppPage, key: str) -> str:
+    """One slice on in the red view: the offset that is shown then."""
+    there = page.page.locator("#view-Red .pw-offset")
+    before = there.inner_text()
+    page.find("slider-Red").press(key)
+    return str(wait_until(lambda: (now := there.inner_text()) != before and now, "the next slice"))
 
 
 def millimetres(offset: str) -> float:

@@ -9,13 +9,10 @@ fitted to the others.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +27,16 @@ from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import write_json
 from PWSegmentationLib.prediction.promptable import label_share
 from PWSegmentationLib.prediction.view import look_at, region_for
-from PWSegmentationLib.pretraining.material import LEARNT_FROM, by_size, learnt_from, made_up, tuned_on
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.pseudolabel.from_image import image_aware, said_by_witnesses
 from PWSegmentationLib.pseudolabel.judgement import AROUND, WITNESSES, click_weights
-from PWSegmentationLib.samples.development import development_cases, split
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
-from Testing.Benchmarks import OUTPUT
+from Testing.Benchmarks.fitting import SOURCES, WAYS, fit_arguments, in_turn, kept_or_seen
 
 # What the fit is over, and each one's share. Those to learn from are mostly thin, the others mostly compact; a label
 # for either alone is worse for the other.
-SOURCES = {"learning": 2.0, "tuning": 1.0, "procedural": 1.0}
+_SHARES = {"learning": 2.0, "tuning": 1.0, "procedural": 1.0}
 # A careful user's clicks count as much as those of so many others.
 _CAREFUL = 2.0
 # Where the fit starts, and what it is drawn to: the weights where background was implied, and a constant that follows
@@ -49,14 +44,9 @@ _CAREFUL = 2.0
 _ISOLATION = (4.0, -8.0)
 # Its weight stays as it is: see `pseudolabel.judgement`.
 _KEPT = WITNESSES.index("window")
-# Clicks inside and outside.
-WAYS = ((2, 2), (3, 5), (5, 10), (8, 4), (20, 20))
 # A few of these, and then clicks into the label's largest errors, which lie near the border.
 _STARTS, _CORRECTIONS = ((1, 1), (2, 3), (1, 2), (3, 5)), (2, 8)
 _CORRECTED = ("tuning", "procedural")
-# How many structures that are not measured, of each image.
-_COUNT = {"chest CT": 48, "brain MR": 27}
-_SCENES = 75
 # Views are coarser than users' are, to have many of them; and of each so many voxels are kept, near the border and
 # far from it.
 _VOXELS, _NEAR, _FAR = 150_000, 15_000, 3_000
@@ -89,16 +79,8 @@ class Case:
 
 def main() -> int:
     """See the cases, fit, and write the weights."""
-    parser = argparse.ArgumentParser(prog="python -m Testing.Benchmarks.label_weights", description=__doc__)
-    parser.add_argument(
-        "-o", "--output", type=Path, default=OUTPUT / "label_weights.json", help="JSON to write (%(default)s)"
-    )
-    parser.add_argument("--cases", type=Path, help="folder that keeps what the witnesses saw, for the next fit")
-    parser.add_argument("-j", "--jobs", type=int, default=2, help="processes (2)")
-    wanted = parser.parse_args()
-    if wanted.jobs < 1:
-        parser.error("--jobs takes a whole number from 1.")
-    cases = _cases(wanted.cases, wanted.jobs)
+    wanted = fit_arguments("label_weights", __doc__).parse_args()
+    cases = kept_or_seen(wanted.cases, wanted.jobs, seen, _read, _write)
     fixed = fixed_rows(len(cases[0].about))
     report: dict[str, Any] = {
         "made by": provenance(),
@@ -114,33 +96,6 @@ def main() -> int:
     write_json(report, wanted.output)
     sys.stdout.write(f"{json.dumps(report, indent=1)}\n")
     return 0
-
-
-def structures(source: str, part: int = 0, parts: int = 1) -> Iterator[tuple[int, str, Volume, Reference]]:
-    """Every ``parts``-th structure of one of `SOURCES`: its number and name, the image, and what is right."""
-    if source == "procedural":
-        for number in range(part, _SCENES, parts):
-            volume, references = made_up(1_000_000 + number)
-            for name in by_size(references, 1, np.random.default_rng(number)):
-                yield number, f"{number}, {name}", volume, references[name]
-        return
-    for number, (image, name) in list(enumerate(_real(source)))[part::parts]:
-        if source == "tuning":
-            volume, reference = tuned_on(image, name)
-        else:
-            volume, references = learnt_from(image)
-            reference = references[name]
-        yield number, f"{image}, {name}", volume, reference
-
-
-def _real(source: str) -> Iterator[tuple[str, str]]:
-    """Image and name of the real structures of a source."""
-    if source == "tuning":
-        yield from ((image, name) for image, uses in split().items() for name in uses.get("tuning", {}))
-        return
-    for image in LEARNT_FROM:
-        names = np.random.default_rng(5).permutation(sorted(learnt_from(image)[1]))
-        yield from ((image, str(name)) for name in names[: _COUNT[image]])
 
 
 def seen(source: str, name: str, volume: Volume, reference: Reference, seed: int) -> Iterator[Case]:
@@ -198,32 +153,6 @@ def _seen(volume: Volume, prompts: SegmentPrompts, reference: Reference, rng: np
     clicked = (truth & seeds.positive, ~truth & seeds.positive, truth & seeds.negative)
     said = said.reshape(len(WITNESSES), -1)[:, at].astype(np.float16)
     return about, tuple(float(c.sum()) for c in clicked), said, truth.ravel()[at], np.concatenate(stands_for)
-
-
-def _part(source: str, part: int, parts: int) -> list[Case]:
-    """The cases of every ``parts``-th structure of a source, from ``part`` on."""
-    torch.set_num_threads(1)
-    found = []
-    for number, name, volume, reference in structures(source, part, parts):
-        found += list(seen(source, name, volume, reference, number))
-        sys.stderr.write(f"{source}: {name}\n")
-    return found
-
-
-def _cases(folder: Path | None, jobs: int) -> list[Case]:
-    """All cases, from ``folder`` if they are there."""
-    kept = None if folder is None else folder / "cases.npz"
-    if kept is not None and kept.exists():
-        return _read(kept)
-    # The packages are fetched once, not by each process.
-    development_cases()
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_part, source, part, 4) for source in SOURCES for part in range(4)]
-        found = [case for each in waiting for case in each.result()]
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        _write(found, kept)
-    return found
 
 
 def _write(cases: Sequence[Case], path: Path) -> None:
@@ -286,7 +215,7 @@ def fit(cases: Sequence[Case]) -> torch.Tensor:
     the network has the say, and it learnt with the fixed weights.
     """
     counts = {source: sum(c.source == source for c in cases) for source in SOURCES}
-    chances = np.array([SOURCES[c.source] / counts[c.source] * (_CAREFUL if _is_careful(c) else 1.0) for c in cases])
+    chances = np.array([_SHARES[c.source] / counts[c.source] * (_CAREFUL if _is_careful(c) else 1.0) for c in cases])
     chances *= np.array([c.share**2 for c in cases])
     rng = np.random.default_rng(0)
     fixed = fixed_rows(len(cases[0].about))
@@ -333,14 +262,11 @@ def _sureness(logits: Sequence[torch.Tensor]) -> float:
 
 def cross_validated(cases: Sequence[Case]) -> list[float]:
     """Dice of each case by rows fitted to other structures."""
-    names = sorted({c.structure for c in cases})
-    fold = {name: number % _FOLDS for number, name in enumerate(np.random.default_rng(0).permutation(names))}
     found = np.zeros(len(cases))
-    for left_out in range(_FOLDS):
-        rows = fit([c for c in cases if fold[c.structure] != left_out])
-        for number, case in enumerate(cases):
-            if fold[case.structure] == left_out:
-                found[number] = dice(case, judged(case, rows))
+    for others, left_out in in_turn([c.structure for c in cases], _FOLDS):
+        rows = fit([cases[number] for number in others])
+        for number in left_out:
+            found[number] = dice(cases[number], judged(cases[number], rows))
     return [float(v) for v in found]
 
 

@@ -8,13 +8,10 @@ cross-validated: each fourth of the structures is judged by what was fitted to t
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +25,15 @@ from PWSegmentationLib.annotator.variety import varied_clicks
 from PWSegmentationLib.evaluation.metrics import CALIBRATION_MARGIN_MM, auroc, expected_calibration_error
 from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import read_json, sha256, shipped_weights, write_json
-from PWSegmentationLib.networks.model_files import save_tensors
 from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.predict import predict
 from PWSegmentationLib.prediction.promptable import promptable_model
 from PWSegmentationLib.prediction.view import View
-from PWSegmentationLib.prediction.voxel_sharpness import FEATURES, VoxelSharpness, log_odds, voxel_features
+from PWSegmentationLib.prediction.voxel_sharpness import FEATURES, LEAST, MOST, VoxelSharpness, log_odds, voxel_features
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
-from PWSegmentationLib.samples.development import development_cases
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
-from Testing.Benchmarks import OUTPUT
-from Testing.Benchmarks.label_weights import SOURCES, WAYS, structures
+from Testing.Benchmarks.fitting import SOURCES, WAYS, fit_arguments, in_turn, kept_or_seen
 
 # Each source's structures count so many times: those for tuning are few.
 _WEIGHTS = {"learning": 1.0, "tuning": 4.0, "procedural": 0.5}
@@ -50,7 +44,6 @@ _NEAR, _FAR, _FAR_SHARE = 1500, 300, 0.1
 _STEPS = (0, 1, 2, 3, 4, 5, 7, 9)
 # As they are kept.
 _ARRAYS = ("features", "probability", "truth", "near")
-_TENSORS = ("hidden", "hidden_bias", "out", "out_bias")
 # Voxels of an answer that a fit sees, units of the perceptron, weight decay, steps of L-BFGS, folds.
 _SEEN, _UNITS, _DECAY, _ITERATIONS, _FOLDS = 500, 16, 1e-3, 200, 4
 
@@ -69,11 +62,11 @@ class Case:
     near: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, eq=False)
 class _Watched(VoxelSharpness):
-    """Changes nothing, and keeps what it was shown last."""
+    """Changes nothing, and keeps what it is shown: probability, view and features."""
 
-    def __init__(self) -> None:
-        pass
+    shown: list[tuple[NDArray[np.float32], View, NDArray[np.float32]]] = field(default_factory=list)
 
     def stated(
         self,
@@ -83,23 +76,16 @@ class _Watched(VoxelSharpness):
         evidence: NDArray[np.float32],
     ) -> NDArray[np.float32]:
         """``probability`` itself."""
-        object.__setattr__(self, "last", (probability, view, voxel_features(probability, view, segment, evidence)))
+        self.shown.append((probability, view, voxel_features(probability, view, segment, evidence)))
         return probability
 
 
 def main() -> int:
     """See the answers, fit, and write the weights."""
-    parser = argparse.ArgumentParser(prog="python -m Testing.Benchmarks.voxel_sharpness", description=__doc__)
-    parser.add_argument(
-        "-o", "--output", type=Path, default=OUTPUT / "voxel_sharpness.json", help="JSON to write (%(default)s)"
-    )
-    parser.add_argument("--cases", type=Path, help="file that keeps what was answered, for the next fit")
-    parser.add_argument("-j", "--jobs", type=int, default=2, help="processes (2)")
+    parser = fit_arguments("voxel_sharpness", __doc__)
     parser.add_argument("--ship", action="store_true", help="put the weights beside those of the network")
     wanted = parser.parse_args()
-    if wanted.jobs < 1:
-        parser.error("--jobs takes a whole number from 1.")
-    cases = _cases(wanted.cases, wanted.jobs)
+    cases = kept_or_seen(wanted.cases, wanted.jobs, answers, _read, _write)
     report: dict[str, Any] = {
         "made by": provenance(),
         "answers": {source: sum(c.source == source for c in cases) for source in SOURCES},
@@ -108,8 +94,7 @@ def main() -> int:
     }
     write_json(report, wanted.output)
     fitted = fit(cases)
-    weights = wanted.output.with_suffix(".safetensors")
-    _save(fitted, weights)
+    fitted.save(wanted.output.with_suffix(".safetensors"))
     if wanted.ship:
         _ship(fitted)
     sys.stdout.write(f"{json.dumps(report, indent=1)}\n")
@@ -121,7 +106,7 @@ def answers(source: str, name: str, volume: Volume, reference: Reference, number
     shipped, why_not = promptable_model()
     if shipped is None:
         raise SystemExit(why_not)
-    watched = _Watched()
+    watched = _Watched(*[np.zeros(0, np.float32)] * 4)
     model = replace(shipped, sharpness=watched)
     rng = np.random.default_rng((number, 17))
     for way, annotator, first, corrections in _ways(reference, number):
@@ -130,8 +115,9 @@ def answers(source: str, name: str, volume: Volume, reference: Reference, number
         for step in range(corrections + 1):
             assert prompts is not None
             found = predict(volume, prompts, model=model, earlier=earlier)
+            shown = watched.shown.pop()
             if step in _STEPS:
-                case = _kept(watched, reference, rng)
+                case = _kept(*shown, reference, rng)
                 if case is not None:
                     yield Case(source, name, f"{way}, {step} corrections" if corrections else way, *case)
             if step == corrections:
@@ -154,9 +140,14 @@ def _ways(reference: Reference, number: int) -> Iterator[tuple[str, SimulatedAnn
         yield f"varied {inside}+{outside}", annotator, varied_clicks(reference, inside, outside, rng), 0
 
 
-def _kept(watched: _Watched, reference: Reference, rng: np.random.Generator) -> Any:
+def _kept(
+    probability: NDArray[np.float32],
+    view: View,
+    features: NDArray[np.float32],
+    reference: Reference,
+    rng: np.random.Generator,
+) -> Any:
     """The last fields of a `Case`; None if the answer has not seen the structure."""
-    probability, view, features = watched.last  # type: ignore[attr-defined]
     region, near = reference.within(CALIBRATION_MARGIN_MM)
     truth, close = (
         resample(mask.astype(np.float32), view.fine, view.grid) > 0.5
@@ -170,31 +161,6 @@ def _kept(watched: _Watched, reference: Reference, rng: np.random.Generator) -> 
         return None
     at = np.concatenate(chosen)
     return features[:, at].astype(np.float16), probability.ravel()[at], truth.ravel()[at], close.ravel()[at]
-
-
-def _part(source: str, part: int, parts: int) -> list[Case]:
-    """The cases of every ``parts``-th structure of a source, from ``part`` on."""
-    torch.set_num_threads(1)
-    found = []
-    for number, name, volume, reference in structures(source, part, parts):
-        found += list(answers(source, name, volume, reference, number))
-        sys.stderr.write(f"{source}: {name}\n")
-    return found
-
-
-def _cases(path: Path | None, jobs: int) -> list[Case]:
-    """All cases, from ``path`` if they are there."""
-    if path is not None and path.exists():
-        return _read(path)
-    # The packages are fetched once, not by each process.
-    development_cases()
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_part, source, part, 4) for source in SOURCES for part in range(4)]
-        found = [case for each in waiting for case in each.result()]
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(found, path)
-    return found
 
 
 def _write(cases: Sequence[Case], path: Path) -> None:
@@ -224,7 +190,7 @@ def fit(cases: Sequence[Case], iterations: int = _ITERATIONS) -> VoxelSharpness:
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        factor = torch.exp(network(features)[:, 0].clamp(-3.0, 2.0))
+        factor = torch.exp(network(features)[:, 0].clamp(LEAST, MOST))
         value = (weight * losses(factor * odds, truth, reduction="none")).sum()
         value = value + _DECAY * sum((p**2).sum() for p in network.parameters())
         value.backward()
@@ -253,22 +219,17 @@ def _seen_of(case: Case, rng: np.random.Generator) -> tuple[NDArray[np.float32],
 
 def cross_validated(cases: Sequence[Case]) -> list[NDArray[np.float32]]:
     """What is said of every case's voxels by what was fitted to other structures."""
-    names = sorted({c.structure for c in cases})
-    order = np.random.default_rng(0).permutation(len(names))
-    fold = {names[i]: place % _FOLDS for place, i in enumerate(order)}
     said: list[NDArray[np.float32]] = [c.probability for c in cases]
-    for out in range(_FOLDS):
-        found = fit([c for c in cases if fold[c.structure] != out])
-        for number, case in enumerate(cases):
-            if fold[case.structure] == out:
-                said[number] = judged(found, case)
+    for others, left_out in in_turn([c.structure for c in cases], _FOLDS):
+        found = fit([cases[number] for number in others])
+        for number in left_out:
+            said[number] = judged(found, cases[number])
     return said
 
 
 def judged(sharpness: VoxelSharpness, case: Case) -> NDArray[np.float32]:
     """What is said of a case's voxels."""
-    factor = np.exp(sharpness.log_factor(case.features.astype(np.float32)))
-    return np.asarray(1.0 / (1.0 + np.exp(-factor * log_odds(case.probability))), np.float32)
+    return sharpness.of_voxels(case.probability, case.features.astype(np.float32))
 
 
 def table(cases: Sequence[Case], said: Sequence[NDArray[np.float32]]) -> dict[str, dict[str, list[float]]]:
@@ -289,14 +250,10 @@ def table(cases: Sequence[Case], said: Sequence[NDArray[np.float32]]) -> dict[st
     }
 
 
-def _save(sharpness: VoxelSharpness, path: Path) -> None:
-    save_tensors({name: torch.from_numpy(np.asarray(getattr(sharpness, name))) for name in _TENSORS}, path)
-
-
 def _ship(sharpness: VoxelSharpness) -> None:
     """Beside the network's weights, whose card names it."""
     path = shipped_weights().with_name("sharpness.safetensors")
-    _save(sharpness, path)
+    sharpness.save(path)
     card = shipped_weights().with_suffix(".json")
     write_json({**read_json(card, "model card"), "sharpness": {"file": path.name, "sha256": sha256(path)}}, card)
 

@@ -10,7 +10,8 @@ import torch
 
 from PWSegmentationLib.pseudolabel.judgement import WITNESSES
 from Testing.Benchmarks import label_weights
-from Testing.Benchmarks.label_weights import Case, dice, fit, fixed_rows, judged, seen, structures, table
+from Testing.Benchmarks.fitting import structures
+from Testing.Benchmarks.label_weights import Case, dice, fit, fixed_rows, judged, seen, table
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from PWSegmentationLib.pseudolabel.from_image import EVIDENCE
 from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Benchmarks import voxel_sharpness as fitting
+from Testing.Benchmarks.fitting import structures
 from Testing.Library.conftest import bright_ellipsoid
 from Testing.Library.grids import GRIDS
 from Testing.Library.test_promptable import model_file, network
@@ -65,9 +66,8 @@ def test_no_border_moves_and_the_probability_says_what_the_mask_says(
         np.testing.assert_array_equal(found.working_probability, without.working_probability)
 
 
-def test_doubt_is_none_at_a_click_and_most_at_the_border() -> None:
+def test_there_is_no_doubt_at_a_click() -> None:
     volume, center = oblique_ball()
-    # A label that knows nothing but the clicks would doubt everything between them.
     found = predict(volume, clicked(center, (17.0, 0.0, 0.0)), model=PromptableModel(network(), sharpness=by_chance()))
     at = tuple(volume.grid.to_voxel(center))
     assert found.uncertainty[at] == 0.0 and found.probability[at] == 1.0
@@ -119,7 +119,7 @@ def test_features_are_millimetres_and_sides() -> None:
 
 def test_a_model_brings_it_and_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sharpness.safetensors"
-    fitting._save(by_chance(), path)
+    by_chance().save(path)
     card = {"sharpness": {"file": path.name, "sha256": sha256(path)}}
     loaded = PromptableModel.load(model_file(tmp_path, **card)).sharpness
     assert loaded is not None
@@ -139,7 +139,7 @@ def test_a_model_brings_it_and_a_damaged_or_foreign_file_is_refused(tmp_path: Pa
 @pytest.fixture(scope="module")
 def cases() -> list[fitting.Case]:
     """Of a procedural scene, prompted in a few ways."""
-    number, name, volume, reference = next(fitting.structures("procedural"))
+    number, name, volume, reference = next(structures("procedural"))
     found = []
     for case in fitting.answers("procedural", name, volume, reference, number):
         found.append(case)
