@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.extras import not_installed
 
 _DESCRIPTION = """\
 Segment in a web browser: points, boxes and scribbles in four views, on 3D Slicer's own libraries. Nothing leaves this
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         import trame_slicer  # noqa: F401
     except ImportError as error:
-        raise InputError('The browser app is not installed: pip install "pwsegmentation[app]".') from error
+        raise not_installed("The browser app is not installed", "app") from error
     _check_drawing()
     import asyncio
 

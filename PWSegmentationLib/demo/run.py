@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PWSegmentationLib.demo.case import DemoCase, chest_ct
 from PWSegmentationLib.demo.comparison import Comparison, compare
-from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.files import replacing
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Progress, part_of
@@ -168,7 +168,7 @@ def _check_installed() -> None:
 
     missing = [name for name in ("matplotlib", "jinja2") if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"The demo's page needs {' and '.join(missing)}: pip install 'pwsegmentation[demo]'.")
+        raise not_installed(f"The demo's page needs {' and '.join(missing)}", "demo")
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.annotator.reference import Reference
-from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.evaluation.metrics import Answer, dice
+from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
 from PWSegmentationLib.prompts.seeds import draw
 from PWSegmentationLib.pseudolabel.gaussian import PAPER_SIGMA_MM, gaussian
@@ -50,7 +50,7 @@ class GrowFromSeeds(_Peer):
 
     def __init__(self) -> None:
         if importlib.util.find_spec("slicer") is None:
-            raise InputError('Grow from seeds comes with Slicer: pip install "pwsegmentation[slicer]".')
+            raise not_installed("Grow from seeds comes with Slicer", "slicer")
 
     def answer(self, prompts: SegmentPrompts, reference: Reference) -> Answer | None:
         """None without seeds of both kinds, without which it refuses to run."""
@@ -71,7 +71,7 @@ class RandomWalk(_Peer):
 
     def __init__(self) -> None:
         if importlib.util.find_spec("skimage") is None:
-            raise InputError('The random walk comes with scikit-image: pip install "pwsegmentation[benchmark]".')
+            raise not_installed("The random walk comes with scikit-image", "benchmark")
 
     def answer(self, prompts: SegmentPrompts, reference: Reference) -> Answer | None:
         """None without seeds of both kinds."""

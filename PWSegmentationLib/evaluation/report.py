@@ -14,6 +14,7 @@ from PWSegmentationLib.evaluation import charts, tables
 from PWSegmentationLib.evaluation.pictures import picture_name
 from PWSegmentationLib.evaluation.results import Result, Results
 from PWSegmentationLib.evaluation.summary import GOOD_DICE, summary
+from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.files import read_json, replacing
 
 _WORST = 8
@@ -46,7 +47,7 @@ def check_installed() -> None:
     """Raise `InputError` unless everything the page needs is installed."""
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise InputError(f"The page needs {' and '.join(missing)}: pip install 'pwsegmentation[benchmark]'.")
+        raise not_installed(f"The page needs {' and '.join(missing)}", "benchmark")
 
 
 def read_notes(path: Path | None) -> Notes:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.files import in_short
 from PWSegmentationLib.segments.colors import color
 from PWSegmentationLib.segments.segmentation import Segment, Segmentation
@@ -67,7 +68,7 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
         import highdicom
         from pydicom import dcmread
     except ImportError as error:
-        raise InputError("DICOM segmentations need highdicom: pip install 'pwsegmentation[dicom]'.") from error
+        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.24") from error
     _check(segmentation)
     if source:
         images: list[Dataset] = [dcmread(file, stop_before_pixels=True) for file in source]
@@ -123,7 +124,7 @@ def read_dicom_seg(path: Path, grid: Grid | None = None) -> Segmentation:
         import highdicom
         from pydicom.pixels import iter_pixels
     except ImportError as error:
-        raise InputError("DICOM segmentations need highdicom: pip install 'pwsegmentation[dicom]'.") from error
+        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.24") from error
     try:
         found = highdicom.seg.segread(path)
         own, places, numbers = _stack(found)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.segments.segmentation import Segment
 from PWSegmentationLib.volume.grid import RAS_TO_LPS, Grid
 
@@ -32,7 +33,7 @@ def write_surface(segment: Segment, grid: Grid, path: Path, ending: str) -> None
     try:
         writer = _writer(ending)
     except ImportError as error:
-        raise InputError("Surfaces need VTK: pip install 'pwsegmentation[surfaces]'.") from error
+        raise not_installed("Surfaces need VTK", "surfaces") from error
     writer.SetFileName(str(path))
     writer.SetInputData(surface)
     if ending == ".ply":
@@ -58,7 +59,7 @@ def surface_of(segment: Segment, grid: Grid) -> Any:
         from vtkmodules.vtkCommonDataModel import vtkImageData
         from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D, vtkReverseSense, vtkWindowedSincPolyDataFilter
     except ImportError as error:
-        raise InputError("Surfaces need VTK: pip install 'pwsegmentation[surfaces]'.") from error
+        raise not_installed("Surfaces need VTK", "surfaces") from error
     if not segment.voxels:
         raise InputError(f"Segment '{segment.name}' is empty: it has no surface.")
     # A voxel of air around, so that the surface is closed where the segment ends with the image.

@@ -15,6 +15,7 @@ from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.export.file_names import file_names
 from PWSegmentationLib.export.labelmaps import side_cars, write_labelmap
 from PWSegmentationLib.export.seg_nrrd import write_seg_nrrd
+from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.files import replacing_together, sha256
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.segments.colors import Color
@@ -121,9 +122,9 @@ def write_segments(
 def check_installed(ending: str) -> None:
     """Raise `InputError` if a package that the format needs is missing."""
     if ending == ".seg.dcm" and importlib.util.find_spec("highdicom") is None:
-        raise InputError("DICOM segmentations need highdicom: pip install 'pwsegmentation[dicom]'.")
+        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.24")
     if ending in SURFACE_ENDINGS and importlib.util.find_spec("vtkmodules") is None:
-        raise InputError("Surfaces need VTK: pip install 'pwsegmentation[surfaces]'.")
+        raise not_installed("Surfaces need VTK", "surfaces")
 
 
 def provenance_path(path: Path) -> Path:

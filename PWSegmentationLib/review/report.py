@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.drawing.pages import data_url, templates
-from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.files import replacing
 from PWSegmentationLib.review.record import ReviewRecord
 from PWSegmentationLib.review.review import CaseReview, work_list
@@ -32,7 +32,7 @@ def check_installed() -> None:
     """Raise `InputError` unless everything that the pages need is installed."""
     missing = [name for name in ("matplotlib", "jinja2") if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"The report needs {' and '.join(missing)}: pip install 'pwsegmentation[demo]'.")
+        raise not_installed(f"The report needs {' and '.join(missing)}", "review")
 
 
 def draw(review: CaseReview, record: ReviewRecord) -> Pictures:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "PWSegmentationLib"
 SOURCES = sorted(LIBRARY.rglob("*.py"))
 
-# What a room may know of, as docs/architecture.md says, besides the files in no room (errors, files, progress).
+# What a room may know of, as docs/architecture.md says, besides the files in no room (errors, extras, files, progress).
 KNOWS = {
     "volume": set(),
     "prompts": {"volume"},

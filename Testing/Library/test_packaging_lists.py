@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.files import resource
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +107,32 @@ def test_the_extensions_icon_is_where_its_address_says() -> None:
     assert icon.startswith(b"\x89PNG")
     width, height = (int.from_bytes(icon[n : n + 4], "big") for n in (16, 20))
     assert width == height >= 128
+
+
+def test_extras_that_are_named_exist() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    known = set(re.findall(r"^(\w+) = \[", extras, flags=re.MULTILINE))
+
+    sources = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "PWSegmentationLib").rglob("*.py"))
+    named = re.findall(r'not_installed\([^()]*(?:\([^()]*\)[^()]*)*, "(\w+)"', sources)
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        named += re.findall(r"pip install [\"']\.\[(\w+)\]", page.read_text(encoding="utf-8"))
+
+    assert known >= {"app", "dicom", "review"}
+    assert set(named) >= {"app", "dicom", "review"}
+    assert set(named) <= known
+
+
+def test_what_is_missing_can_be_installed_from_the_repository_and_from_a_clone() -> None:
+    sentence = str(not_installed("Surfaces need VTK", "surfaces"))
+    said = dict(re.findall(r'set\(EXTENSION_(\w+) "([^"]*)"', cmake(".")))
+
+    assert f'pip install "PWSegmentation[surfaces] @ git+{said["HOMEPAGE"]}"' in sentence
+    assert 'pip install ".[surfaces]"' in sentence
+    assert "Slicer" not in sentence
+    assert 'slicer.util.pip_install("highdicom")' in str(not_installed("It needs it", "dicom", in_slicer="highdicom"))
 
 
 def test_the_panel_offers_every_parameter_once() -> None:
