@@ -154,7 +154,7 @@ def _write(
 
     grid = case.volume.grid
     files = [*write_segments(predictions, grid, output / f"{case.name}.seg.nrrd")]
-    files += write_segments(predictions, grid, output / f"{case.name}.nii.gz")
+    files += write_segments(predictions, grid, output / f"{case.name}-labels.nii.gz")
     paths = map_paths(output / f"{case.name}-probability.nii.gz", list(predictions))
     for index, (name, path) in enumerate(paths.items()):
         if progress is not None:

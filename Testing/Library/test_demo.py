@@ -67,11 +67,11 @@ def test_everything_is_written(done: Run) -> None:
     names = sorted(p.name for p in (done.folder / "out").iterdir())
     assert names == [
         "index.html",
+        "small-labels.ctbl",
+        "small-labels.labels.json",
+        "small-labels.nii.gz",
         "small-probability.lesion.nii.gz",
         "small-probability.tissue_b.nii.gz",
-        "small.ctbl",
-        "small.labels.json",
-        "small.nii.gz",
         "small.seg.nrrd",
     ]
     assert sorted(p.name for p in done.outcome.files) == names
