@@ -104,6 +104,18 @@ def test_the_page_can_be_made_again_with_notes_as_markdown(done, tmp_path):
             assert (tmp_path / line.rsplit("(", 1)[1].rstrip(")")).is_file(), line
 
 
+def test_the_page_speaks_of_other_methods_only_where_there_are_some(done, tmp_path):
+    several = (done[2] / "results.html").read_text(encoding="utf-8")
+    assert "Every method gets the same prompts" in several and "in brackets by how much" in several
+    alone = Results.read(done[2] / "results.json")
+    alone.results = [r for r in alone.results if r.method == "PWSegmentation"]
+    alone.write(tmp_path / "alone.json")
+    process = pwseg("benchmark", tmp_path / "alone.json", "--page", tmp_path / "alone.md")
+    assert process.returncode == 0, process.stderr
+    text = (tmp_path / "alone.md").read_text(encoding="utf-8")
+    assert "Every method" not in text and "brackets" not in text and "Mean Dice after the last prompt.\n" in text
+
+
 def test_the_page_shows_speed_where_it_was_measured(done, tmp_path):
     stage = {"stage": "Gaussian label", "device": "cpu", "what": "separable", "reference": "as published"}
     figures = {"seconds": 0.07, "ratio": 351.0, "memory ratio": None}
