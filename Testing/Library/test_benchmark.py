@@ -18,7 +18,7 @@ from PWSegmentationLib.cases import find_cases
 from PWSegmentationLib.evaluation.benchmark import Benchmark
 from PWSegmentationLib.evaluation.metrics import Answer, Calibration
 from PWSegmentationLib.evaluation.results import Failure, Result, Results
-from PWSegmentationLib.evaluation.summary import difference, numbers
+from PWSegmentationLib.evaluation.summary import difference, numbers, summary
 from PWSegmentationLib.evaluation.tables import accuracy_table, fine_tuning_table, plain, table
 from Testing.Library.conftest import bright_ellipsoid
 from Testing.Library.test_commandline import one_sentence, pwseg, start
@@ -322,3 +322,21 @@ def test_tables_are_aligned_markdown():
     assert plain("a|b\n*c*") == "a\\|b \\*c\\*"
     lines = accuracy_table([result(0.8), result(0.5, method="n")]).splitlines()
     assert "0.500 (+0.30: +0.30 to +0.30)" in lines[2]
+
+
+def test_the_summary_of_the_published_results_is_theirs():
+    path = Path(__file__).parents[2] / "docs" / "accuracy-results.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))["summary"]
+    found = json.loads(json.dumps(summary(Results.read(path).results)))
+    counts = {use: {n["structures"] for m in found.values() for n in m.values()} for use, found in stored.items()}
+    assert counts == {"tuning": {17}, "reported": {21}}
+    # Sums of many numbers differ in the last place from one processor to the next.
+    assert numbers_in(stored) == pytest.approx(numbers_in(found), rel=1e-9)
+
+
+def numbers_in(values, name=""):
+    """Every number of nested dictionaries and lists, by where it is; what is none is -1."""
+    if isinstance(values, dict | list):
+        items = values.items() if isinstance(values, dict) else enumerate(values)
+        return {k: v for key, value in items for k, v in numbers_in(value, f"{name}/{key}").items()}
+    return {name: -1.0 if values is None else values}
