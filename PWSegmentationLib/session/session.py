@@ -110,7 +110,7 @@ class Session:
     --------
     >>> session = Session()
     >>> session.set_image(array, affine)
-    >>> session.add_point("liver", (-60.0, 20.0, 5.0))
+    >>> session.add_point("liver", (54.0, 19.0, -217.0))  # mm, RAS: +x is the patient's right
     >>> liver = session.predict()
     >>> liver.mask.sum(), liver.volume_ml
     """
