@@ -74,7 +74,7 @@ def film(tab: AppPage) -> list[tuple[str, Image.Image]]:
     tab.answered(lambda: tab.find("upload-file").set_input_files(prompts), patience_s=900)
     tab.find("close-open").click()
     tab.find("reset").click()
-    keep("Six organs from saved prompts")
+    keep("Six structures from saved prompts")
     # With few prompts it ends at once.
     tab.page.keyboard.press("r")
     wait_until(lambda: tab.page.evaluate("window.trame.state.get('busy_progress')") > 15, "progress")
