@@ -109,6 +109,16 @@ def test_the_extensions_icon_is_where_its_address_says() -> None:
     assert width == height >= 128
 
 
+def test_the_extensions_screenshots_are_where_their_addresses_say() -> None:
+    said = dict(re.findall(r'set\(EXTENSION_(\w+) "([^"]*)"', cmake(".")))
+
+    start = said["ICONURL"].partition("Resources/")[0]
+    addresses = said["SCREENSHOTURLS"].split()
+    assert addresses
+    assert all(a.startswith(start) for a in addresses)
+    assert all((ROOT / a.removeprefix(start)).read_bytes().startswith(b"\x89PNG") for a in addresses)
+
+
 def test_extras_that_are_named_exist() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     extras = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]

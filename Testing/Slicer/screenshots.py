@@ -45,7 +45,7 @@ def make(folder: Path) -> None:
     host = start()
     host.open()
     panel = Driver(host)
-    panel.ui.volumeSelector.setCurrentNode(panel.load_file(files / "cxr.nii.gz", "CTChest"))
+    panel.ui.volumeSelector.setCurrentNode(panel.load_file(files / "cxr.nii.gz", "Chest CT"))
     spleen, kidney = (places(prompts, name, positive=True) for name in ("spleen", "left kidney"))
     views = Views(panel)
     views.jump(spleen[0])
