@@ -1,4 +1,4 @@
-"""Which packages hold which images."""
+"""Which packages hold which images; docs/benchmark.md says what is known of their licences."""
 
 from __future__ import annotations
 
