@@ -1,30 +1,39 @@
-# make demo   set everything up and segment a real chest CT        (needs Python 3.10-3.13 and a network the first time)
-# make app    set everything up and open the tool in a browser, on a real chest CT
+# make demo   set up what it needs and segment a real chest CT     (needs Python 3.10-3.13 and a network the first time)
+# make app    set up what it needs and open the tool in a browser, on a real chest CT
 # make test   set everything up and run every test
+# make setup  set everything up
 # make lint   ruff and mypy
 # make bench  accuracy and speed beside other methods: about an hour on 2 cores; interrupted, it goes on where it stopped
 # make experiment   what each part of the method is worth: about an hour on 2 cores; interrupted, it goes on
 # make clean  take away everything that make made
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALLED := .venv/.installed
+# A marker for each set of packages that is installed; with the whole set, the others are there too.
+WHOLE := .venv/.installed
+DEMO := .venv/.installed-demo
+APP := .venv/.installed-app
 
 .PHONY: setup demo app test lint bench experiment clean
 .DEFAULT_GOAL := test
+# Two installations into one environment at a time would break it.
+.NOTPARALLEL:
 
-setup: $(INSTALLED)
+setup: $(WHOLE)
 
-$(INSTALLED): pyproject.toml
+$(WHOLE): EXTRAS := dev
+$(DEMO): EXTRAS := demo,slicer
+$(APP): EXTRAS := app
+$(WHOLE) $(DEMO) $(APP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "PWSegmentation needs Python 3.10 to 3.13; choose one with: make PYTHON=python3.12 ..."; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	touch $@ $(if $(filter $(WHOLE),$@),$(DEMO) $(APP))
 
-demo: setup
+demo: $(DEMO)
 	$(BIN)/pwseg demo -o demo-output
 
-app: setup
+app: $(APP)
 	$(BIN)/pwseg app sample
 
 # Half of the tests beside the other half: what waits in one leaves a core to the other. With one thread each, for threads
