@@ -1,0 +1,124 @@
+"""One slice of a DICOM image, and what the header of its file says, as GDCM reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PWSegmentationLib.errors import InputError
+
+_POSITION, _ORIENTATION, _PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
+_BETWEEN_SLICES = "0018|0088"
+_FRAMES, _INTERCEPT, _SLOPE = "0028|0008", "0028|1052", "0028|1053"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Where a slice lies and how its values are scaled.
+
+    ``position`` and the columns of ``axes`` (one voxel's step along a row and along a column) in LPS, mm; ``size`` is
+    (columns, rows); ``frame`` counts within its file; ``rescale`` is (slope, intercept); ``thickness``, mm, is the
+    distance to a neighbour where there is none to measure it by.
+    """
+
+    file: str
+    position: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    size: tuple[int, int]
+    rescale: tuple[float, float] = (1.0, 0.0)
+    thickness: float = 1.0
+    frame: int = 0
+    pixel_id: int = 0
+
+    def matches(self, other: Slice) -> bool:
+        """Whether both have the same size, orientation and pixel spacing."""
+        return self.size == other.size and np.allclose(self.axes, other.axes, atol=1e-3)
+
+
+def slice_of(reader: Any, file: str) -> Slice:
+    """The slice in ``file``, whose header `information` read; an `InputError` where it does not say where it lies."""
+    try:
+        position = _numbers(reader, _POSITION, 3)
+        directions = _numbers(reader, _ORIENTATION, 6).reshape(2, 3)
+        spacing = _numbers(reader, _PIXEL_SPACING, 2)
+    except ValueError as error:
+        raise no_place(file) from error
+    size = reader.GetSize()
+    return Slice(
+        file,
+        position,
+        slice_axes(directions, spacing),
+        (int(size[0]), int(size[1])),
+        rescale=(_number(reader, _SLOPE) or 1.0, _number(reader, _INTERCEPT)),
+        thickness=abs(_number(reader, _BETWEEN_SLICES)) or 1.0,
+        pixel_id=reader.GetPixelID(),
+    )
+
+
+def slice_axes(directions: NDArray[np.float64], spacing: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """``Slice.axes`` of DICOM's orientation, ``(2, 3)``, and pixel spacing."""
+    # Pixel spacing is (between rows, between columns); i runs along a row.
+    return np.stack([directions[0] * spacing[1], directions[1] * spacing[0]], axis=1)
+
+
+def holds_frames(reader: Any) -> bool:
+    """Whether a file is of the kind that may hold many frames, instead of one slice of a series."""
+    frames = _number(reader, _FRAMES)
+    return frames > 1 or (frames == 1 and not reader.HasMetaDataKey(_POSITION))
+
+
+def information(file: str) -> Any:
+    """A SimpleITK reader that has read the header of ``file``; an `InputError` if it has none."""
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(file)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"Cannot read the DICOM file {file}: it is damaged or holds no image.") from error
+    return reader
+
+
+def no_place(file: str) -> InputError:
+    """What is said of images without a position."""
+    return InputError(f"The DICOM file {file} does not say where its slice lies: is it an image slice?")
+
+
+def tag(reader: Any, key: str) -> str:
+    """A header entry as text; empty where there is none."""
+    return str(reader.GetMetaData(key)).strip() if reader.HasMetaDataKey(key) else ""
+
+
+def _number(reader: Any, key: str) -> float:
+    """A header entry as a number; 0 where there is none."""
+    try:
+        return float(_numbers(reader, key, 1)[0])
+    except ValueError:
+        return 0.0
+
+
+def _numbers(reader: Any, key: str, count: int) -> NDArray[np.float64]:
+    values = np.array([float(v) for v in tag(reader, key).split("\\")])
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise ValueError(key)
+    return values
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without ITK's warnings, which print file contents and are answered here by sentences."""
+    import SimpleITK
+
+    before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)

@@ -1,0 +1,62 @@
+"""The voxels of DICOM slices, through SimpleITK (GDCM), rescaled slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PWSegmentationLib.volume.dicom_slices import Slice, information, quiet
+from PWSegmentationLib.volume.reading import itk_dtype
+
+
+def frames_dtype(slices: Sequence[Slice]) -> np.dtype[Any]:
+    """The type in which `read_frame_voxels` returns the frames of one file."""
+    if _scaled_alike(slices):
+        return kept(itk_dtype(information(slices[0].file).GetPixelID()))
+    return np.dtype(np.float32)
+
+
+def read_frame_voxels(slices: Sequence[Slice]) -> NDArray[Any]:
+    """The voxels ``[i, j, k]`` of frames of one file, in the order of ``slices``."""
+    import SimpleITK
+
+    with quiet():
+        frames = SimpleITK.GetArrayFromImage(information(slices[0].file).Execute())
+    frames = frames.reshape(-1, *frames.shape[-2:])
+    order = [s.frame for s in slices]
+    if order != list(range(len(frames))):
+        frames = frames[order]
+    if not _scaled_alike(slices):
+        # GDCM has scaled all frames as the first of the file.
+        slope, intercept = next(s.rescale for s in slices if s.frame == 0)
+        wanted = np.array([s.rescale for s in slices])[:, :, None, None]
+        frames = (frames - intercept) / slope * wanted[:, 0] + wanted[:, 1]
+        frames = frames.astype(np.float32)
+    return shrunk(frames).T
+
+
+def read_stack(files: Sequence[str]) -> NDArray[Any]:
+    """The voxels ``[i, j, k]`` of files with one slice each."""
+    import SimpleITK
+
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(files)
+    with quiet():
+        return shrunk(SimpleITK.GetArrayFromImage(reader.Execute())).T
+
+
+def _scaled_alike(slices: Sequence[Slice]) -> bool:
+    return len({s.rescale for s in slices}) == 1
+
+
+def kept(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """float64 is what GDCM rescales into; the values need no more than float32."""
+    return np.dtype(np.float32) if dtype == np.float64 else dtype
+
+
+def shrunk(array: NDArray[Any]) -> NDArray[Any]:
+    """``array`` in the type that is `kept`."""
+    return array.astype(kept(array.dtype), copy=False)
