@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PWSegmentationLib.errors import InputError
 
 _POSITION, _ORIENTATION, _PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
-_BETWEEN_SLICES = "0018|0088"
+_BETWEEN_SLICES, _THICKNESS = "0018|0088", "0018|0050"
 _FRAMES, _INTERCEPT, _SLOPE = "0028|0008", "0028|1052", "0028|1053"
 
 
@@ -55,7 +55,7 @@ def slice_of(reader: Any, file: str) -> Slice:
         slice_axes(directions, spacing),
         (int(size[0]), int(size[1])),
         rescale=(_number(reader, _SLOPE) or 1.0, _number(reader, _INTERCEPT)),
-        thickness=abs(_number(reader, _BETWEEN_SLICES)) or 1.0,
+        thickness=abs(_number(reader, _BETWEEN_SLICES)) or _number(reader, _THICKNESS) or 1.0,
         pixel_id=reader.GetPixelID(),
     )
 

@@ -28,6 +28,7 @@ def sorted_slices(slices: Sequence[Slice], series: object) -> list[Slice]:
     order = np.argsort(place, kind="stable")
     if len(slices) > 1:
         _check_even(place[order], series)
+        _check_straight(np.array([slices[n].position for n in order]), series)
     return [slices[n] for n in order]
 
 
@@ -73,4 +74,15 @@ def _check_even(place: NDArray[np.float64], series: object) -> None:
         raise InputError(
             f"The DICOM series {series} has unevenly spaced slices ({gaps.min():.2f} to {gaps.max():.2f} mm): "
             "resample it to an even spacing first."
+        )
+
+
+def _check_straight(positions: NDArray[np.float64], series: object) -> None:
+    """Slices may be shifted against each other, as a tilted gantry does, but all by the same step."""
+    line = np.linspace(positions[0], positions[-1], len(positions))
+    aside = float(np.linalg.norm(positions - line, axis=1).max())
+    if aside > _EVENNESS * float(np.linalg.norm(line[1] - line[0])):
+        raise InputError(
+            f"The DICOM series {series} has a slice that lies {aside:.1f} mm beside the line of the others: leave it "
+            "out, or resample the series first."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -221,8 +222,12 @@ def write_series(
     axes: np.ndarray | None = None,
     step: tuple[float, float, float] | None = None,
     intercept: int = -1000,
+    change: Callable[[pydicom.Dataset, int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A CT series, its files named against their order; returns array [i, j, k] and affine (RAS)."""
+    """A CT series, its files named against their order; returns array [i, j, k] and affine (RAS).
+
+    ``change`` may do to each file's data, before it is written, what it likes; it is told the number of the slice.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     axes = np.eye(3) if axes is None else axes
     array = np.random.default_rng(number).integers(0, 2000, (5, 4, slices)).astype(np.uint16)
@@ -248,6 +253,8 @@ def write_series(
         data.HighBit, data.PixelRepresentation = 15, 0
         data.RescaleSlope, data.RescaleIntercept = 1, intercept
         data.PixelData = np.ascontiguousarray(array[:, :, k].T).tobytes()
+        if change is not None:
+            change(data, k)
         data.save_as(folder / f"im{slices - k:03d}.dcm", enforce_file_format=True)
     lps = np.eye(4)
     lps[:3, 0], lps[:3, 1] = axes[:, 0] * 0.75, axes[:, 1] * 1.25
@@ -335,3 +342,23 @@ def test_single_slice_and_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "bad.dcm").write_bytes(b"\0" * 128 + b"DICMrubbish")
     with pytest.raises(InputError, match="damaged or holds no image"):
         read_volume(tmp_path / "bad.dcm")
+
+
+def test_a_single_slice_is_as_thick_as_it_says(tmp_path: Path) -> None:
+    def thick(data: pydicom.Dataset, k: int) -> None:
+        data.SliceThickness = 3.0
+
+    array, _ = write_series(tmp_path, slices=1, change=thick)
+    volume = read_volume(tmp_path)
+    np.testing.assert_allclose(volume.grid.spacing, (0.75, 1.25, 3.0))
+    np.testing.assert_array_equal(volume.array, array)
+
+
+def test_a_slice_beside_the_others_is_refused(tmp_path: Path) -> None:
+    def aside(data: pydicom.Dataset, k: int) -> None:
+        if k == 3:
+            data.ImagePositionPatient = [data.ImagePositionPatient[0] + 15.0, *data.ImagePositionPatient[1:]]
+
+    write_series(tmp_path, change=aside)
+    with pytest.raises(InputError, match=r"a slice that lies 15\.0 mm beside"):
+        read_volume(tmp_path)
