@@ -16,8 +16,8 @@ from pathlib import Path
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.volume.dicom_frames import read_frames
 from PWSegmentationLib.volume.dicom_slices import Slice, holds_frames, information, quiet, slice_of, tag
-from PWSegmentationLib.volume.dicom_voxels import frames_dtype, kept, read_frame_voxels, read_stack
-from PWSegmentationLib.volume.reading import Header, Opened, itk_dtype
+from PWSegmentationLib.volume.dicom_voxels import frames_dtype, read_frame_voxels, read_stack, stack_dtype
+from PWSegmentationLib.volume.reading import Header, Opened
 from PWSegmentationLib.volume.slice_stack import sorted_slices, stack_grid
 
 _SERIES_NUMBER, _SERIES_UID, _MODALITY = "0020|0011", "0020|000e", "0008|0060"
@@ -51,9 +51,7 @@ def open_dicom(path: Path, series: str | int | None) -> Opened:
         title = f"DICOM series {chosen.number} ({chosen.modality})"
         if len(chosen.files) == 1:
             return Opened(Header(grid, frames_dtype(slices), title), lambda: read_frame_voxels(slices))
-    # Files of one series may be stored with different scale factors; the first tells the type of all.
-    header = Header(grid, kept(itk_dtype(slices[0].pixel_id)), title)
-    return Opened(header, lambda: read_stack([s.file for s in slices]))
+    return Opened(Header(grid, stack_dtype(slices), title), lambda: read_stack(slices))
 
 
 def series_files(path: Path, series: str | int | None = None) -> list[Path]:

@@ -12,6 +12,12 @@ from PWSegmentationLib.volume.dicom_slices import Slice, information, quiet
 from PWSegmentationLib.volume.reading import itk_dtype
 
 
+def stack_dtype(slices: Sequence[Slice]) -> np.dtype[Any]:
+    """The type in which `read_stack` returns them: the files', or float32 where these are stored in several ways."""
+    alike = _scaled_alike(slices) and len({s.pixel_id for s in slices}) == 1
+    return kept(itk_dtype(slices[0].pixel_id)) if alike else np.dtype(np.float32)
+
+
 def frames_dtype(slices: Sequence[Slice]) -> np.dtype[Any]:
     """The type in which `read_frame_voxels` returns the frames of one file."""
     if _scaled_alike(slices):
@@ -38,12 +44,15 @@ def read_frame_voxels(slices: Sequence[Slice]) -> NDArray[Any]:
     return shrunk(frames).T
 
 
-def read_stack(files: Sequence[str]) -> NDArray[Any]:
+def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
     """The voxels ``[i, j, k]`` of files with one slice each."""
     import SimpleITK
 
     reader = SimpleITK.ImageSeriesReader()
-    reader.SetFileNames(files)
+    reader.SetFileNames([s.file for s in slices])
+    if stack_dtype(slices) == np.float32:
+        # Else the type of the first file is that of all, and rounds what does not fit into it.
+        reader.SetOutputPixelType(SimpleITK.sitkFloat32)
     with quiet():
         return shrunk(SimpleITK.GetArrayFromImage(reader.Execute())).T
 

@@ -362,3 +362,14 @@ def test_a_slice_beside_the_others_is_refused(tmp_path: Path) -> None:
     write_series(tmp_path, change=aside)
     with pytest.raises(InputError, match=r"a slice that lies 15\.0 mm beside"):
         read_volume(tmp_path)
+
+
+def test_slices_of_different_scale_keep_their_fractions(tmp_path: Path) -> None:
+    def scaled(data: pydicom.Dataset, k: int) -> None:
+        data.Modality, data.RescaleIntercept = "PT", 0
+        data.RescaleSlope = 1.0 if k == 0 else 0.25
+
+    array, _ = write_series(tmp_path, intercept=0, change=scaled)
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.array, array * np.array([1.0, *[0.25] * 5]))
+    assert read_header(tmp_path).dtype == volume.array.dtype
