@@ -14,6 +14,7 @@ from PWSegmentationLib.errors import InputError
 
 _POSITION, _ORIENTATION, _PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
 _BETWEEN_SLICES, _THICKNESS = "0018|0088", "0018|0050"
+_PHOTOMETRIC, _BITS_STORED, _SIGNED = "0028|0004", "0028|0101", "0028|0103"
 _FRAMES, _INTERCEPT, _SLOPE = "0028|0008", "0028|1052", "0028|1053"
 
 
@@ -23,7 +24,7 @@ class Slice:
 
     ``position`` and the columns of ``axes`` (one voxel's step along a row and along a column) in LPS, mm; ``size`` is
     (columns, rows); ``frame`` counts within its file; ``rescale`` is (slope, intercept); ``thickness``, mm, is the
-    distance to a neighbour where there is none to measure it by.
+    distance to a neighbour where there is none to measure it by; ``mirror`` is what `mirror_of` says.
     """
 
     file: str
@@ -34,6 +35,7 @@ class Slice:
     thickness: float = 1.0
     frame: int = 0
     pixel_id: int = 0
+    mirror: float | None = None
 
     def matches(self, other: Slice) -> bool:
         """Whether both have the same size, orientation and pixel spacing."""
@@ -49,15 +51,31 @@ def slice_of(reader: Any, file: str) -> Slice:
     except ValueError as error:
         raise no_place(file) from error
     size = reader.GetSize()
+    rescale = (_number(reader, _SLOPE) or 1.0, _number(reader, _INTERCEPT))
     return Slice(
         file,
         position,
         slice_axes(directions, spacing),
         (int(size[0]), int(size[1])),
-        rescale=(_number(reader, _SLOPE) or 1.0, _number(reader, _INTERCEPT)),
+        rescale=rescale,
         thickness=abs(_number(reader, _BETWEEN_SLICES)) or _number(reader, _THICKNESS) or 1.0,
         pixel_id=reader.GetPixelID(),
+        mirror=mirror_of(reader, rescale),
     )
+
+
+def mirror_of(reader: Any, rescale: tuple[float, float]) -> float | None:
+    """What a value that GDCM reads and the stored one, both rescaled, add up to; None where they are the same.
+
+    Where the highest value is black (MONOCHROME1), GDCM turns values round to make it white. Here they are
+    measurements, and nothing is shown.
+    """
+    if tag(reader, _PHOTOMETRIC) != "MONOCHROME1":
+        return None
+    signed = _number(reader, _SIGNED) == 1
+    stored = -1.0 if signed else 2.0 ** _number(reader, _BITS_STORED) - 1
+    slope, intercept = rescale
+    return slope * stored + 2 * intercept
 
 
 def slice_axes(directions: NDArray[np.float64], spacing: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

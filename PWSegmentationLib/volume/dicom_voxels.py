@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from PWSegmentationLib.volume.dicom_slices import Slice, information, quiet
+from PWSegmentationLib.volume.dicom_slices import Slice, information, mirror_of, quiet
 from PWSegmentationLib.volume.reading import itk_dtype
 
 
@@ -29,15 +29,19 @@ def read_frame_voxels(slices: Sequence[Slice]) -> NDArray[Any]:
     """The voxels ``[i, j, k]`` of frames of one file, in the order of ``slices``."""
     import SimpleITK
 
+    first = next(s.rescale for s in slices if s.frame == 0)
     with quiet():
-        frames = SimpleITK.GetArrayFromImage(information(slices[0].file).Execute())
+        reader = information(slices[0].file)
+        frames = SimpleITK.GetArrayFromImage(reader.Execute())
     frames = frames.reshape(-1, *frames.shape[-2:])
+    for frame in frames:
+        _turn_back(frame, mirror_of(reader, first))
     order = [s.frame for s in slices]
     if order != list(range(len(frames))):
         frames = frames[order]
     if not _scaled_alike(slices):
         # GDCM has scaled all frames as the first of the file.
-        slope, intercept = next(s.rescale for s in slices if s.frame == 0)
+        slope, intercept = first
         wanted = np.array([s.rescale for s in slices])[:, :, None, None]
         frames = (frames - intercept) / slope * wanted[:, 0] + wanted[:, 1]
         frames = frames.astype(np.float32)
@@ -54,7 +58,16 @@ def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
         # Else the type of the first file is that of all, and rounds what does not fit into it.
         reader.SetOutputPixelType(SimpleITK.sitkFloat32)
     with quiet():
-        return shrunk(SimpleITK.GetArrayFromImage(reader.Execute())).T
+        stack = shrunk(SimpleITK.GetArrayFromImage(reader.Execute()))
+    for plane, one in zip(stack, slices, strict=True):
+        _turn_back(plane, one.mirror)
+    return stack.T
+
+
+def _turn_back(plane: NDArray[Any], mirror: float | None) -> None:
+    """Values of one slice as they are stored, in place (`mirror_of`)."""
+    if mirror is not None:
+        plane[...] = mirror - plane.astype(np.float64)
 
 
 def _scaled_alike(slices: Sequence[Slice]) -> bool:

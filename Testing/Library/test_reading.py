@@ -373,3 +373,19 @@ def test_slices_of_different_scale_keep_their_fractions(tmp_path: Path) -> None:
     volume = read_volume(tmp_path)
     np.testing.assert_array_equal(volume.array, array * np.array([1.0, *[0.25] * 5]))
     assert read_header(tmp_path).dtype == volume.array.dtype
+
+
+@pytest.mark.parametrize("slices", [1, 6])
+@pytest.mark.parametrize("stored", ["uint16", "12 bits", "int16", "scaled"])
+def test_black_on_white_is_read_as_it_is_stored(tmp_path: Path, stored: str, slices: int) -> None:
+    def inverted(data: pydicom.Dataset, k: int) -> None:
+        data.PhotometricInterpretation = "MONOCHROME1"
+        data.PixelRepresentation = int(stored == "int16")
+        if stored == "12 bits":
+            data.BitsStored, data.HighBit = 12, 11
+        if stored == "scaled":
+            data.RescaleSlope = 2.5 + k
+
+    array, _ = write_series(tmp_path, slices=slices, change=inverted)
+    slopes = np.arange(slices) + 2.5 if stored == "scaled" else 1.0
+    np.testing.assert_allclose(read_volume(tmp_path).array, (array + 1000) * slopes - 1000, atol=0.01)
