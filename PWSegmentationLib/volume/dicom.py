@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.volume.dicom_frames import read_frames
-from PWSegmentationLib.volume.dicom_slices import Slice, holds_frames, information, quiet, slice_of, tag
+from PWSegmentationLib.volume.dicom_slices import Slice, holds_frames, information, quiet, refuse_cut_off, slice_of, tag
 from PWSegmentationLib.volume.dicom_voxels import frames_dtype, read_frame_voxels, read_stack, stack_dtype
 from PWSegmentationLib.volume.reading import Header, Opened
 from PWSegmentationLib.volume.slice_stack import sorted_slices, stack_grid
@@ -70,6 +70,8 @@ def _sorted_series(path: Path, series: str | int | None) -> tuple[_Series, list[
     readers = [information(f) for f in chosen.files]
     if any(r.GetNumberOfComponents() > 1 for r in readers):
         raise InputError(f"The DICOM series {chosen} is in colour: convert it to one channel first.")
+    for reader, file in zip(readers, chosen.files, strict=True):
+        refuse_cut_off(reader, file)
     if not any(holds_frames(r) for r in readers):
         slices = [slice_of(r, f) for r, f in zip(readers, chosen.files, strict=True)]
     elif len(readers) == 1:

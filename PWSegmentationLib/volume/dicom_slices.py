@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,12 @@ from PWSegmentationLib.errors import InputError
 _POSITION, _ORIENTATION, _PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
 _BETWEEN_SLICES, _THICKNESS = "0018|0088", "0018|0050"
 _PHOTOMETRIC, _BITS_STORED, _SIGNED = "0028|0004", "0028|0101", "0028|0103"
+_BITS_ALLOCATED = "0028|0100"
 _FRAMES, _INTERCEPT, _SLOPE = "0028|0008", "0028|1052", "0028|1053"
+
+# Of a file's start: the entry (0002,0010), and what it says where voxels are stored one after the other.
+_TRANSFER_SYNTAX = re.compile(rb"\x02\x00\x10\x00UI..([0-9.]+)", re.DOTALL)
+_UNCOMPRESSED = (b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.2")
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,18 @@ def information(file: str) -> Any:
     except RuntimeError as error:
         raise InputError(f"Cannot read the DICOM file {file}: it is damaged or holds no image.") from error
     return reader
+
+
+def refuse_cut_off(reader: Any, file: str) -> None:
+    """Raise `InputError` if ``file`` is smaller than the voxels that its header tells of: GDCM makes up the rest."""
+    path = Path(file)
+    with path.open("rb") as start:
+        found = _TRANSFER_SYNTAX.search(start.read(4096))
+    if found is None or found[1] not in _UNCOMPRESSED:
+        return
+    needed = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * _number(reader, _BITS_ALLOCATED) / 8
+    if path.stat().st_size < needed:
+        raise InputError(f"The DICOM file {file} is cut off: a part of its voxels is missing. Export it again.")
 
 
 def no_place(file: str) -> InputError:

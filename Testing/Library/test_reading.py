@@ -389,3 +389,15 @@ def test_black_on_white_is_read_as_it_is_stored(tmp_path: Path, stored: str, sli
     array, _ = write_series(tmp_path, slices=slices, change=inverted)
     slopes = np.arange(slices) + 2.5 if stored == "scaled" else 1.0
     np.testing.assert_allclose(read_volume(tmp_path).array, (array + 1000) * slopes - 1000, atol=0.01)
+
+
+@pytest.mark.parametrize("slices", [1, 6])
+def test_a_slice_that_is_cut_off_is_refused(tmp_path: Path, slices: int) -> None:
+    def cut(data: pydicom.Dataset, k: int) -> None:
+        data.Rows, data.Columns = 128, 128
+        data.PixelData = bytes(2 * 128 * 128 if k else 100)
+
+    write_series(tmp_path, slices=slices, change=cut)
+    with pytest.raises(InputError, match="cut off") as caught:
+        read_volume(tmp_path)
+    assert f"im{slices:03d}.dcm" in str(caught.value)
