@@ -124,6 +124,24 @@ def test_big_endian_becomes_native(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array, voxels())
 
 
+@pytest.mark.parametrize(("unit", "scale"), [("meter", 1e-3), ("mm", 1.0), ("micron", 1e3), ("unknown", 1.0)])
+def test_nifti_in_other_units(tmp_path: Path, unit: str, scale: float) -> None:
+    affine = AFFINES["straight"]
+    image = nibabel.Nifti1Image(voxels(), np.diag([scale, scale, scale, 1]) @ affine)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii")
+    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").grid.affine, affine, rtol=1e-5)
+
+
+@pytest.mark.parametrize("slope", [1.0, 2.0])
+def test_complex_numbers_are_refused(tmp_path: Path, slope: float) -> None:
+    image = nibabel.Nifti1Image(voxels().astype(np.complex64), np.eye(4))
+    image.header.set_slope_inter(slope, 0.0)
+    nibabel.save(image, tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"a\.nii holds complex numbers"):
+        read_volume(tmp_path / "a.nii")
+
+
 def test_trailing_single_axis_is_dropped(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(voxels()[..., None], np.eye(4)), tmp_path / "one.nii.gz")
     assert read_volume(tmp_path / "one.nii.gz").grid.shape == SHAPE
