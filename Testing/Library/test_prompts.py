@@ -181,6 +181,43 @@ def test_files_that_are_no_prompt_sets_are_refused_with_the_reason(tmp_path, tex
         read_prompts(file)
 
 
+@pytest.mark.parametrize(
+    ("place", "entry", "known"),
+    [
+        ((), "coordinate_system", "coordinateSystem"),
+        (("segments", 0), "point", "points"),
+        (("segments", 0, "points", 0), "positve", "position, positive"),
+        (("segments", 0, "boxes", 0), "rotation", "center, size, orientation"),
+        (("segments", 0, "scribbles", 0), "label", "points, radius, positive"),
+        (("segments", 0, "strokes", 0), "coordinateSystem", "shape, affine, labels"),
+    ],
+)
+def test_a_misspelt_entry_is_refused_wherever_it_stands(place, entry, known):
+    strokes = Strokes.from_labelmap(np.ones((2, 2, 2)), np.eye(4))
+    document = prompts_to_dict(liver(Point((1, 2, 3)), Box((1, 2, 3), (9, 9, 9)), Scribble(((1, 2, 3),), 2), strokes))
+    prompts_from_dict(document)
+    item = document
+    for step in place:
+        item = item[step]
+    item[entry] = False
+    with pytest.raises(InputError) as refused:
+        prompts_from_dict(document)
+    assert f'unknown entry "{entry}"' in str(refused.value) and known in str(refused.value)
+
+
+def test_damaged_strokes_are_refused():
+    document = prompts_to_dict(liver(Strokes.from_labelmap(np.ones((2, 2, 2)), np.eye(4))))
+    document["segments"][0]["strokes"][0]["labels"] = "eJwAAAD//w=="
+    with pytest.raises(InputError, match="'liver' has a prompt that cannot be read"):
+        prompts_from_dict(document)
+
+
+def test_a_byte_order_mark_is_no_matter(tmp_path):
+    write_prompts(liver(Point((1, 2, 3))), tmp_path / "p.json")
+    (tmp_path / "bom.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "p.json").read_bytes())
+    assert read_prompts(tmp_path / "bom.json") == liver(Point((1, 2, 3)))
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.json"):
         read_prompts(tmp_path / "nowhere.json")
