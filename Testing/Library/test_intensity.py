@@ -52,6 +52,19 @@ def test_nan_and_infinity_do_not_poison():
     np.testing.assert_allclose(got[3:], clean[3:], atol=0.01)
 
 
+@pytest.mark.parametrize("fill", [3.4028234e38, 1e20, 1e30, 1e300, -1e300])
+@pytest.mark.filterwarnings("error")
+def test_huge_values_are_no_measurements(fill):
+    image = ct_like().astype(np.float64 if abs(fill) > 1e39 else np.float32)
+    clean = normalise(image[3:])
+    image[:3] = fill
+    volume = Volume.from_array(image, np.eye(4))
+    assert not volume.valid()[:3].any() and volume.valid()[3:].all()
+    values, valid = volume.measured()
+    assert np.isfinite(values).all() and np.abs(values).max() < 5000
+    np.testing.assert_allclose(normalise(image, valid)[3:], clean, atol=0.01)
+
+
 def test_scanner_units_do_not_matter():
     image = ct_like()
     np.testing.assert_allclose(normalise(image * 3.7 + 1000), normalise(image), atol=1e-5)

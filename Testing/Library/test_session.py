@@ -362,6 +362,23 @@ def test_strange_images_give_something_small_and_finite(image, point):
     assert found.mask.sum() < 2000
 
 
+@pytest.mark.parametrize("fill", [1e20, 3.4028234e38, 1e300])
+@pytest.mark.filterwarnings("error")
+def test_a_huge_fill_value_is_as_good_as_none(fill):
+    def answer(value):
+        session = Session("cpu")
+        image = NOISE.astype(np.float64 if fill > 1e39 else np.float32) * 10
+        image[15:25, 15:25, 15:25] += 100
+        image[:10] = value
+        session.set_image(image, np.eye(4))
+        session.add_point("a", (20, 20, 20))
+        return session.predict().mask
+
+    found = answer(fill)
+    assert np.array_equal(found, answer(np.nan))
+    assert 500 < found.sum() < 1500
+
+
 class TestSmallLesions:
     """A lesion of 8 mm in noise, where prompts cover more than they say."""
 
