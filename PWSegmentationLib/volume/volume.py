@@ -57,10 +57,10 @@ class Volume:
         part.__dict__["padding_below"] = self.padding_below
         return part
 
-    def valid(self) -> NDArray[np.bool_]:
-        """Which voxels hold a measurement: neither NaN, infinite, absurdly large nor padding."""
+    def valid(self, *, padding: bool = False) -> NDArray[np.bool_]:
+        """Which voxels hold a measurement: neither NaN, infinite, absurdly large nor, unless asked for, padding."""
         ok = measurable(self.array)
-        if self.padding_below is not None:
+        if self.padding_below is not None and not padding:
             ok &= self.array >= self.padding_below
         return np.asarray(ok)
 

@@ -379,6 +379,37 @@ def test_a_huge_fill_value_is_as_good_as_none(fill):
     assert 500 < found.sum() < 1500
 
 
+class TestCutOut:
+    """What was cut out of an image lies in nothing: that is its background, whatever value it has."""
+
+    INDEX = np.indices((40, 40, 40)) - 19.5
+    ORGAN = (INDEX**2).sum(axis=0) < 12**2
+    TISSUE = 100 + 10 * NOISE
+
+    @pytest.mark.parametrize("method", ["auto", "image-aware"])
+    @pytest.mark.parametrize(
+        "image",
+        [
+            *(np.where(ORGAN, TISSUE, 0.0), np.where(ORGAN, TISSUE, -1000.0)),
+            *(ORGAN.astype(np.uint8), np.where(ORGAN, 100, -2000), np.where(ORGAN, 40, 300)),
+        ],
+        ids=["in 0", "in air of CT", "mask", "two values", "darker"],
+    )
+    def test_one_click_finds_it(self, image, method):
+        session = Session("cpu", method=method)
+        session.set_image(image, np.eye(4))
+        session.add_point("organ", (19, 19, 19))
+        assert dice(session.predict().mask, self.ORGAN) > 0.95
+
+    def test_clicks_in_what_seemed_padding_tell_the_background(self):
+        session = Session("cpu")
+        session.set_image(np.where(self.ORGAN, self.TISSUE, -300.0), np.eye(4))
+        session.add_point("organ", (19, 19, 19))
+        for away in ((2, 19, 19), (37, 19, 19), (19, 2, 19), (19, 19, 37)):
+            session.add_point("organ", away, False)
+        assert dice(session.predict().mask, self.ORGAN) > 0.9
+
+
 class TestSmallLesions:
     """A lesion of 8 mm in noise, where prompts cover more than they say."""
 
