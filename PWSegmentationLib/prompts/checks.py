@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.prompts.lines import touches
 from PWSegmentationLib.prompts.prompts import Box, Point, PromptSet, Scribble, SegmentPrompts, Strokes
 from PWSegmentationLib.volume.grid import Grid
 
@@ -45,7 +46,7 @@ def _check_inside(prompt: object, name: str, grid: Grid) -> None:
         raise InputError(
             f"A point of '{name}' at {_place(prompt.position)} lies outside the volume: remove it or click inside."
         )
-    if isinstance(prompt, Scribble) and not grid.contains(prompt.points).any():
+    if isinstance(prompt, Scribble) and not touches(prompt, grid):
         raise InputError(f"A scribble of '{name}' at {_place(prompt.points[0])} lies wholly outside the volume.")
     if isinstance(prompt, Strokes) and not grid.contains(prompt.grid.to_world(np.argwhere(prompt.labels))).any():
         raise InputError(f"The strokes of '{name}' lie wholly outside the volume: were they painted on another image?")

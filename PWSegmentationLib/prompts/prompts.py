@@ -20,6 +20,9 @@ from PWSegmentationLib.volume.grid import Grid, Region
 Position: TypeAlias = tuple[float, float, float]
 Orientation: TypeAlias = tuple[float, float, float, float, float, float, float, float, float]
 
+# No image is as large, and no number beyond it can be meant (mm).
+_FARTHEST = 1e7
+
 IDENTITY: Orientation = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -89,7 +92,7 @@ class Scribble:
         points = tuple(_position(p, "A scribble's point") for p in self.points)
         if not points:
             raise InputError("A scribble needs at least one point.")
-        if not (isinstance(self.radius, int | float | np.number) and math.isfinite(self.radius) and self.radius > 0):
+        if not (isinstance(self.radius, int | float | np.number) and 0 < self.radius <= _FARTHEST):
             raise InputError(f"A scribble needs a positive brush radius in mm; this one has {self.radius}.")
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "radius", float(self.radius))
@@ -267,6 +270,8 @@ def _position(value: Sequence[float], what: str) -> Position:
         position = ()
     if len(position) != 3 or not all(math.isfinite(v) for v in position):
         raise InputError(f"{what} must be three finite numbers, in mm; got {_short(value)}.")
+    if max(abs(v) for v in position) > _FARTHEST:
+        raise InputError(f"{what} must be given in mm, none of them above 10 km; got {_short(value)}.")
     return position  # type: ignore[return-value]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.prompts.lines import line_near
 from PWSegmentationLib.prompts.prompts import Box, Point, Scribble, SegmentPrompts, Strokes
 from PWSegmentationLib.volume.grid import Grid, Region
 
@@ -90,7 +90,9 @@ def _draw_strokes(label: NDArray[np.uint8], grid: Grid, strokes: Strokes, positi
 def _draw_scribble(label: NDArray[np.uint8], grid: Grid, scribble: Scribble, value: int) -> None:
     from scipy.spatial import cKDTree
 
-    line = _densely(np.array(scribble.points), 0.5 * min(min(grid.spacing), scribble.radius))
+    line = line_near(scribble, grid)
+    if not len(line):
+        return
     # The voxels under the line itself, however thin the brush...
     _mark(label, grid, line, value)
     # ...and those whose centre the brush covers.
@@ -168,15 +170,6 @@ def _mark_inside(inside: NDArray[np.bool_], grid: Grid, box: Box) -> None:
     voxel = grid.to_voxel(box.center)
     if ((voxel >= 0) & (voxel < grid.shape)).all():
         inside[tuple(voxel)] = True
-
-
-def _densely(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """The polyline through ``points`` ``(n, 3)`` sampled at most ``step`` mm apart."""
-    pieces = [points[:1]]
-    for a, b in pairwise(points):
-        count = max(1, int(np.ceil(np.linalg.norm(b - a) / step)))
-        pieces.append(a + (b - a) * (np.arange(1, count + 1) / count)[:, None])
-    return np.concatenate(pieces)
 
 
 def _corners(grid: Grid) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from PWSegmentationLib import (
     read_prompts,
     write_prompts,
 )
-from PWSegmentationLib.prompts import check_prompts, prompts_from_dict, prompts_to_dict
+from PWSegmentationLib.prompts import check_prompts, draw, prompts_from_dict, prompts_to_dict
 from Testing.Library.conftest import random_affine, rotation
 
 GRID = Grid((40, 40, 40), np.eye(4))
@@ -135,12 +135,34 @@ def test_prompts_that_cannot_be_meant_are_refused_with_one_sentence(prompts, sen
 
 
 @pytest.mark.parametrize(
+    ("points", "radius", "touches"),
+    [
+        (((-50, 20, 20), (90, 20, 20)), 1.0, True),  # crosses the volume between two outside vertices
+        (((20, 20, 45),), 10.0, True),  # a wide brush beside it
+        (((20, 20, 45),), 3.0, False),
+        (((-50, 20, 20), (20, 90, 20)), 1.0, False),  # passes by a corner
+    ],
+)
+def test_a_scribble_lies_outside_where_it_touches_no_voxel(points, radius, touches):
+    prompts = liver(Point((5, 5, 5)), Scribble(points, radius))
+    assert draw(prompts["liver"], GRID, point_radius=0).positive.sum() > 1 or not touches
+    if touches:
+        check_prompts(prompts, GRID)
+    else:
+        with pytest.raises(InputError, match="wholly outside the volume"):
+            check_prompts(prompts, GRID)
+
+
+@pytest.mark.parametrize(
     ("make", "sentence"),
     [
         (lambda: Point((float("nan"), 0, 0)), "finite"),
         (lambda: Point((1, 2)), "three finite numbers"),
         (lambda: Box((0, 0, 0), (1, 0, 1)), "positive size"),
         (lambda: Box((0, 0, 0), (1, 1, 1), (1, 0, 0, 0, 1, 0, 0, 0, 0)), "perpendicular"),
+        (lambda: Box((0, 0, 0), (1e30, 1, 1)), "in mm"),
+        (lambda: Scribble(((1e12, 0, 0),), 2), "in mm"),
+        (lambda: Scribble(((0, 0, 0),), 1e30), "positive brush radius in mm"),
         (lambda: Scribble((), 2), "at least one point"),
         (lambda: Scribble(((0, 0, 0),), -1), "positive brush radius"),
         (lambda: Strokes.from_labelmap(np.zeros((3, 3, 3)), np.eye(4)), "empty"),
