@@ -74,8 +74,8 @@ class Box:
         signs = np.array(np.meshgrid(*[(-0.5, 0.5)] * 3)).reshape(3, -1).T
         return np.asarray((signs * self.size) @ self.axes.T + self.center)
 
-    def contains(self, world: ArrayLike, slack: float = 0.0) -> NDArray[np.bool_]:
-        """Whether world positions ``(..., 3)`` lie inside (or within ``slack`` mm of it)."""
+    def contains(self, world: ArrayLike, slack: float | NDArray[np.float64] = 0.0) -> NDArray[np.bool_]:
+        """Whether world positions ``(..., 3)`` lie inside (or within ``slack`` mm, one number or one per box axis)."""
         local = (np.asarray(world, dtype=float) - self.center) @ self.axes
         return np.asarray((np.abs(local) <= 0.5 * np.array(self.size) + slack + 1e-6).all(axis=-1))
 

@@ -134,6 +134,16 @@ def test_prompts_that_cannot_be_meant_are_refused_with_one_sentence(prompts, sen
     assert "\n" not in str(refused.value)
 
 
+def test_a_turned_box_beside_a_corner_lies_outside():
+    turned = tuple((np.array([[1, 1, 0], [-1, 1, 0], [0, 0, np.sqrt(2)]]).T / np.sqrt(2)).ravel())
+    with pytest.raises(InputError, match="outside the volume"):
+        check_prompts(liver(Box((46, 46, 20), (16, 20, 30), turned)), GRID)
+    # ... and one that reaches into it by a sliver holds something.
+    sliver = liver(Box((46, 46, 20), (18.6, 20, 30), turned))
+    check_prompts(sliver, GRID)
+    assert draw(sliver["liver"], GRID).inside.any()
+
+
 @pytest.mark.parametrize(
     ("points", "radius", "touches"),
     [

@@ -108,3 +108,20 @@ def test_the_thinnest_brush_still_draws_its_line():
     assert np.argwhere(draw(SegmentPrompts("x", scribbles=(scribble,)), grid).positive).tolist() == [
         [i, 5, 4] for i in range(14)
     ]
+
+
+@settings(deadline=None)
+@given(grids, st.integers(0, 2), st.floats(0.01, 0.9), st.floats(-0.45, 0.45))
+def test_a_box_thinner_than_a_voxel_holds_the_layer_it_lies_in(grid, axis, thin, off):
+    axes = grid.affine[:3, :3] / np.array(grid.spacing)
+    voxels = np.array([6.0, 4.0, 4.0])
+    voxels[axis] = thin
+    place = np.array([7.0, 5.0, 4.0])
+    place[axis] += off
+    size = tuple(voxels * grid.spacing * (1 - 1e-6))
+    inside = draw(
+        SegmentPrompts("x", boxes=(Box(tuple(grid.to_world(place)), size, tuple(axes.ravel())),)), grid
+    ).inside
+    others = [n for n in range(3) if n != axis]
+    assert np.flatnonzero(inside.any(axis=tuple(others))).tolist() == [7 if axis == 0 else 5 if axis == 1 else 4]
+    assert inside.sum() >= np.prod([voxels[n] - 1 for n in others])
