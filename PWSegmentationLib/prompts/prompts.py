@@ -54,7 +54,10 @@ class Box:
         center, size = _position(self.center, "A box centre"), _position(self.size, "A box size")
         if min(size) <= 0:
             raise InputError(f"A box needs a positive size along every axis, in mm; this one has {_mm(size)}.")
-        axes = np.asarray(IDENTITY if self.orientation is None else self.orientation, dtype=float).reshape(-1)
+        try:
+            axes = np.asarray(IDENTITY if self.orientation is None else self.orientation, dtype=float).reshape(-1)
+        except (TypeError, ValueError):
+            axes = np.zeros(0)
         if axes.size != 9 or not np.allclose(axes.reshape(3, 3).T @ axes.reshape(3, 3), np.eye(3), atol=1e-3):
             raise InputError(
                 "A box orientation must be 9 numbers, row-major, whose columns are perpendicular unit axes."
@@ -89,7 +92,7 @@ class Scribble:
     positive: bool = True
 
     def __post_init__(self) -> None:
-        points = tuple(_position(p, "A scribble's point") for p in self.points)
+        points = tuple(_position(p, "A scribble's point") for p in self.points) if np.iterable(self.points) else ()
         if not points:
             raise InputError("A scribble needs at least one point.")
         if not (isinstance(self.radius, int | float | np.number) and 0 < self.radius <= _FARTHEST):

@@ -334,6 +334,35 @@ def test_cancelling_a_fine_tune_ends_it_soon(two_lesions):
     assert session.predict("left").mask.any()
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda s: s.add_point("x", None), "three finite numbers"),
+        (lambda s: s.add_box("x", None, (9, 9, 9)), "three finite numbers"),
+        (lambda s: s.add_box("x", (0, 0, 0), (9, 9, 9), "a"), "orientation"),
+        (lambda s: s.add_scribble("x", None, 1.0), "at least one point"),
+        (lambda s: s.add_scribble("x", [1, 2], 1.0), "three finite numbers"),
+        (lambda s: s.finetune("x"), "positive seconds"),
+        (lambda s: Session("cpu", method="foo"), "no method 'foo'"),
+        (lambda s: Session("cpu", samples=-1), "must not be negative"),
+    ],
+)
+def test_what_makes_no_sense_gets_a_sentence(call, said):
+    session = Session("cpu")
+    session.set_image(np.zeros((9, 9, 9)), np.eye(4))
+    with pytest.raises(InputError, match=said):
+        call(session)
+    assert session.segments == ()
+
+
+def test_a_device_that_cannot_compute_is_refused():
+    session = Session("meta")
+    session.set_image(NOISE, np.eye(4))
+    session.add_point("x", (20, 20, 20))
+    with pytest.raises(InputError, match="'meta' cannot be used"):
+        session.predict()
+
+
 NOISE = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
 HOLES = np.where(np.arange(40)[:, None, None] % 2, NOISE, np.inf)
 PADDED = np.where(np.arange(40)[:, None, None] < 10, -2048, NOISE * 30).astype(np.int16)
