@@ -47,7 +47,10 @@ def open_dicom(path: Path, series: str | int | None) -> Opened:
     """Open the series in a folder, or the one that a file belongs to."""
     with quiet():
         chosen, slices = _sorted_series(path, series)
-        grid = stack_grid(slices)
+        try:
+            grid = stack_grid(slices)
+        except InputError as error:
+            raise InputError(f"The DICOM series {chosen} has no place in space: {error}") from error
         title = f"DICOM series {chosen.number} ({chosen.modality})"
         if len(chosen.files) == 1:
             return Opened(Header(grid, frames_dtype(slices), title), lambda: read_frame_voxels(slices))

@@ -120,7 +120,7 @@ def _open_nifti(path: Path) -> Opened:
         return np.asarray(array.reshape(shape, order="F").astype(dtype, copy=False))
 
     name = "MGH" if path.name.lower().endswith((".mgh", ".mgz")) else "NIfTI"
-    return Opened(Header(Grid(shape, _affine_mm(image)), dtype, name), load)
+    return Opened(Header(_grid(shape, _affine_mm(image), path), dtype, name), load)
 
 
 def _affine_mm(image: Any) -> NDArray[np.float64]:
@@ -155,7 +155,7 @@ def _open_itk(path: Path) -> Opened:
         return np.asarray(array.T.reshape(shape, order="F"))
 
     dtype = itk_dtype(reader.GetPixelID())
-    return Opened(Header(Grid(shape, affine), dtype, path.suffix.lstrip(".").upper() or "image"), load)
+    return Opened(Header(_grid(shape, affine, path), dtype, path.suffix.lstrip(".").upper() or "image"), load)
 
 
 def itk_affine(spacing: Any, direction: Any, origin: Any) -> NDArray[np.float64]:
@@ -172,6 +172,14 @@ def itk_dtype(pixel_id: int) -> np.dtype[Any]:
     import SimpleITK
 
     return np.dtype(SimpleITK.GetArrayViewFromImage(SimpleITK.Image([1, 1, 1], pixel_id)).dtype)
+
+
+def _grid(shape: tuple[int, int, int], affine: NDArray[np.float64], path: Path) -> Grid:
+    """The grid of a file; an `InputError` that names it if there can be none."""
+    try:
+        return Grid(shape, affine)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _three_axes(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:

@@ -194,6 +194,23 @@ def test_unreadable_files(tmp_path: Path, name: str, said: str) -> None:
     assert name in str(caught.value)
 
 
+def test_a_refused_affine_names_its_file(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(voxels(), None)
+    image.set_sform(np.diag([1.0, 0.0, 1.0, 1.0]), code=1)
+    nibabel.save(image, tmp_path / "flat.nii")
+    with pytest.raises(InputError, match=r"flat\.nii: The IJK-to-RAS matrix is singular"):
+        read_volume(tmp_path / "flat.nii")
+
+
+def test_a_slice_without_pixel_spacing_is_refused(tmp_path: Path) -> None:
+    def flat(data: pydicom.Dataset, k: int) -> None:
+        data.PixelSpacing = [0, 0]
+
+    write_series(tmp_path, slices=1, change=flat)
+    with pytest.raises(InputError, match=r"series number 3 \(CT, 1 file\) has no place in space"):
+        read_volume(tmp_path)
+
+
 def test_missing_file_and_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no file or folder"):
         read_volume(tmp_path / "none.nii.gz")
