@@ -64,7 +64,8 @@ def replacing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
 def read_json(path: Path, what: str) -> Any:
     """The JSON document in ``path``; an `InputError` that calls it ``what`` ("prompts") if it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        # With or without a byte order mark, which some editors on Windows put in front.
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"Cannot read the {what} {path}: {error.strerror or error}.") from error
     except ValueError as error:

@@ -26,6 +26,8 @@ from PWSegmentationLib.files import in_short
 from PWSegmentationLib.segments.colors import color
 from PWSegmentationLib.segments.segmentation import Segment, Segmentation
 from PWSegmentationLib.segments.terminology import UNSPECIFIED, code_parts, terminology_text
+from PWSegmentationLib.volume.dicom_frames import frames_of
+from PWSegmentationLib.volume.dicom_slices import slice_axes
 from PWSegmentationLib.volume.grid import RAS_TO_LPS, Grid, Region
 
 if TYPE_CHECKING:
@@ -72,9 +74,10 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
     _check(segmentation)
     if source:
         images: list[Dataset] = [dcmread(file, stop_before_pixels=True) for file in source]
-        _check_series(images, segmentation.grid)
+        order = _check_series(images, segmentation.grid)
     else:
         images = _slices_without_series(segmentation.grid)
+        order = list(range(len(images)))
     for image in images:
         image.decode()
         for attribute in _MAY_BE_EMPTY:
@@ -85,7 +88,7 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
     try:
         made = highdicom.seg.Segmentation(
             source_images=images,
-            pixel_array=_frames(segmentation),
+            pixel_array=_frames(segmentation)[order],
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[_description(s, n) for n, s in enumerate(segmentation.segments, start=1)],
             series_instance_uid=highdicom.UID(),
@@ -184,23 +187,29 @@ def _check(segmentation: Segmentation) -> None:
         raise InputError("DICOM cannot hold slices whose rows and columns are not at right angles: resample the image.")
 
 
-def _check_series(images: Sequence[Dataset], grid: Grid) -> None:
-    """An `InputError` unless the k-th file is the k-th slice of ``grid``."""
-    if len(images) == 1 and int(images[0].get("NumberOfFrames", 1)) == grid.shape[2]:
-        return
-    affine = RAS_TO_LPS @ grid.affine
-    size = (int(images[0].Columns), int(images[0].Rows), len(images))
-    directions = np.array(images[0].ImageOrientationPatient, float).reshape(2, 3).T
-    fits = size == grid.shape and np.allclose(directions, affine[:3, :2] / grid.spacing[:2], atol=1e-3)
-    if fits:
+def _check_series(images: Sequence[Dataset], grid: Grid) -> list[int]:
+    """Which slice of ``grid`` every file, or every frame of the one file, is; an `InputError` unless each is one."""
+    first = images[0]
+    if len(images) == 1 and "NumberOfFrames" in first:
+        frames = frames_of(first, str(first.filename))
+        there, axes = np.array([frame.position for frame in frames]), frames[0].axes
+    else:
         there = np.array([image.ImagePositionPatient for image in images], float)
-        here = affine[:3, 3] + np.arange(size[2])[:, None] * affine[:3, 2]
+        axes = slice_axes(np.array(first.ImageOrientationPatient, float).reshape(2, 3), first.PixelSpacing)
+    affine = RAS_TO_LPS @ grid.affine
+    slices = np.rint(grid.to_index(there * np.diag(RAS_TO_LPS)[:3])[:, 2]).astype(int)
+    fits = (int(first.Columns), int(first.Rows), len(there)) == grid.shape
+    fits = fits and np.allclose(axes, affine[:3, :2], atol=1e-3)
+    fits = fits and sorted(slices.tolist()) == list(range(len(there)))
+    if fits:
+        here = affine[:3, 3] + slices[:, None] * affine[:3, 2]
         fits = bool(np.abs(there - here).max() <= _EVENNESS * grid.spacing[2])
     if not fits:
         raise InputError(
             "The segments are not on the slices of that DICOM series: name the series that was segmented, or leave it "
             "out."
         )
+    return list(slices.tolist())
 
 
 def _frames(segmentation: Segmentation) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -90,10 +90,22 @@ def look_at(
     extent = np.array(part.grid.shape) * part.grid.spacing
     grid = part.grid.resampled(working_spacing(extent, part.grid.spacing, budget))
     values, known = part.measured()
+    if _denied_in_padding(part, known, segment):
+        # Then it is the background of something cut out, as dark as the darkest that was measured.
+        known = part.valid(padding=True)
     valid = resample(known, part.grid, grid) > 0.5 if not known.all() else np.ones(grid.shape, bool)
     seeds = draw(segment, grid, others=competing(others, part.grid))
     image = resample(values, part.grid, grid)
     return View(region, part.grid, grid, image, valid, _of_one_tissue(seeds, segment, grid, image, valid))
+
+
+def _denied_in_padding(part: Volume, known: NDArray[np.bool_], segment: SegmentPrompts) -> bool:
+    """Whether a negative prompt says of voxels that are taken for padding that they are outside."""
+    if part.padding_below is None or known.all():
+        return False
+    voxels = part.grid.to_voxel(segment.positions(positive=False))
+    voxels = voxels[((voxels >= 0) & (voxels < part.grid.shape)).all(axis=1)]
+    return bool((part.array[tuple(voxels.T)] < part.padding_below).any())
 
 
 def _of_one_tissue(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.prompts.lines import touches
 from PWSegmentationLib.prompts.prompts import Box, Point, PromptSet, Scribble, SegmentPrompts, Strokes
 from PWSegmentationLib.volume.grid import Grid
 
@@ -45,7 +46,7 @@ def _check_inside(prompt: object, name: str, grid: Grid) -> None:
         raise InputError(
             f"A point of '{name}' at {_place(prompt.position)} lies outside the volume: remove it or click inside."
         )
-    if isinstance(prompt, Scribble) and not grid.contains(prompt.points).any():
+    if isinstance(prompt, Scribble) and not touches(prompt, grid):
         raise InputError(f"A scribble of '{name}' at {_place(prompt.points[0])} lies wholly outside the volume.")
     if isinstance(prompt, Strokes) and not grid.contains(prompt.grid.to_world(np.argwhere(prompt.labels))).any():
         raise InputError(f"The strokes of '{name}' lie wholly outside the volume: were they painted on another image?")
@@ -54,9 +55,21 @@ def _check_inside(prompt: object, name: str, grid: Grid) -> None:
 
 
 def _overlaps(box: Box, grid: Grid) -> bool:
-    """Whether any voxel centre of ``grid`` lies in the box (or the box in a voxel)."""
+    """Whether the box and the volume have a place in common, however they are turned against each other."""
     index = grid.to_index(box.corners)
-    return bool((index.max(axis=0) > -0.5).all() and (index.min(axis=0) < np.array(grid.shape) - 0.5).all())
+    if (index.max(axis=0) <= -0.5).any() or (index.min(axis=0) >= np.array(grid.shape) - 0.5).any():
+        return False
+    if grid.contains(box.center):
+        return True
+    from scipy.optimize import linprog
+
+    # A place in voxels that is inside all faces of the volume (its bounds) and all of the box.
+    turned = box.axes.T @ grid.affine[:3, :3]
+    here = box.axes.T @ (grid.affine[:3, 3] - box.center)
+    half = 0.5 * np.array(box.size)
+    faces, limits = np.concatenate([turned, -turned]), np.concatenate([half - here, half + here])
+    bounds = [(-0.5, n - 0.5) for n in grid.shape]
+    return bool(linprog(np.zeros(3), A_ub=faces, b_ub=limits, bounds=bounds).status == 0)
 
 
 def _check_duplicates(segment: SegmentPrompts) -> None:

@@ -12,6 +12,8 @@
 Millimetres; `coordinateSystem` may be "LPS". `orientation` is row-major, its columns are the box axes. Strokes are
 either a labelmap file (1 foreground, 2 background; its path is relative to the JSON file) or the voxels themselves:
 uint8, `k` fastest, zlib-compressed, base64. Files written here hold them inline, so that one file is the whole set.
+
+Entries of other names are refused: a misspelt "positive" would turn a prompt into its opposite.
 """
 
 from __future__ import annotations
@@ -85,6 +87,7 @@ def prompts_from_dict(document: Any, folder: Path | None = None) -> PromptSet:
         raise InputError(f'This is not a prompt set: "format" must be "{FORMAT}".')
     if document.get("version") != VERSION:
         raise InputError(f"Prompt sets of version {document.get('version')!r} are not known here; {VERSION} is.")
+    _refuse_unknown(document, ("format", "version", "coordinateSystem", "segments"), "The prompt set")
     system = document.get("coordinateSystem", "RAS")
     if system not in ("RAS", "LPS"):
         raise InputError(f'"coordinateSystem" must be "RAS" or "LPS", not {system!r}.')
@@ -129,32 +132,35 @@ def _segment_from_dict(item: Any, flip: np.ndarray, folder: Path | None) -> Segm
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise InputError('Every segment needs a "name".')
     name = item["name"]
-    known = {"name", "points", "boxes", "scribbles", "strokes"}
-    unknown = sorted(set(item) - known)
-    if unknown:
-        raise InputError(
-            f"Segment '{name}' has the unknown entry \"{unknown[0]}\"; known are {', '.join(sorted(known))}."
-        )
+    _refuse_unknown(item, ("name", "points", "boxes", "scribbles", "strokes"), f"Segment '{name}'")
     try:
         return SegmentPrompts(
             name,
-            tuple(Point(_flipped(p["position"], flip), _sign(p)) for p in item.get("points", ())),
+            tuple(_point_from_dict(p, flip) for p in item.get("points", ())),
             tuple(_box_from_dict(b, flip) for b in item.get("boxes", ())),
-            tuple(
-                Scribble(tuple(_flipped(p, flip) for p in s["points"]), s["radius"], _sign(s))
-                for s in item.get("scribbles", ())
-            ),
+            tuple(_scribble_from_dict(s, flip) for s in item.get("scribbles", ())),
             tuple(_strokes_from_dict(s, flip, folder) for s in item.get("strokes", ())),
         )
     except InputError as error:
         raise InputError(f"Segment '{name}': {error}") from error
     except KeyError as error:
         raise InputError(f"Segment '{name}' has a prompt without {error}.") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, zlib.error) as error:
         raise InputError(f"Segment '{name}' has a prompt that cannot be read ({error}).") from error
 
 
+def _point_from_dict(item: dict[str, Any], flip: np.ndarray) -> Point:
+    _refuse_unknown(item, ("position", "positive"), "a point")
+    return Point(_flipped(item["position"], flip), _sign(item))
+
+
+def _scribble_from_dict(item: dict[str, Any], flip: np.ndarray) -> Scribble:
+    _refuse_unknown(item, ("points", "radius", "positive"), "a scribble")
+    return Scribble(tuple(_flipped(p, flip) for p in item["points"]), item["radius"], _sign(item))
+
+
 def _box_from_dict(item: dict[str, Any], flip: np.ndarray) -> Box:
+    _refuse_unknown(item, ("center", "size", "orientation"), "a box")
     axes = item.get("orientation")
     if axes is not None and len(axes) == 9:
         axes = (np.asarray(axes, dtype=float).reshape(3, 3) * flip[:, None]).ravel()
@@ -165,8 +171,10 @@ def _strokes_from_dict(item: dict[str, Any], flip: np.ndarray, folder: Path | No
     if "file" in item:
         from PWSegmentationLib.volume.reading import read_volume
 
+        _refuse_unknown(item, ("file",), "a stroke file")
         volume = read_volume((folder or Path()) / item["file"])
         return Strokes.from_labelmap(volume.array, volume.grid.affine)
+    _refuse_unknown(item, ("shape", "affine", "labels"), "a stroke labelmap")
     shape = tuple(int(n) for n in item["shape"])
     labels = np.frombuffer(zlib.decompress(base64.b64decode(item["labels"])), np.uint8).reshape(shape)
     affine = np.asarray(item["affine"], dtype=float).reshape(4, 4)
@@ -186,3 +194,10 @@ def _sign(item: dict[str, Any]) -> bool:
     if not isinstance(sign, bool):
         raise InputError(f'"positive" must be true or false, not {sign!r}.')
     return sign
+
+
+def _refuse_unknown(item: Any, known: tuple[str, ...], what: str) -> None:
+    """Raise `InputError` if ``what``, a JSON object, has other entries than the ``known`` ones."""
+    unknown = sorted(str(key) for key in item if key not in known) if isinstance(item, dict) else []
+    if unknown:
+        raise InputError(f'{what} has the unknown entry "{unknown[0]}"; known are {", ".join(known)}.')

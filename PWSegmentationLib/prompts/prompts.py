@@ -20,6 +20,9 @@ from PWSegmentationLib.volume.grid import Grid, Region
 Position: TypeAlias = tuple[float, float, float]
 Orientation: TypeAlias = tuple[float, float, float, float, float, float, float, float, float]
 
+# No image is as large, and no number beyond it can be meant (mm).
+_FARTHEST = 1e7
+
 IDENTITY: Orientation = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -51,7 +54,10 @@ class Box:
         center, size = _position(self.center, "A box centre"), _position(self.size, "A box size")
         if min(size) <= 0:
             raise InputError(f"A box needs a positive size along every axis, in mm; this one has {_mm(size)}.")
-        axes = np.asarray(IDENTITY if self.orientation is None else self.orientation, dtype=float).reshape(-1)
+        try:
+            axes = np.asarray(IDENTITY if self.orientation is None else self.orientation, dtype=float).reshape(-1)
+        except (TypeError, ValueError):
+            axes = np.zeros(0)
         if axes.size != 9 or not np.allclose(axes.reshape(3, 3).T @ axes.reshape(3, 3), np.eye(3), atol=1e-3):
             raise InputError(
                 "A box orientation must be 9 numbers, row-major, whose columns are perpendicular unit axes."
@@ -71,8 +77,8 @@ class Box:
         signs = np.array(np.meshgrid(*[(-0.5, 0.5)] * 3)).reshape(3, -1).T
         return np.asarray((signs * self.size) @ self.axes.T + self.center)
 
-    def contains(self, world: ArrayLike, slack: float = 0.0) -> NDArray[np.bool_]:
-        """Whether world positions ``(..., 3)`` lie inside (or within ``slack`` mm of it)."""
+    def contains(self, world: ArrayLike, slack: float | NDArray[np.float64] = 0.0) -> NDArray[np.bool_]:
+        """Whether world positions ``(..., 3)`` lie inside (or within ``slack`` mm, one number or one per box axis)."""
         local = (np.asarray(world, dtype=float) - self.center) @ self.axes
         return np.asarray((np.abs(local) <= 0.5 * np.array(self.size) + slack + 1e-6).all(axis=-1))
 
@@ -86,10 +92,10 @@ class Scribble:
     positive: bool = True
 
     def __post_init__(self) -> None:
-        points = tuple(_position(p, "A scribble's point") for p in self.points)
+        points = tuple(_position(p, "A scribble's point") for p in self.points) if np.iterable(self.points) else ()
         if not points:
             raise InputError("A scribble needs at least one point.")
-        if not (isinstance(self.radius, int | float | np.number) and math.isfinite(self.radius) and self.radius > 0):
+        if not (isinstance(self.radius, int | float | np.number) and 0 < self.radius <= _FARTHEST):
             raise InputError(f"A scribble needs a positive brush radius in mm; this one has {self.radius}.")
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "radius", float(self.radius))
@@ -267,6 +273,8 @@ def _position(value: Sequence[float], what: str) -> Position:
         position = ()
     if len(position) != 3 or not all(math.isfinite(v) for v in position):
         raise InputError(f"{what} must be three finite numbers, in mm; got {_short(value)}.")
+    if max(abs(v) for v in position) > _FARTHEST:
+        raise InputError(f"{what} must be given in mm, none of them above 10 km; got {_short(value)}.")
     return position  # type: ignore[return-value]
 
 

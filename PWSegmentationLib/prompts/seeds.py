@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.prompts.lines import line_near
 from PWSegmentationLib.prompts.prompts import Box, Point, Scribble, SegmentPrompts, Strokes
 from PWSegmentationLib.volume.grid import Grid, Region
 
@@ -90,7 +90,9 @@ def _draw_strokes(label: NDArray[np.uint8], grid: Grid, strokes: Strokes, positi
 def _draw_scribble(label: NDArray[np.uint8], grid: Grid, scribble: Scribble, value: int) -> None:
     from scipy.spatial import cKDTree
 
-    line = _densely(np.array(scribble.points), 0.5 * min(min(grid.spacing), scribble.radius))
+    line = line_near(scribble, grid)
+    if not len(line):
+        return
     # The voxels under the line itself, however thin the brush...
     _mark(label, grid, line, value)
     # ...and those whose centre the brush covers.
@@ -156,27 +158,27 @@ def _inside(boxes: Iterable[Box], grid: Grid) -> NDArray[np.bool_] | None:
         return None
     inside = np.zeros(grid.shape, bool)
     for box in boxes:
-        region = grid.region_of(box.corners).intersection(Region.whole(grid.shape))
-        world = grid.to_world(np.moveaxis(np.indices(region.shape), 0, -1) + region.start)
-        inside[region.slices] |= box.contains(world)
-        # A box thinner than a voxel still holds the voxel it lies in.
-        _mark_inside(inside, grid, box)
+        region, world = _around(box, grid)
+        # Where a box is thinner than a voxel it still holds the layer of voxels that it lies in.
+        step = np.abs(box.axes.T @ grid.affine[:3, :3]).max(axis=1)
+        inside[region.slices] |= box.contains(world, np.maximum(0.5 * (step - box.size), 0.0))
+        voxel = grid.to_voxel(box.center)
+        if ((voxel >= 0) & (voxel < grid.shape)).all():
+            inside[tuple(voxel)] = True
+    if not inside.any():
+        # What reaches into the grid by less than to the next voxel's centre holds that voxel.
+        for box in boxes:
+            region, world = _around(box, grid)
+            beyond = np.maximum(np.abs((world - box.center) @ box.axes) - 0.5 * np.array(box.size), 0.0)
+            nearest = np.unravel_index(np.linalg.norm(beyond, axis=-1).argmin(), region.shape)
+            inside[tuple(np.add(nearest, region.start))] = True
     return inside
 
 
-def _mark_inside(inside: NDArray[np.bool_], grid: Grid, box: Box) -> None:
-    voxel = grid.to_voxel(box.center)
-    if ((voxel >= 0) & (voxel < grid.shape)).all():
-        inside[tuple(voxel)] = True
-
-
-def _densely(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """The polyline through ``points`` ``(n, 3)`` sampled at most ``step`` mm apart."""
-    pieces = [points[:1]]
-    for a, b in pairwise(points):
-        count = max(1, int(np.ceil(np.linalg.norm(b - a) / step)))
-        pieces.append(a + (b - a) * (np.arange(1, count + 1) / count)[:, None])
-    return np.concatenate(pieces)
+def _around(box: Box, grid: Grid) -> tuple[Region, NDArray[np.float64]]:
+    """The voxels around a box, and where they are, ``(i, j, k, 3)``."""
+    region = grid.region_of(box.corners).intersection(Region.whole(grid.shape))
+    return region, grid.to_world(np.moveaxis(np.indices(region.shape), 0, -1) + region.start)
 
 
 def _corners(grid: Grid) -> NDArray[np.float64]:

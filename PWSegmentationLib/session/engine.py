@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
+from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Progress
@@ -40,6 +41,12 @@ class Options:
     samples: int = 6
     seed: int = 0
     model: str = ""
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise InputError(f"There is no method '{self.method}'; there are: {', '.join(get_args(Method))}.")
+        if self.samples < 0:
+            raise InputError(f"The number of samples must not be negative; got {self.samples}.")
 
     @property
     def uses_network(self) -> bool:

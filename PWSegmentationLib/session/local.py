@@ -180,7 +180,8 @@ def choose_device(wanted: str = "auto") -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(wanted)
-        torch.empty(1, device=device)
+        # Some devices ("meta") take numbers and never give them back.
+        torch.ones(1, device=device).item()
     except Exception as error:
         raise InputError(f"The device '{wanted}' cannot be used here: try 'auto' or 'cpu'.") from error
     return str(device)

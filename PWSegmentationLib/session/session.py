@@ -170,7 +170,7 @@ class Session:
 
     def add_point(self, segment: str, position: Sequence[float], positive: bool = True) -> None:
         """Say that ``position`` (mm, RAS) is in ``segment``, or is not."""
-        self._add(segment, Point(tuple(position), positive))  # type: ignore[arg-type]
+        self._add(segment, Point(position, positive))  # type: ignore[arg-type]
 
     def add_box(
         self,
@@ -180,14 +180,14 @@ class Session:
         orientation: ArrayLike | None = None,
     ) -> None:
         """Say that ``segment`` lies inside a box: ``center`` and ``size`` in mm, ``orientation`` as in a Slicer ROI."""
-        axes = IDENTITY if orientation is None else tuple(np.asarray(orientation, dtype=float).ravel())
-        self._add(segment, Box(tuple(center), tuple(size), axes))  # type: ignore[arg-type]
+        axes = IDENTITY if orientation is None else orientation
+        self._add(segment, Box(center, size, axes))  # type: ignore[arg-type]
 
     def add_scribble(
         self, segment: str, points: Sequence[Sequence[float]], radius: float, positive: bool = True
     ) -> None:
         """Paint along the polyline ``points`` (mm, RAS) with a round brush of ``radius`` mm."""
-        self._add(segment, Scribble(tuple(tuple(p) for p in points), radius, positive))  # type: ignore[misc]
+        self._add(segment, Scribble(points, radius, positive))  # type: ignore[arg-type]
 
     def add_strokes(self, segment: str, labelmap: ArrayLike, affine: ArrayLike | None = None) -> None:
         """Add painted voxels: 1 inside ``segment``, 2 outside, 0 not painted.
@@ -566,7 +566,7 @@ class Session:
 
     def _tunable(self, budget_s: float, segments: Sequence[str] | None) -> list[str]:
         """The names of the segments that are meant; an `InputError` if they cannot be fine-tuned."""
-        if not budget_s > 0:
+        if not isinstance(budget_s, int | float | np.number) or not budget_s > 0:
             raise InputError(f"The fine-tuning budget must be positive seconds; got {budget_s}.")
         names = [n for n in (segments or self._due()) if n not in self.locked]
         for name in names:

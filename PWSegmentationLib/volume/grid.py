@@ -131,7 +131,9 @@ class Grid:
             raise InputError(f"A volume needs three axes with at least one voxel each; this one has shape {shape}.")
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.allclose(affine[3], [0, 0, 0, 1]):
             raise InputError("The IJK-to-RAS matrix must be 4 by 4, finite and end with the row 0 0 0 1.")
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        # Of the directions alone, however small or large the voxels are.
+        if spacing.min() == 0 or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-9:
             raise InputError("The IJK-to-RAS matrix is singular: give every axis a spacing and its own direction.")
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)

@@ -24,6 +24,9 @@ IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
 _NIFTI = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
 
+# Millimetres in a unit of NIfTI; what is unknown is taken for them.
+_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+
 
 @dataclass(frozen=True)
 class Header:
@@ -104,6 +107,8 @@ def _open_nifti(path: Path) -> Opened:
         raise InputError(f"Cannot read {path}: it is not a valid NIfTI or MGH image.") from error
     if stored.names is not None:
         raise InputError(f"{path} is a colour image: convert it to one channel first.")
+    if stored.kind == "c":
+        raise InputError(f"{path} holds complex numbers: save their magnitude first.")
     shape = _three_axes(shape, path)
     slope, intercept = getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)
     scaled = (slope, intercept) != (1.0, 0.0)
@@ -115,7 +120,14 @@ def _open_nifti(path: Path) -> Opened:
         return np.asarray(array.reshape(shape, order="F").astype(dtype, copy=False))
 
     name = "MGH" if path.name.lower().endswith((".mgh", ".mgz")) else "NIfTI"
-    return Opened(Header(Grid(shape, image.affine), dtype, name), load)
+    return Opened(Header(_grid(shape, _affine_mm(image), path), dtype, name), load)
+
+
+def _affine_mm(image: Any) -> NDArray[np.float64]:
+    """IJK to RAS of a nibabel image, mm, whatever the unit of the file."""
+    units = getattr(image.header, "get_xyzt_units", None)
+    scale = 1.0 if units is None else _MILLIMETRES.get(units()[0], 1.0)
+    return np.asarray(np.diag([scale, scale, scale, 1.0]) @ image.affine)
 
 
 def _open_itk(path: Path) -> Opened:
@@ -143,7 +155,7 @@ def _open_itk(path: Path) -> Opened:
         return np.asarray(array.T.reshape(shape, order="F"))
 
     dtype = itk_dtype(reader.GetPixelID())
-    return Opened(Header(Grid(shape, affine), dtype, path.suffix.lstrip(".").upper() or "image"), load)
+    return Opened(Header(_grid(shape, affine, path), dtype, path.suffix.lstrip(".").upper() or "image"), load)
 
 
 def itk_affine(spacing: Any, direction: Any, origin: Any) -> NDArray[np.float64]:
@@ -160,6 +172,14 @@ def itk_dtype(pixel_id: int) -> np.dtype[Any]:
     import SimpleITK
 
     return np.dtype(SimpleITK.GetArrayViewFromImage(SimpleITK.Image([1, 1, 1], pixel_id)).dtype)
+
+
+def _grid(shape: tuple[int, int, int], affine: NDArray[np.float64], path: Path) -> Grid:
+    """The grid of a file; an `InputError` that names it if there can be none."""
+    try:
+        return Grid(shape, affine)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _three_axes(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.volume.grid import Grid, Region
-from PWSegmentationLib.volume.intensity import find_padding
+from PWSegmentationLib.volume.intensity import find_padding, measurable
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +57,10 @@ class Volume:
         part.__dict__["padding_below"] = self.padding_below
         return part
 
-    def valid(self) -> NDArray[np.bool_]:
-        """Which voxels hold a measurement: neither NaN, infinite nor padding."""
-        ok = np.isfinite(self.array) if self.array.dtype.kind == "f" else np.ones(self.array.shape, bool)
-        if self.padding_below is not None:
+    def valid(self, *, padding: bool = False) -> NDArray[np.bool_]:
+        """Which voxels hold a measurement: neither NaN, infinite, absurdly large nor, unless asked for, padding."""
+        ok = measurable(self.array)
+        if self.padding_below is not None and not padding:
             ok &= self.array >= self.padding_below
         return np.asarray(ok)
 
@@ -70,6 +70,8 @@ class Volume:
         What is no measurement takes the lowest measured value, so that it does not bleed into its neighbours when
         the image is resampled.
         """
-        values, valid = self.array.astype(np.float32), self.valid()
+        valid = self.valid()
+        with np.errstate(over="ignore"):  # what does not fit into float32 is not valid
+            values = self.array.astype(np.float32)
         values[~valid] = values[valid].min() if valid.any() else 0.0
         return values, valid

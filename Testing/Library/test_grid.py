@@ -113,3 +113,14 @@ def test_a_volume_is_a_view_of_the_callers_memory():
     volume = Volume.from_array(array, np.eye(4))
     assert np.shares_memory(volume.array, array)
     assert np.shares_memory(volume.crop(Region((1, 1, 1), (3, 3, 3))).array, array)
+
+
+@pytest.mark.parametrize("spacing", [1e-5, 1e5])
+def test_voxels_of_any_size_have_a_grid(spacing):
+    grid = Grid((4, 5, 6), np.diag([spacing, spacing, spacing, 1]))
+    assert tuple(grid.to_voxel(grid.to_world((3, 2, 1)))) == (3, 2, 1)
+    with pytest.raises(InputError, match="singular"):
+        Grid(
+            (4, 5, 6),
+            np.diag([spacing, spacing, spacing, 1]) @ [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
+        )

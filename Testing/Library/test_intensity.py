@@ -27,8 +27,20 @@ def test_padding_is_found_and_left_out(padding):
     np.testing.assert_allclose(normalise(image, volume.valid())[8:], plain, atol=0.02)
 
 
+def cut_out(around: float) -> np.ndarray:
+    """An organ of 100 ± 10 in nothing but ``around``."""
+    index = np.indices((40, 40, 20)) - np.array([20, 20, 10]).reshape(3, 1, 1, 1)
+    organ = (index**2).sum(axis=0) < 81
+    return np.where(organ, 100 + 10 * np.random.default_rng(0).normal(size=organ.shape), around)
+
+
 @pytest.mark.parametrize(
-    "image", [ct_like(), np.abs(ct_like()) / 900, np.maximum(ct_like(), 0), np.full((9, 9, 9), 7.0)]
+    "image",
+    [
+        *(ct_like(), np.abs(ct_like()) / 900, np.maximum(ct_like(), 0), np.full((9, 9, 9), 7.0)),
+        *(cut_out(0.0), cut_out(-1000.0), cut_out(-1024.0)),
+        *((cut_out(0.0) > 0).astype(np.uint8), np.round(cut_out(0.0) / 100) * 100, (cut_out(0.0) > 0) - 2000.0),
+    ],
 )
 def test_an_ordinary_background_is_no_padding(image):
     assert Volume.from_array(image, np.eye(4)).valid().all()
@@ -50,6 +62,19 @@ def test_nan_and_infinity_do_not_poison():
     got = normalise(image, volume.valid())
     assert np.isfinite(got).all()
     np.testing.assert_allclose(got[3:], clean[3:], atol=0.01)
+
+
+@pytest.mark.parametrize("fill", [3.4028234e38, 1e20, 1e30, 1e300, -1e300])
+@pytest.mark.filterwarnings("error")
+def test_huge_values_are_no_measurements(fill):
+    image = ct_like().astype(np.float64 if abs(fill) > 1e39 else np.float32)
+    clean = normalise(image[3:])
+    image[:3] = fill
+    volume = Volume.from_array(image, np.eye(4))
+    assert not volume.valid()[:3].any() and volume.valid()[3:].all()
+    values, valid = volume.measured()
+    assert np.isfinite(values).all() and np.abs(values).max() < 5000
+    np.testing.assert_allclose(normalise(image, valid)[3:], clean, atol=0.01)
 
 
 def test_scanner_units_do_not_matter():

@@ -21,7 +21,7 @@ from PWSegmentationLib import (
     read_prompts,
     write_prompts,
 )
-from PWSegmentationLib.prompts import check_prompts, prompts_from_dict, prompts_to_dict
+from PWSegmentationLib.prompts import check_prompts, draw, prompts_from_dict, prompts_to_dict
 from Testing.Library.conftest import random_affine, rotation
 
 GRID = Grid((40, 40, 40), np.eye(4))
@@ -134,6 +134,35 @@ def test_prompts_that_cannot_be_meant_are_refused_with_one_sentence(prompts, sen
     assert "\n" not in str(refused.value)
 
 
+def test_a_turned_box_beside_a_corner_lies_outside():
+    turned = tuple((np.array([[1, 1, 0], [-1, 1, 0], [0, 0, np.sqrt(2)]]).T / np.sqrt(2)).ravel())
+    with pytest.raises(InputError, match="outside the volume"):
+        check_prompts(liver(Box((46, 46, 20), (16, 20, 30), turned)), GRID)
+    # ... and one that reaches into it by a sliver holds something.
+    sliver = liver(Box((46, 46, 20), (18.6, 20, 30), turned))
+    check_prompts(sliver, GRID)
+    assert draw(sliver["liver"], GRID).inside.any()
+
+
+@pytest.mark.parametrize(
+    ("points", "radius", "touches"),
+    [
+        (((-50, 20, 20), (90, 20, 20)), 1.0, True),  # crosses the volume between two outside vertices
+        (((20, 20, 45),), 10.0, True),  # a wide brush beside it
+        (((20, 20, 45),), 3.0, False),
+        (((-50, 20, 20), (20, 90, 20)), 1.0, False),  # passes by a corner
+    ],
+)
+def test_a_scribble_lies_outside_where_it_touches_no_voxel(points, radius, touches):
+    prompts = liver(Point((5, 5, 5)), Scribble(points, radius))
+    assert draw(prompts["liver"], GRID, point_radius=0).positive.sum() > 1 or not touches
+    if touches:
+        check_prompts(prompts, GRID)
+    else:
+        with pytest.raises(InputError, match="wholly outside the volume"):
+            check_prompts(prompts, GRID)
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
@@ -141,6 +170,9 @@ def test_prompts_that_cannot_be_meant_are_refused_with_one_sentence(prompts, sen
         (lambda: Point((1, 2)), "three finite numbers"),
         (lambda: Box((0, 0, 0), (1, 0, 1)), "positive size"),
         (lambda: Box((0, 0, 0), (1, 1, 1), (1, 0, 0, 0, 1, 0, 0, 0, 0)), "perpendicular"),
+        (lambda: Box((0, 0, 0), (1e30, 1, 1)), "in mm"),
+        (lambda: Scribble(((1e12, 0, 0),), 2), "in mm"),
+        (lambda: Scribble(((0, 0, 0),), 1e30), "positive brush radius in mm"),
         (lambda: Scribble((), 2), "at least one point"),
         (lambda: Scribble(((0, 0, 0),), -1), "positive brush radius"),
         (lambda: Strokes.from_labelmap(np.zeros((3, 3, 3)), np.eye(4)), "empty"),
@@ -179,6 +211,43 @@ def test_files_that_are_no_prompt_sets_are_refused_with_the_reason(tmp_path, tex
     file.write_text(text)
     with pytest.raises(InputError, match=sentence):
         read_prompts(file)
+
+
+@pytest.mark.parametrize(
+    ("place", "entry", "known"),
+    [
+        ((), "coordinate_system", "coordinateSystem"),
+        (("segments", 0), "point", "points"),
+        (("segments", 0, "points", 0), "positve", "position, positive"),
+        (("segments", 0, "boxes", 0), "rotation", "center, size, orientation"),
+        (("segments", 0, "scribbles", 0), "label", "points, radius, positive"),
+        (("segments", 0, "strokes", 0), "coordinateSystem", "shape, affine, labels"),
+    ],
+)
+def test_a_misspelt_entry_is_refused_wherever_it_stands(place, entry, known):
+    strokes = Strokes.from_labelmap(np.ones((2, 2, 2)), np.eye(4))
+    document = prompts_to_dict(liver(Point((1, 2, 3)), Box((1, 2, 3), (9, 9, 9)), Scribble(((1, 2, 3),), 2), strokes))
+    prompts_from_dict(document)
+    item = document
+    for step in place:
+        item = item[step]
+    item[entry] = False
+    with pytest.raises(InputError) as refused:
+        prompts_from_dict(document)
+    assert f'unknown entry "{entry}"' in str(refused.value) and known in str(refused.value)
+
+
+def test_damaged_strokes_are_refused():
+    document = prompts_to_dict(liver(Strokes.from_labelmap(np.ones((2, 2, 2)), np.eye(4))))
+    document["segments"][0]["strokes"][0]["labels"] = "eJwAAAD//w=="
+    with pytest.raises(InputError, match="'liver' has a prompt that cannot be read"):
+        prompts_from_dict(document)
+
+
+def test_a_byte_order_mark_is_no_matter(tmp_path):
+    write_prompts(liver(Point((1, 2, 3))), tmp_path / "p.json")
+    (tmp_path / "bom.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "p.json").read_bytes())
+    assert read_prompts(tmp_path / "bom.json") == liver(Point((1, 2, 3)))
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -123,6 +124,24 @@ def test_big_endian_becomes_native(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array, voxels())
 
 
+@pytest.mark.parametrize(("unit", "scale"), [("meter", 1e-3), ("mm", 1.0), ("micron", 1e3), ("unknown", 1.0)])
+def test_nifti_in_other_units(tmp_path: Path, unit: str, scale: float) -> None:
+    affine = AFFINES["straight"]
+    image = nibabel.Nifti1Image(voxels(), np.diag([scale, scale, scale, 1]) @ affine)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii")
+    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").grid.affine, affine, rtol=1e-5)
+
+
+@pytest.mark.parametrize("slope", [1.0, 2.0])
+def test_complex_numbers_are_refused(tmp_path: Path, slope: float) -> None:
+    image = nibabel.Nifti1Image(voxels().astype(np.complex64), np.eye(4))
+    image.header.set_slope_inter(slope, 0.0)
+    nibabel.save(image, tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"a\.nii holds complex numbers"):
+        read_volume(tmp_path / "a.nii")
+
+
 def test_trailing_single_axis_is_dropped(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(voxels()[..., None], np.eye(4)), tmp_path / "one.nii.gz")
     assert read_volume(tmp_path / "one.nii.gz").grid.shape == SHAPE
@@ -175,6 +194,23 @@ def test_unreadable_files(tmp_path: Path, name: str, said: str) -> None:
     assert name in str(caught.value)
 
 
+def test_a_refused_affine_names_its_file(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(voxels(), None)
+    image.set_sform(np.diag([1.0, 0.0, 1.0, 1.0]), code=1)
+    nibabel.save(image, tmp_path / "flat.nii")
+    with pytest.raises(InputError, match=r"flat\.nii: The IJK-to-RAS matrix is singular"):
+        read_volume(tmp_path / "flat.nii")
+
+
+def test_a_slice_without_pixel_spacing_is_refused(tmp_path: Path) -> None:
+    def flat(data: pydicom.Dataset, k: int) -> None:
+        data.PixelSpacing = [0, 0]
+
+    write_series(tmp_path, slices=1, change=flat)
+    with pytest.raises(InputError, match=r"series number 3 \(CT, 1 file\) has no place in space"):
+        read_volume(tmp_path)
+
+
 def test_missing_file_and_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no file or folder"):
         read_volume(tmp_path / "none.nii.gz")
@@ -221,8 +257,12 @@ def write_series(
     axes: np.ndarray | None = None,
     step: tuple[float, float, float] | None = None,
     intercept: int = -1000,
+    change: Callable[[pydicom.Dataset, int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A CT series, its files named against their order; returns array [i, j, k] and affine (RAS)."""
+    """A CT series, its files named against their order; returns array [i, j, k] and affine (RAS).
+
+    ``change`` may do to each file's data, before it is written, what it likes; it is told the number of the slice.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     axes = np.eye(3) if axes is None else axes
     array = np.random.default_rng(number).integers(0, 2000, (5, 4, slices)).astype(np.uint16)
@@ -248,6 +288,8 @@ def write_series(
         data.HighBit, data.PixelRepresentation = 15, 0
         data.RescaleSlope, data.RescaleIntercept = 1, intercept
         data.PixelData = np.ascontiguousarray(array[:, :, k].T).tobytes()
+        if change is not None:
+            change(data, k)
         data.save_as(folder / f"im{slices - k:03d}.dcm", enforce_file_format=True)
     lps = np.eye(4)
     lps[:3, 0], lps[:3, 1] = axes[:, 0] * 0.75, axes[:, 1] * 1.25
@@ -335,3 +377,62 @@ def test_single_slice_and_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "bad.dcm").write_bytes(b"\0" * 128 + b"DICMrubbish")
     with pytest.raises(InputError, match="damaged or holds no image"):
         read_volume(tmp_path / "bad.dcm")
+
+
+def test_a_single_slice_is_as_thick_as_it_says(tmp_path: Path) -> None:
+    def thick(data: pydicom.Dataset, k: int) -> None:
+        data.SliceThickness = 3.0
+
+    array, _ = write_series(tmp_path, slices=1, change=thick)
+    volume = read_volume(tmp_path)
+    np.testing.assert_allclose(volume.grid.spacing, (0.75, 1.25, 3.0))
+    np.testing.assert_array_equal(volume.array, array)
+
+
+def test_a_slice_beside_the_others_is_refused(tmp_path: Path) -> None:
+    def aside(data: pydicom.Dataset, k: int) -> None:
+        if k == 3:
+            data.ImagePositionPatient = [data.ImagePositionPatient[0] + 15.0, *data.ImagePositionPatient[1:]]
+
+    write_series(tmp_path, change=aside)
+    with pytest.raises(InputError, match=r"a slice that lies 15\.0 mm beside"):
+        read_volume(tmp_path)
+
+
+def test_slices_of_different_scale_keep_their_fractions(tmp_path: Path) -> None:
+    def scaled(data: pydicom.Dataset, k: int) -> None:
+        data.Modality, data.RescaleIntercept = "PT", 0
+        data.RescaleSlope = 1.0 if k == 0 else 0.25
+
+    array, _ = write_series(tmp_path, intercept=0, change=scaled)
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.array, array * np.array([1.0, *[0.25] * 5]))
+    assert read_header(tmp_path).dtype == volume.array.dtype
+
+
+@pytest.mark.parametrize("slices", [1, 6])
+@pytest.mark.parametrize("stored", ["uint16", "12 bits", "int16", "scaled"])
+def test_black_on_white_is_read_as_it_is_stored(tmp_path: Path, stored: str, slices: int) -> None:
+    def inverted(data: pydicom.Dataset, k: int) -> None:
+        data.PhotometricInterpretation = "MONOCHROME1"
+        data.PixelRepresentation = int(stored == "int16")
+        if stored == "12 bits":
+            data.BitsStored, data.HighBit = 12, 11
+        if stored == "scaled":
+            data.RescaleSlope = 2.5 + k
+
+    array, _ = write_series(tmp_path, slices=slices, change=inverted)
+    slopes = np.arange(slices) + 2.5 if stored == "scaled" else 1.0
+    np.testing.assert_allclose(read_volume(tmp_path).array, (array + 1000) * slopes - 1000, atol=0.01)
+
+
+@pytest.mark.parametrize("slices", [1, 6])
+def test_a_slice_that_is_cut_off_is_refused(tmp_path: Path, slices: int) -> None:
+    def cut(data: pydicom.Dataset, k: int) -> None:
+        data.Rows, data.Columns = 128, 128
+        data.PixelData = bytes(2 * 128 * 128 if k else 100)
+
+    write_series(tmp_path, slices=slices, change=cut)
+    with pytest.raises(InputError, match="cut off") as caught:
+        read_volume(tmp_path)
+    assert f"im{slices:03d}.dcm" in str(caught.value)

@@ -92,3 +92,36 @@ def test_what_others_claim_is_negative_here():
     seeds = draw(SegmentPrompts("x", (Point((5, 10, 10)),)), grid, others=[other], point_radius=0)
     assert seeds.negative[15, 10, 10]
     assert not seeds.negative[3, 3, 3], "what is not the other segment says nothing about this one"
+
+
+def test_a_line_is_drawn_as_far_as_the_grid_goes():
+    grid = Grid((14, 11, 9), np.eye(4))
+    wanted = draw(SegmentPrompts("x", scribbles=(Scribble(((3, 5, 4), (50, 5, 4)), 2.0),)), grid).positive
+    for far in (1e4, 1e7):
+        scribble = Scribble(((3, 5, 4), (far, 5, 4), (3, far, far), (-far, far, 4)), 2.0)
+        assert np.array_equal(draw(SegmentPrompts("x", scribbles=(scribble,)), grid).positive, wanted)
+
+
+def test_the_thinnest_brush_still_draws_its_line():
+    grid = Grid((14, 11, 9), np.eye(4))
+    scribble = Scribble(((-5, 5, 4), (20, 5, 4)), 1e-9)
+    assert np.argwhere(draw(SegmentPrompts("x", scribbles=(scribble,)), grid).positive).tolist() == [
+        [i, 5, 4] for i in range(14)
+    ]
+
+
+@settings(deadline=None)
+@given(grids, st.integers(0, 2), st.floats(0.01, 0.9), st.floats(-0.45, 0.45))
+def test_a_box_thinner_than_a_voxel_holds_the_layer_it_lies_in(grid, axis, thin, off):
+    axes = grid.affine[:3, :3] / np.array(grid.spacing)
+    voxels = np.array([6.0, 4.0, 4.0])
+    voxels[axis] = thin
+    place = np.array([7.0, 5.0, 4.0])
+    place[axis] += off
+    size = tuple(voxels * grid.spacing * (1 - 1e-6))
+    inside = draw(
+        SegmentPrompts("x", boxes=(Box(tuple(grid.to_world(place)), size, tuple(axes.ravel())),)), grid
+    ).inside
+    others = [n for n in range(3) if n != axis]
+    assert np.flatnonzero(inside.any(axis=tuple(others))).tolist() == [7 if axis == 0 else 5 if axis == 1 else 4]
+    assert inside.sum() >= np.prod([voxels[n] - 1 for n in others])

@@ -334,6 +334,35 @@ def test_cancelling_a_fine_tune_ends_it_soon(two_lesions):
     assert session.predict("left").mask.any()
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda s: s.add_point("x", None), "three finite numbers"),
+        (lambda s: s.add_box("x", None, (9, 9, 9)), "three finite numbers"),
+        (lambda s: s.add_box("x", (0, 0, 0), (9, 9, 9), "a"), "orientation"),
+        (lambda s: s.add_scribble("x", None, 1.0), "at least one point"),
+        (lambda s: s.add_scribble("x", [1, 2], 1.0), "three finite numbers"),
+        (lambda s: s.finetune("x"), "positive seconds"),
+        (lambda s: Session("cpu", method="foo"), "no method 'foo'"),
+        (lambda s: Session("cpu", samples=-1), "must not be negative"),
+    ],
+)
+def test_what_makes_no_sense_gets_a_sentence(call, said):
+    session = Session("cpu")
+    session.set_image(np.zeros((9, 9, 9)), np.eye(4))
+    with pytest.raises(InputError, match=said):
+        call(session)
+    assert session.segments == ()
+
+
+def test_a_device_that_cannot_compute_is_refused():
+    session = Session("meta")
+    session.set_image(NOISE, np.eye(4))
+    session.add_point("x", (20, 20, 20))
+    with pytest.raises(InputError, match="'meta' cannot be used"):
+        session.predict()
+
+
 NOISE = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
 HOLES = np.where(np.arange(40)[:, None, None] % 2, NOISE, np.inf)
 PADDED = np.where(np.arange(40)[:, None, None] < 10, -2048, NOISE * 30).astype(np.int16)
@@ -360,6 +389,54 @@ def test_strange_images_give_something_small_and_finite(image, point):
     assert found.mask[point]
     assert np.isfinite(found.probability).all()
     assert found.mask.sum() < 2000
+
+
+@pytest.mark.parametrize("fill", [1e20, 3.4028234e38, 1e300])
+@pytest.mark.filterwarnings("error")
+def test_a_huge_fill_value_is_as_good_as_none(fill):
+    def answer(value):
+        session = Session("cpu")
+        image = NOISE.astype(np.float64 if fill > 1e39 else np.float32) * 10
+        image[15:25, 15:25, 15:25] += 100
+        image[:10] = value
+        session.set_image(image, np.eye(4))
+        session.add_point("a", (20, 20, 20))
+        return session.predict().mask
+
+    found = answer(fill)
+    assert np.array_equal(found, answer(np.nan))
+    assert 500 < found.sum() < 1500
+
+
+class TestCutOut:
+    """What was cut out of an image lies in nothing: that is its background, whatever value it has."""
+
+    INDEX = np.indices((40, 40, 40)) - 19.5
+    ORGAN = (INDEX**2).sum(axis=0) < 12**2
+    TISSUE = 100 + 10 * NOISE
+
+    @pytest.mark.parametrize("method", ["auto", "image-aware"])
+    @pytest.mark.parametrize(
+        "image",
+        [
+            *(np.where(ORGAN, TISSUE, 0.0), np.where(ORGAN, TISSUE, -1000.0)),
+            *(ORGAN.astype(np.uint8), np.where(ORGAN, 100, -2000), np.where(ORGAN, 40, 300)),
+        ],
+        ids=["in 0", "in air of CT", "mask", "two values", "darker"],
+    )
+    def test_one_click_finds_it(self, image, method):
+        session = Session("cpu", method=method)
+        session.set_image(image, np.eye(4))
+        session.add_point("organ", (19, 19, 19))
+        assert dice(session.predict().mask, self.ORGAN) > 0.95
+
+    def test_clicks_in_what_seemed_padding_tell_the_background(self):
+        session = Session("cpu")
+        session.set_image(np.where(self.ORGAN, self.TISSUE, -300.0), np.eye(4))
+        session.add_point("organ", (19, 19, 19))
+        for away in ((2, 19, 19), (37, 19, 19), (19, 2, 19), (19, 19, 37)):
+            session.add_point("organ", away, False)
+        assert dice(session.predict().mask, self.ORGAN) > 0.9
 
 
 class TestSmallLesions:
