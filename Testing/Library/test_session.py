@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from PWSegmentationLib import Cancelled, InputError, PromptSet, Session
+from PWSegmentationLib import Cancelled, InputError, Point, PromptSet, Session
 from Testing.Library.conftest import bright_ellipsoid, dice
 
 AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
@@ -67,6 +68,19 @@ def test_one_click_alone_never_takes_the_whole_volume(lesion):
     found = session.predict().mask
     assert found[32, 32, 32]
     assert 0.2 * mask.sum() < found.sum() < 4 * mask.sum()
+
+
+def test_a_click_on_the_outermost_face_is_obeyed(two_lesions):
+    session, _ = two_lesions
+    for method in ("network", "image-aware"):
+        session.options = replace(session.options, method=method)
+        # The image's last voxel ends at 59.5 * 1.5 mm, and its first one begins at -0.75 mm.
+        for place, voxel in (((89.25, 30.0, 30.0), (59, 20, 15)), ((-0.75001, 30.0, 30.0), (0, 20, 15))):
+            session.prompts = PromptSet().with_prompt("a", Point(place))
+            assert session.predict("a").mask[voxel]
+        session.add_point("a", LEFT)
+        session.add_point("a", (89.25, 30.0, 30.0), positive=False)
+        assert not session.predict("a").mask[59, 20, 15]
 
 
 @pytest.mark.parametrize("method", ["auto", "image-aware"])
