@@ -94,6 +94,19 @@ def test_a_box_around_the_whole_image_is_a_box_like_any_other(lesion, method):
     assert dice(session.predict().mask, mask[part, part, part]) > 0.7
 
 
+@pytest.mark.parametrize("outside", [False, True])
+def test_what_the_gaussian_label_needs_is_said(two_lesions, outside):
+    session, _ = two_lesions
+    session.options = replace(session.options, method="gaussian")
+    session.add_box("left", LEFT, (20.0, 20.0, 20.0))
+    if outside:
+        session.add_point("left", (45.0, 30.0, 30.0), positive=False)
+    with pytest.raises(InputError, match="needs more than a box"):
+        session.predict()
+    session.add_point("left", LEFT)
+    assert session.predict().mask[18, 20, 15]
+
+
 def test_the_last_prompted_segment_is_answered(two_lesions):
     session, _ = two_lesions
     prompt_both(session)
