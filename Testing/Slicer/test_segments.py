@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.mrml import SegmentWriter, segment_mask, volume_from_node, write_prediction
+from PWSegmentationLib.mrml import SegmentWriter, export_scene, segment_mask, volume_from_node, write_prediction
 from PWSegmentationLib.mrml.nodes import array_to_matrix
 from PWSegmentationLib.mrml.segments import UNDO_STEPS
 from PWSegmentationLib.volume.grid import Grid, Region
@@ -563,3 +563,16 @@ def test_a_step_that_changes_nothing_is_no_step_to_undo(
 
     assert writer.undo()
     assert np.array_equal(mask_of(written), LIVER)
+
+
+def test_segmentations_of_any_names_get_a_file_each(scene: Any, oblique_ct: Any, tmp_path: Path) -> None:
+    # As Slicer numbers copies, and users name things.
+    for name in ("a", "a", "a 2"):
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.SetName(name)
+        write_prediction(predicted("liver", LIVER, GRID), node, oblique_ct, scene=scene)
+
+    written = export_scene(scene, tmp_path)
+
+    assert len({files[0] for files in written.values()}) == 3
+    assert len(list(tmp_path.glob("*.seg.nrrd"))) == 3
