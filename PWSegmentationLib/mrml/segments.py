@@ -313,8 +313,7 @@ class SegmentWriter:
     ) -> NDArray[np.bool_]:
         """The prediction's mask over a part of the lattice; false where it did not look."""
         if offset is not None:
-            region = where.shifted([-v for v in offset])
-            return prediction.region.fitted(prediction.region_mask, region)
+            return prediction.region.shifted(offset).fitted(prediction.region_mask, where)
         image = Grid(prediction.grid.shape, self._image_in_segmentation())
         start = affine.copy()
         start[:3, 3] = (affine @ [*where.start, 1.0])[:3]
@@ -470,7 +469,7 @@ def segment_part(
     seen = region.intersection(Region.whole(grid.shape))
     if seen.is_empty:
         return None
-    found = found[seen.shifted([-v for v in region.start]).slices]
+    found = found[seen.relative_to(region).slices]
     box = Region.around(found)
     return None if box is None else (box.shifted(seen.start), found[box.slices])
 

@@ -83,6 +83,10 @@ class Region:
         stop = tuple(b + int(o) for b, o in zip(self.stop, offset, strict=True))
         return Region(start, stop)  # type: ignore[arg-type]
 
+    def relative_to(self, outer: Region) -> Region:
+        """The same voxels, counted from where ``outer`` starts: for indexing an array that covers it."""
+        return self.shifted([-s for s in outer.start])
+
     def grown(self, voxels: int | Sequence[int] | NDArray[np.integer]) -> Region:
         """The region with ``voxels`` more on every side, one number or one per axis; may reach out of the array."""
         by = np.broadcast_to(voxels, 3)
@@ -98,8 +102,7 @@ class Region:
         out = np.zeros(target.shape, array.dtype)
         common = self.intersection(target)
         if not common.is_empty:
-            here, there = ([-s for s in region.start] for region in (self, target))
-            out[common.shifted(there).slices] = array[common.shifted(here).slices]
+            out[common.relative_to(target).slices] = array[common.relative_to(self).slices]
         return out
 
 
