@@ -97,5 +97,6 @@ def update(digest: hashlib._Hash, path: Path) -> None:
 
 
 def in_short(error: Exception) -> str:
-    """What an error says, on one line."""
-    return getattr(error, "strerror", None) or str(error).splitlines()[0][:100]
+    """What an error says, on one line; of one that says nothing, what kind it is."""
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return lines[0][:100] if lines else type(error).__name__

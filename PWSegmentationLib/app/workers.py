@@ -141,6 +141,8 @@ class Workers:
         self._idle_s = idle_s
         self._days = days
         self._workers: dict[str, Worker] = {}
+        # Processes come and go one after the other, so that never two work in one folder.
+        self._changing = asyncio.Lock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.chmod(folder, 0o700)  # noqa: PTH101 - also one that was there
         self.delete_old()
@@ -161,11 +163,15 @@ class Workers:
         if worker is not None and worker.is_alive:
             worker.used_at = time.monotonic()
             return worker
-        await self._make_room()
-        folder = self._folder / session
-        worker = self._workers[session] = Worker(session, self._make_orders(folder, secrets.token_hex(24)))
-        os.utime(folder)
-        return worker
+        async with self._changing:
+            # Another request of this session may have waited here, too.
+            worker = self._workers.get(session)
+            if worker is None or not worker.is_alive:
+                await self._make_room()
+                folder = self._folder / session
+                worker = self._workers[session] = Worker(session, self._make_orders(folder, secrets.token_hex(24)))
+                os.utime(folder)
+            return worker
 
     async def _make_room(self) -> None:
         self._workers = {s: w for s, w in self._workers.items() if w.is_alive}
@@ -185,11 +191,12 @@ class Workers:
 
     async def remove(self, session: str) -> None:
         """End a session for good: its process, its image, all that was made."""
-        worker = self._workers.get(session)
-        if worker is not None:
-            await self._end(worker)
-        if self.exists(session):
-            shutil.rmtree(self._folder / session, ignore_errors=True)
+        async with self._changing:
+            worker = self._workers.get(session)
+            if worker is not None:
+                await self._end(worker)
+            if self.exists(session):
+                shutil.rmtree(self._folder / session, ignore_errors=True)
 
     async def look_after(self) -> None:
         """End what is idle, delete what is old; for ever."""
@@ -197,8 +204,9 @@ class Workers:
             await asyncio.sleep(min(60.0, self._idle_s / 4))
             now = time.monotonic()
             for worker in list(self._workers.values()):
-                if not worker.sockets and now - worker.used_at > self._idle_s:
-                    await self._end(worker)
+                async with self._changing:
+                    if not worker.sockets and now - worker.used_at > self._idle_s:
+                        await self._end(worker)
             self.delete_old()
 
     def delete_old(self) -> None:

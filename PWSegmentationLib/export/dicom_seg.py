@@ -112,6 +112,7 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
         ) from error
     if not source:
         _forget_series(made)
+    _say_distance(made, segmentation.grid)
     made.save_as(path)
 
 
@@ -130,7 +131,7 @@ def read_dicom_seg(path: Path, grid: Grid | None = None) -> Segmentation:
         raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.24") from error
     try:
         found = highdicom.seg.segread(path)
-        own, places, numbers = _stack(found)
+        own, places, numbers = _stack(found, grid)
         frames = [np.asarray(frame) for frame in iter_pixels(found)]
     except Exception as error:  # pydicom and highdicom raise whatever they stumble over
         raise InputError(f"Cannot read {path}: it is no DICOM segmentation on even slices.") from error
@@ -144,7 +145,7 @@ def read_dicom_seg(path: Path, grid: Grid | None = None) -> Segmentation:
     return Segmentation(own if grid is None else grid, tuple(segments))
 
 
-def _stack(found: Any) -> tuple[Grid, list[int], list[int]]:
+def _stack(found: Any, image: Grid | None) -> tuple[Grid, list[int], list[int]]:
     """The grid of the frames' places, and of every frame its slice there and its segment's number."""
     shared = found.SharedFunctionalGroupsSequence[0]
 
@@ -160,18 +161,44 @@ def _stack(found: Any) -> tuple[Grid, list[int], list[int]]:
     measures = group(frames[0], "PixelMeasuresSequence")
     normal = np.cross(directions[0], directions[1])
     along = positions @ normal
-    distinct = np.unique(np.round(along, 3))
-    gap = float(np.diff(distinct).min()) if len(distinct) > 1 else float(measures.SliceThickness)
-    places = np.rint((along - along.min()) / gap).astype(int)
+    step = _step(along, normal, measures, image)
+    places = np.rint((along - along.min()) / (step @ normal)).astype(int)
     affine = np.eye(4)
     # Pixel spacing is (between rows, between columns); i runs along a row.
     affine[:3, 0] = directions[0] * float(measures.PixelSpacing[1])
     affine[:3, 1] = directions[1] * float(measures.PixelSpacing[0])
     first, last = int(along.argmin()), int(along.argmax())
-    affine[:3, 2] = (positions[last] - positions[first]) / places.max() if places.max() else normal * gap
+    affine[:3, 2] = (positions[last] - positions[first]) / places.max() if places.max() else step
     affine[:3, 3] = positions[first]
     shape = (int(found.Columns), int(found.Rows), int(places.max()) + 1)
     return Grid(shape, RAS_TO_LPS @ affine), places.tolist(), numbers
+
+
+def _step(
+    along: NDArray[np.float64], normal: NDArray[np.float64], measures: Any, image: Grid | None
+) -> NDArray[np.float64]:
+    """From one slice to the next, mm LPS; frames lie at ``along`` the normal, and empty slices have none.
+
+    A ValueError where they lie on no even slices. (highdicom's own geometry knows no tilted gantry, and no image.)
+    """
+    # The thickness of slices is no distance between them; it is what is left.
+    distinct = np.unique(np.round(along, 3))
+    steps = [normal * float(np.diff(distinct).min() if len(distinct) > 1 else measures.SliceThickness)]
+    if image is not None:
+        axes = (RAS_TO_LPS @ image.affine)[:3, :3]
+        across = axes[:, np.abs(normal @ axes).argmax()]
+        steps.insert(0, across * np.sign(across @ normal))
+    if measures.get("SpacingBetweenSlices"):
+        said = normal * abs(float(measures.SpacingBetweenSlices))
+        # Those of the image may be tilted, which a single frame does not show.
+        same = image is not None and np.isclose(steps[0] @ normal, said @ normal, rtol=0.01)
+        steps.insert(0, steps[0] if same else said)
+    for step in steps:
+        index = (along - along.min()) / (step @ normal)
+        # Both this frame and the first may be out of place.
+        if np.abs(index - np.rint(index)).max() <= 2 * _EVENNESS:
+            return np.asarray(step)
+    raise ValueError("The frames lie on no even slices.")
 
 
 def _check(segmentation: Segmentation) -> None:
@@ -329,6 +356,13 @@ def _decimal(value: float) -> str:
 
 def _series_number(image: Dataset) -> int:
     return int(image.get("SeriesNumber") or 0) + 1000
+
+
+def _say_distance(made: Dataset, grid: Grid) -> None:
+    """Say how far slices are apart, which highdicom leaves out where a gantry was tilted: empty ones have no frame."""
+    measures = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    if "SpacingBetweenSlices" not in measures:
+        measures.SpacingBetweenSlices = _decimal(grid.voxel_volume / (grid.spacing[0] * grid.spacing[1]))
 
 
 def _forget_series(made: Dataset) -> None:

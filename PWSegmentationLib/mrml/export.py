@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,14 +82,27 @@ def export_scene(scene: Scene, folder: str | Path, ending: str = ".seg.nrrd") ->
     Files are called as the nodes are; the files written, by node name. Raises `InputError` as `export_segments`, and
     if there is none.
     """
-    nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene) if _image_of(n) is not None]
+    there = scene.GetNodesByClass("vtkMRMLSegmentationNode")
+    there.UnRegister(None)
+    nodes = [there.GetItemAsObject(index) for index in range(there.GetNumberOfItems())]
+    nodes = [n for n in nodes if _image_of(n) is not None]
     nodes = [n for n in nodes if any(_has_voxels(n, i) for i in n.GetSegmentation().GetSegmentIDs())]
     if not nodes:
         raise InputError("There is no segmentation to export: segment something first.")
-    found = [name_of(node) for node in nodes]
-    names = [n if found.count(n) == 1 else f"{n} {index}" for index, n in enumerate(found, start=1)]
+    names = _own_names([name_of(node) for node in nodes])
     files = own_file_names(Path(folder), ending, names)
     return {n: export_segments(node, _image_of(node), files[n]) for node, n in zip(nodes, names, strict=True)}
+
+
+def _own_names(found: Sequence[str]) -> list[str]:
+    """A name for each: its own, or with a number where others have it, too."""
+    names: list[str] = []
+    for number, name in enumerate(found, start=1):
+        own = name
+        while found.count(own) > 1 or own in names or (own != name and own in found):
+            own, number = f"{name} {number}", number + 1
+        names.append(own)
+    return names
 
 
 def segmentation_from_node(segmentation_node: Node, volume_node: Node) -> Segmentation:

@@ -44,8 +44,8 @@ def segment_within(segmentation_node: Node, segment_id: str, region: Region) -> 
         value = segmentation_node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
         common = stored.region.intersection(region)
         if not common.is_empty:
-            source = stored.array[common.shifted([-v for v in stored.region.start]).slices]
-            out[common.shifted([-v for v in region.start]).slices] = source == value
+            source = stored.array[common.relative_to(stored.region).slices]
+            out[common.relative_to(region).slices] = source == value
     return out
 
 

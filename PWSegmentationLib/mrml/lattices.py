@@ -51,3 +51,22 @@ def covered(source: Grid, affine: NDArray[np.float64]) -> Region:
     start = np.floor(index.min(axis=1) + 0.5).astype(int)
     stop = np.ceil(index.max(axis=1) - 0.5).astype(int) + 1
     return Region(tuple(int(v) for v in start), tuple(int(v) for v in stop))  # type: ignore[arg-type]
+
+
+def touched(
+    region: Region, image: NDArray[np.float64], lattice: NDArray[np.float64]
+) -> tuple[Region, NDArray[np.bool_]]:
+    """A part of the lattice, and which of its voxels change when ``region`` of the image does and is resampled."""
+    step = np.linalg.inv(image) @ lattice
+    # How far a voxel's value is interpolated from, or averaged over where the lattice is coarser; in image voxels.
+    reach = np.maximum(np.abs(step[:3, :3]).max(axis=1), 1.0)
+    around = region.grown(np.ceil(reach).astype(int))
+    start = image.copy()
+    start[:3, 3] = (image @ [*around.start, 1.0])[:3]
+    where = covered(Grid(around.shape, start), lattice)
+    i, j, k = np.ogrid[where.slices]
+    out = np.ones(where.shape, bool)
+    for axis in range(3):
+        index = step[axis, 0] * i + step[axis, 1] * j + step[axis, 2] * k + step[axis, 3]
+        out &= (index > region.start[axis] - reach[axis]) & (index < region.stop[axis] - 1 + reach[axis])
+    return where, out

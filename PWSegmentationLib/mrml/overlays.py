@@ -134,7 +134,7 @@ def _write_slab(target: NDArray[np.floating], slab: Region, region: Region, part
     if common != slab:
         target[slab.slices] = 0.0
     if not common.is_empty:
-        target[common.slices] = part[common.shifted([-v for v in region.start]).slices]
+        target[common.slices] = part[common.relative_to(region).slices]
 
 
 def _set_written(node: Node, region: Region) -> None:

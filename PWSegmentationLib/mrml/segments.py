@@ -29,7 +29,7 @@ from PWSegmentationLib.mrml.labelmaps import (
     segment_labelmap,
     segment_within,
 )
-from PWSegmentationLib.mrml.lattices import coincide, covered, lattice_offset
+from PWSegmentationLib.mrml.lattices import coincide, covered, lattice_offset, touched
 from PWSegmentationLib.mrml.nodes import (
     Node,
     Scene,
@@ -181,7 +181,8 @@ class SegmentWriter:
             The segment to write; by default the one with the prediction's name, which is made if there is none.
         region
             What to replace, in voxels of the image; by default `Prediction.changed` for a segment that exists and
-            the whole predicted region for a new one.
+            the whole predicted region for a new one. Where the segmentation `resamples`, all its voxels that the
+            region has a say in.
         since
             The prediction written before this one. If given, only voxels in which the two differ are written.
         overwrite
@@ -257,11 +258,16 @@ class SegmentWriter:
         locked: Collection[str],
     ) -> None:
         """Take voxels away and add voxels, so that the segment is as predicted within ``region``."""
-        affine, where, mask = self._on_lattice(prediction, region)
-        add, remove = mask, ~mask
+        affine, offset = self._lattice()
+        if offset is not None:
+            where, within = region.shifted(offset), np.ones(region.shape, bool)
+        else:
+            where, within = touched(region, self._image_in_segmentation(), affine)
+        mask = self._on_lattice(prediction, where, affine, offset)
+        add, remove = mask & within, ~mask & within
         if since is not None:
-            before = self._on_lattice(since, region)[2]
-            add, remove = mask & ~before, before & ~mask
+            before = self._on_lattice(since, where, affine, offset)
+            add, remove = add & ~before, remove & before
         remove &= segment_within(self.segmentation_node, segment_id, where)
         others = self._overwritten(segment_id, overwrite)
         for other in others:
@@ -299,19 +305,27 @@ class SegmentWriter:
                 self._modify(other, left, where, affine, self._logic.ModificationModeRemove)
 
     def _on_lattice(
-        self, prediction: Prediction, region: Region
-    ) -> tuple[NDArray[np.float64], Region, NDArray[np.bool_]]:
-        """The lattice, the part of it that ``region`` of the image covers, and the prediction there."""
-        affine, offset = self._lattice()
-        mask = mask_within(prediction, region)
+        self,
+        prediction: Prediction,
+        where: Region,
+        affine: NDArray[np.float64],
+        offset: tuple[int, int, int] | None,
+    ) -> NDArray[np.bool_]:
+        """The prediction's mask over a part of the lattice; false where it did not look."""
         if offset is not None:
-            return affine, region.shifted(offset), mask
-        source = Grid(prediction.grid.shape, self._image_in_segmentation()).crop(region)
-        where = covered(source, affine)
+            return prediction.region.shifted(offset).fitted(prediction.region_mask, where)
+        image = Grid(prediction.grid.shape, self._image_in_segmentation())
         start = affine.copy()
         start[:3, 3] = (affine @ [*where.start, 1.0])[:3]
-        sampled = resample(mask, source, Grid(where.shape, start), order=1, outside=0.0)
-        return affine, where, sampled >= 0.5
+        target = Grid(where.shape, start)
+        # With as much around as has a say, so that a part of an answer is what the whole has there.
+        step = np.abs(image.inverse[:3, :3] @ affine[:3, :3]).max(axis=1)
+        region = covered(target, image.affine).grown(np.ceil(2.0 * step).astype(int) + 1)
+        region = region.intersection(Region.whole(image.shape))
+        if region.is_empty:
+            return np.zeros(where.shape, bool)
+        mask = prediction.region.fitted(prediction.region_mask, region)
+        return resample(mask, image.crop(region), target, order=1, outside=0.0) >= 0.5
 
     def _overwritten(self, segment_id: str, overwrite: OverwriteMode) -> list[str]:
         """IDs of the other segments that the overwrite mode takes voxels from."""
@@ -455,7 +469,7 @@ def segment_part(
     seen = region.intersection(Region.whole(grid.shape))
     if seen.is_empty:
         return None
-    found = found[seen.shifted([-v for v in region.start]).slices]
+    found = found[seen.relative_to(region).slices]
     box = Region.around(found)
     return None if box is None else (box.shifted(seen.start), found[box.slices])
 
@@ -467,16 +481,6 @@ def segment_mask(segmentation_node: Node, segment_id: str, volume_node: Node) ->
     if part is not None:
         mask[part[0].slices] = part[1]
     return mask
-
-
-def mask_within(prediction: Prediction, region: Region) -> NDArray[np.bool_]:
-    """The prediction's mask over ``region`` of the image; false where it did not look."""
-    out = np.zeros(region.shape, bool)
-    common = prediction.region.intersection(region)
-    if not common.is_empty:
-        source = prediction.region_mask[common.shifted([-v for v in prediction.region.start]).slices]
-        out[common.shifted([-v for v in region.start]).slices] = source
-    return out
 
 
 def _prepare_segmentation(segmentation_node: Node, volume_node: Node) -> None:

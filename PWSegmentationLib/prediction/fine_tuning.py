@@ -123,7 +123,7 @@ def fit_segment(
         )
 
     def relabel(positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> PseudoLabel:
-        return label_of(Seeds(positive, negative, view.seeds.inside))
+        return label_of(Seeds(positive, negative, view.seeds.inside, view.seeds.claimed))
 
     model = fit_case(
         view.image,

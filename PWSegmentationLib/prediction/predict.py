@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.view import View, look, region_for
@@ -153,13 +154,13 @@ def pseudo_label(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> PseudoLabel:
-    """The dense label of a view: probability and confidence on its working grid, with ``earlier``'s share if given."""
+    """The dense label of a view: probability and confidence on its working grid, with ``earlier``'s share if given.
+
+    Raises `InputError` for the Gaussian label where nothing but a box says what is inside.
+    """
     seeds = view.seeds
     if method == "gaussian":
-        voxels = np.argwhere(seeds.positive).astype(float)
-        if segment.points and not (segment.scribbles or segment.strokes):
-            voxels = view.grid.to_index([p.position for p in segment.points if p.positive])
-        return gaussian_label(voxels, view.grid.shape, view.grid.spacing, sigma_mm)
+        return gaussian_label(_marked(view, segment), view.grid.shape, view.grid.spacing, sigma_mm)
     label = image_aware(
         view.image,
         view.grid.spacing,
@@ -175,6 +176,21 @@ def pseudo_label(
         cancel=cancel,
     )
     return label if earlier is None else earlier.into(label, view, segment)
+
+
+def _marked(view: View, segment: SegmentPrompts) -> NDArray[np.float64]:
+    """Voxel indices ``(n, 3)`` that the view's seeds say are inside: of points where they were clicked."""
+    voxels = np.argwhere(view.seeds.positive).astype(float)
+    clicks = np.array([p.position for p in segment.points if p.positive]).reshape(-1, 3)
+    if len(clicks) and not (segment.scribbles or segment.strokes):
+        # Seeds may be withheld, and their clicks with them.
+        held = np.zeros(len(clicks), bool)
+        seen = view.grid.contains(clicks)
+        held[seen] = ~view.seeds.positive[tuple(view.grid.to_voxel(clicks[seen]).T)]
+        voxels = view.grid.to_index(clicks[~held])
+    if not len(voxels):
+        raise InputError(f"The Gaussian label needs more than a box: place a point or a scribble in '{segment.name}'.")
+    return voxels
 
 
 def _combined(

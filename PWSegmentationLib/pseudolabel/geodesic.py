@@ -8,7 +8,7 @@ path. Sweeping plane after plane in the six axis directions (fast sweeping, as i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .threads import one_thread
@@ -98,7 +98,6 @@ def geodesic_distances(
     length_weight: float,
     rounds: int = 4,
     tolerance: float = 1e-3,
-    check: Callable[[], None] | None = None,
 ) -> torch.Tensor:
     """Geodesic distance to several sets of seeds.
 
@@ -123,7 +122,7 @@ def geodesic_distances(
     """
     views = channels if channels.ndim == 5 else channels[None]
     with one_thread():
-        found = _relaxed(views, starts, spacing, length_weight, rounds, tolerance, check)
+        found = _relaxed(views, starts, spacing, length_weight, rounds, tolerance)
     return found if channels.ndim == 5 else found[0]
 
 
@@ -134,7 +133,6 @@ def _relaxed(
     length_weight: float,
     rounds: int,
     tolerance: float,
-    check: Callable[[], None] | None,
 ) -> torch.Tensor:
     """The rounds of sweeps of `geodesic_distances`."""
     import torch
@@ -155,8 +153,6 @@ def _relaxed(
             _sweep(moved, into, back)
             distance = moved.movedim(0, 2 + axis)
         distance = distance.contiguous()
-        if check is not None:
-            check()
         change = torch.where(torch.isfinite(before), before - distance, torch.inf)
         change = torch.where(torch.isfinite(distance), change, torch.zeros_like(change))
         if float(change.max()) <= tolerance * length_weight * min(spacing):

@@ -182,11 +182,13 @@ def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
     """The largest lump that only the segment has, and the largest that only the second opinion has."""
     region = segment.region.union(opinion.region)
     step = [max(1, int(_LATTICE_MM // spacing)) for spacing in opinion.grid.spacing]
-    every = tuple(slice(n // 2, None, n) for n in step)
+    # A thin image has no second voxel to begin at.
+    first = [min(n // 2, size - 1) for n, size in zip(step, region.shape, strict=True)]
+    every = tuple(slice(start, None, n) for start, n in zip(first, step, strict=True))
     mask = segment.over(region)[every]
     probability = _as_sure_as_right(opinion, opinion.region.fitted(opinion.region_probability, region)[every])
     affine = opinion.grid.affine.copy()
-    affine[:3, 3] = opinion.grid.to_world(np.array(region.start) + [n // 2 for n in step])
+    affine[:3, 3] = opinion.grid.to_world(np.add(region.start, first))
     affine[:3, :3] *= step
     grid = Grid(mask.shape, affine)
     thought = probability > 0.5

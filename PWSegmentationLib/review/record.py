@@ -45,7 +45,11 @@ class ReviewRecord:
     def of(self, segment: Segment) -> Opinion:
         """What was said of a segment; else what its file says of its status."""
         found = self.opinions.get(segment.name)
-        return Opinion(segment.status or "notstarted") if found is None else found
+        if found is None:
+            return Opinion(segment.status or "notstarted")
+        # What was accepted is gone, or on another grid: nobody can tell whether this is it.
+        is_lost = found.status == "completed" and segment.name not in self.reviewed
+        return replace(found, status="inprogress") if is_lost else found
 
     def with_opinion(
         self,
@@ -72,7 +76,8 @@ class ReviewRecord:
 def read_record(folder: Path, grid: Grid | None = None) -> ReviewRecord:
     """What was said of the case in ``folder``; nothing where nobody said anything.
 
-    Voxels that lie on another grid than ``grid``, the segmentation's, are of no use any more and left out.
+    Voxels that lie on another grid than ``grid``, the segmentation's, are of no use any more and left out: what was
+    accepted then is in progress.
     """
     path = folder / RECORD
     if not path.is_file():

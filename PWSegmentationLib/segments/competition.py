@@ -69,14 +69,14 @@ def _difference(a: Prediction | None, b: Prediction | None) -> Region | None:
         origin = a.region.union(b.region)
         differs = np.zeros(origin.shape, bool)
         for p in (a, b):
-            differs[p.region.shifted([-s for s in origin.start]).slices] ^= p.region_mask
+            differs[p.region.relative_to(origin).slices] ^= p.region_mask
         found = Region.around(differs)
     return None if found is None else found.shifted(origin.start)
 
 
 def _within(prediction: Prediction, region: Region) -> tuple[slice, slice, slice]:
     """``region`` (of the volume) as slices of the prediction's own arrays."""
-    return region.shifted([-s for s in prediction.region.start]).slices
+    return region.relative_to(prediction.region).slices
 
 
 def _extent(prediction: Prediction) -> Region:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import EngineLost, EngineUnavailable, InputError
+from PWSegmentationLib.files import in_short
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Cancelled, Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
@@ -99,7 +100,10 @@ class ChildJob(JobState[Result]):
     def complete(self, message: Message) -> None:
         """The answer is here."""
         if not self._ended:
-            self._complete(self._take(message))
+            try:
+                self._complete(self._take(message))
+            except Exception as error:
+                self.end(_failure(error))
 
     def end(self, error: Exception) -> None:
         """It has ended without a result."""
@@ -372,8 +376,15 @@ class ChildEngine:
             return
         self._forget_models(child)
         self._busy = self._waiting.popleft()
-        document, arrays = job.ask()
-        child.send({**document, "job": job.number}, arrays)
+        try:
+            document, arrays = job.ask()
+            child.send({**document, "job": job.number}, arrays)
+        except Disconnected:
+            raise
+        except Exception as error:
+            # The child has heard nothing of it, and is free for the next one.
+            self._busy = None
+            job.end(_failure(error))
 
     def _prepared_child(self, until: float, job: ChildJob[Any] | None) -> ChildProcess | None:
         """The child, once it is there and has the image; until then, one step towards it, and None."""
@@ -476,6 +487,14 @@ class ChildEngine:
         self._has_image = False
         # What was learnt on it is of no use on another.
         self._life += 1
+
+
+def _failure(error: Exception) -> Exception:
+    if isinstance(error, InputError):
+        return error
+    made = _refusal("failed", f"{type(error).__name__}: {in_short(error)}")
+    made.__cause__ = error
+    return made
 
 
 def _refusal(why: str, text: str) -> Exception:

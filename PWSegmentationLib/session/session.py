@@ -69,6 +69,14 @@ class _Earlier:
 
 
 @dataclass(frozen=True)
+class _Fitted:
+    """What `finetune` fitted to a segment, None where the label alone is better, and the prompts it was fitted to."""
+
+    model: Any
+    prompts: SegmentPrompts
+
+
+@dataclass(frozen=True)
 class _State:
     """Everything undo brings back. Never changed in place, except that answers are filled in.
 
@@ -78,7 +86,7 @@ class _State:
     prompts: PromptSet = field(default_factory=PromptSet)
     active: str | None = None
     frozen: Mapping[str, Prediction | None] = field(default_factory=dict)
-    models: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, _Fitted] = field(default_factory=dict)
     answers: dict[str, _Answer] = field(default_factory=dict)
     earlier: Mapping[str, _Earlier] = field(default_factory=dict)
 
@@ -261,8 +269,11 @@ class Session:
 
     @property
     def models(self) -> Mapping[str, Any]:
-        """What `finetune` fitted, by segment; None where the label alone is better."""
-        return self._state.models
+        """What `finetune` fitted, by segment; None where the label alone is better.
+
+        A network goes when one of the prompts does that it was fitted to: it may know another structure.
+        """
+        return {name: fitted.model for name, fitted in self._state.models.items()}
 
     def add_segment(self, name: str) -> None:
         """Make an empty segment (prompting a new name does the same)."""
@@ -286,27 +297,37 @@ class Session:
         self._check_unlocked(name)
         prompts = self.prompts.without_segment(name)
         active = self.active if self.active != name else (prompts.names[-1] if prompts.names else None)
-        self._do(prompts=prompts, models=_without(self._state.models, name), active=active)
+        self._do(prompts=prompts, active=active)
 
     def clear(self, segment: str) -> None:
         """Take all prompts of a segment back; the segment stays, empty."""
         self._check_unlocked(segment)
         self.prompts[segment]
-        prompts = self.prompts.with_segment(SegmentPrompts(segment))
-        self._do(prompts=prompts, models=_without(self._state.models, segment), active=segment)
+        self._do(prompts=self.prompts.with_segment(SegmentPrompts(segment)), active=segment)
 
     def lock(self, segment: str, locked: bool = True) -> None:
-        """Freeze a segment as it was last predicted: neither prompts nor other segments change it; or release it."""
-        has_prompts = len(self.prompts[segment]) > 0
+        """Freeze a segment as it was last predicted: neither prompts nor other segments change it; or release it.
+
+        Where its own prompts have changed since, they are answered first; without prompts it is frozen empty. Raises
+        `InputError` if they do not say where it is.
+        """
+        prompts = self.prompts[segment]
         if locked and segment not in self.locked:
-            mask = self._said.get(segment)
-            if mask is None and has_prompts:
-                check_complete(self.prompts[segment])
-                self._answer_all(segment, None, None)
-                mask = self._settled()[segment]
-            self._do(frozen={**self._state.frozen, segment: mask})
+            self._do(frozen={**self._state.frozen, segment: self._to_freeze(segment) if len(prompts) else None})
         elif not locked and segment in self.locked:
             self._do(frozen={n: p for n, p in self._state.frozen.items() if n != segment})
+
+    def _to_freeze(self, name: str) -> Prediction:
+        """What was said of a segment, if that answers its prompts of now; else what there is to say."""
+        said, answer = self._said.get(name), self._state.answers.get(name)
+        if said is not None and answer is not None:
+            # Competition leaves probabilities alone; before an undo, another answer was said.
+            is_it = said.region_probability is answer.prediction.region_probability
+            if is_it and answer.task.segment == self.prompts[name]:
+                return said
+        check_complete(self.prompts[name])
+        self._answer_all(name, None, None)
+        return self._settled()[name]
 
     def _check_unlocked(self, name: str) -> None:
         if name in self.locked:
@@ -342,8 +363,11 @@ class Session:
     def _do(self, **changes: Any) -> None:
         self._undo.append(self._state)
         self._redo.clear()
+        prompts = changes.get("prompts", self.prompts)
         if "earlier" not in changes:
-            changes["earlier"] = self._earlier(changes.get("prompts", self.prompts))
+            changes["earlier"] = self._earlier(prompts)
+        models = changes.get("models", self._state.models)
+        changes["models"] = {n: m for n, m in models.items() if n in prompts and prompts[n].holds(m.prompts)}
         self._state = replace(self._state, **changes, answers=dict(self._state.answers))
         del self._undo[:-_HISTORY_STEPS]
         self._trim_history()
@@ -386,7 +410,8 @@ class Session:
         Raises
         ------
         InputError
-            If there is no image, no such segment, or the segment has no prompt that says where it is.
+            If there is no image, no such segment, the segment has no prompt that says where it is, or it was locked
+            without one.
         Cancelled
             If ``cancel`` returned true; everything is as before.
         """
@@ -405,6 +430,8 @@ class Session:
             raise InputError("There are no prompts: place a point, a box or a scribble on the structure first.")
         if name not in self.locked:
             check_complete(self.prompts[name])
+        elif self._state.frozen[name] is None:
+            raise InputError(f"Segment '{name}' is locked and empty: unlock it and place a point or a box on it first.")
         return name
 
     @property
@@ -484,7 +511,7 @@ class Session:
         return {n: self._question(n) for n in names if not self._stands(n)}
 
     def _question(self, name: str) -> _Question:
-        model, before = self._state.models.get(name), self._state.earlier.get(name)
+        model, before = self.models.get(name), self._state.earlier.get(name)
         same = before is not None and before.options == self.options and before.model is model
         task = replace(self._task(name), earlier=before.answer if before is not None and same else None)
         return _Question(task, self.options, model)
@@ -520,7 +547,7 @@ class Session:
         sight = answer.prediction.sight or answer.prediction.region
         task = Task(self.prompts[name], self._others(name))
         seen = replace(task, others=self._engine.relevant(task, sight)) if task.segment == answer.task.segment else task
-        return seen == answer.task and answer.options == self.options and answer.model is self._state.models.get(name)
+        return seen == answer.task and answer.options == self.options and answer.model is self.models.get(name)
 
     def _others(self, name: str) -> tuple[SegmentPrompts, ...]:
         return () if self.allow_overlap else tuple(s for s in self.prompts if s.name != name and len(s))
@@ -560,8 +587,8 @@ class Session:
         names = self._tunable(budget_s, segments)
         tasks = [self._task(n) for n in names]
         fitted = self._engine.finetune(tasks, self.options, budget_s, progress=progress, cancel=cancel)
-        models = dict(self._state.models) | {n: model for n, (model, _) in fitted.items()}
-        self._do(models=models)
+        models = {n: _Fitted(model, self.prompts[n]) for n, (model, _) in fitted.items()}
+        self._do(models={**self._state.models, **models})
         return {n: report for n, (_, report) in fitted.items()}
 
     def _tunable(self, budget_s: float, segments: Sequence[str] | None) -> list[str]:
@@ -639,7 +666,3 @@ class Session:
 
 def _renamed(by_name: Mapping[str, Any], name: str, new_name: str) -> dict[str, Any]:
     return {new_name if n == name else n: value for n, value in by_name.items()}
-
-
-def _without(models: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {n: m for n, m in models.items() if n != name}

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancelled
 from PWSegmentationLib.segments.competition import changed_region
 from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
 from PWSegmentationLib.session.jobs import BackgroundEngine, EngineJob, InlineJob, SteppedJob
-
-if TYPE_CHECKING:
-    from PWSegmentationLib.session.session import Session, _Answer
+from PWSegmentationLib.session.session import Session, _Answer, _Fitted
 
 Result = TypeVar("Result")
 Part = TypeVar("Part")
@@ -118,7 +116,7 @@ class FinetuneJob(SessionJob["dict[str, FinetuneReport]"]):
         learnt_from = {task.segment.name: task.segment for task in self._tasks}
         session = self._session
         models = {
-            name: model
+            name: _Fitted(model, learnt_from[name])
             for name, (model, _) in fitted.items()
             if name in session.prompts and name not in session.locked and session.prompts[name].holds(learnt_from[name])
         }

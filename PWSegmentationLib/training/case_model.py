@@ -96,8 +96,7 @@ def pool(label: Tensor, network: Tensor, share: float) -> Tensor:
 
 def entropy(probability: Tensor) -> Tensor:
     """Binary entropy in bits, [0, 1]."""
-    q = 1.0 - probability
-    return -(torch.xlogy(probability, probability) + torch.xlogy(q, q)) / math.log(2.0)
+    return (torch.special.entr(probability) + torch.special.entr(1.0 - probability)) / math.log(2.0)
 
 
 def corrected(logits: Tensor, inputs: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,15 +21,13 @@ from torch import Tensor
 
 from PWSegmentationLib.networks.presets import UNETRConfig
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
+from PWSegmentationLib.progress import Cancel, Progress
 from PWSegmentationLib.pseudolabel.label import PseudoLabel
 from PWSegmentationLib.training.case_data import IN_CHANNELS, prepare
 from PWSegmentationLib.training.case_model import CaseModel, FitReport, corrected, infer
 from PWSegmentationLib.training.holdout import DEFAULT_SHARE, Relabel, Trial, Verdict, withhold_blocks, withhold_marks
 from PWSegmentationLib.training.losses import LossWeights, segmentation_loss
 from PWSegmentationLib.training.patches import PatchSampler
-
-Progress = Callable[[float, str], None]
-Cancel = Callable[[], bool]
 
 # Steps timed before the length of the schedule is fixed.
 _TIMED_STEPS = 3

@@ -83,6 +83,10 @@ class Region:
         stop = tuple(b + int(o) for b, o in zip(self.stop, offset, strict=True))
         return Region(start, stop)  # type: ignore[arg-type]
 
+    def relative_to(self, outer: Region) -> Region:
+        """The same voxels, counted from where ``outer`` starts: for indexing an array that covers it."""
+        return self.shifted([-s for s in outer.start])
+
     def grown(self, voxels: int | Sequence[int] | NDArray[np.integer]) -> Region:
         """The region with ``voxels`` more on every side, one number or one per axis; may reach out of the array."""
         by = np.broadcast_to(voxels, 3)
@@ -98,8 +102,7 @@ class Region:
         out = np.zeros(target.shape, array.dtype)
         common = self.intersection(target)
         if not common.is_empty:
-            here, there = ([-s for s in region.start] for region in (self, target))
-            out[common.shifted(there).slices] = array[common.shifted(here).slices]
+            out[common.relative_to(target).slices] = array[common.relative_to(self).slices]
         return out
 
 
@@ -174,15 +177,20 @@ class Grid:
         """Index of the voxel that holds each world position; may lie outside the grid.
 
         A position on the face between two voxels belongs to the one with the higher index (round half up, and
-        not half to even, so that neighbouring faces are treated alike).
+        not half to even, so that neighbouring faces are treated alike); one on the outermost face to the voxel there.
         """
-        return np.floor(self.to_index(world) + 0.5).astype(np.int64)
+        index = self.to_index(world)
+        voxel = np.floor(index + 0.5).astype(np.int64)
+        return np.where(self._holds(index), np.clip(voxel, 0, np.array(self.shape) - 1), voxel)
 
     def contains(self, world: ArrayLike) -> NDArray[np.bool_]:
         """Whether world positions lie in a voxel of the grid (not just between voxel centres)."""
-        index = self.to_index(world)
+        return np.asarray(self._holds(self.to_index(world)).all(axis=-1))
+
+    def _holds(self, index: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether the grid reaches as far as fractional indices ``(..., 3)``, along each axis."""
         # A hundred-thousandth of a voxel of slack: a click on the outermost face is inside.
-        return np.asarray(((index >= -0.50001) & (index <= np.array(self.shape) - 0.49999)).all(axis=-1))
+        return np.asarray((index >= -0.50001) & (index <= np.array(self.shape) - 0.49999))
 
     def crop(self, region: Region) -> Grid:
         """The grid of ``array[region.slices]``."""

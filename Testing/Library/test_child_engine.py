@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from PWSegmentationLib.session.engine import Options, Task
 from PWSegmentationLib.session.jobs import BackgroundEngine, Job, Pace
 from PWSegmentationLib.session.local import LocalEngine
 from PWSegmentationLib.session.messages import Connection, Disconnected, Message
-from PWSegmentationLib.session.worker import PAUSE_VARIABLE
+from PWSegmentationLib.session.transcripts import task_parts
+from PWSegmentationLib.session.worker import PAUSE_VARIABLE, Worker
 
 AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
 LEFT, RIGHT, BETWEEN = (27.0, 30.0, 30.0), (63.0, 30.0, 30.0), (45.0, 30.0, 30.0)
@@ -484,6 +485,37 @@ def test_out_of_memory_in_the_child_loses_nothing(engine):
         drive(session.start_predict())
     os.kill(engine.pid, signal.SIGKILL)
     assert drive(session.start_predict("large")).mask.shape == (60, 40, 30)
+
+
+def test_an_error_without_a_word_does_not_end_the_child(monkeypatch):
+    program, end = socket.socketpair()
+    worker = Worker(Connection(end, blocking=True))
+
+    def predict(*_args: Any, **_options: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(worker._engine, "predict", predict)
+    document, _ = task_parts(Task(prompted().prompts["left"]))
+    ask = {"type": "predict", "job": 1, "task": document, "options": asdict(Options()), "model": 0}
+    worker._do(Message(ask, np.empty(0, np.uint8)))
+    heard = Connection(program, blocking=True)
+    assert heard.receive().document["type"] == "begun"
+    assert "MemoryError" in heard.receive().document["text"]
+    program.close()
+    end.close()
+
+
+@pytest.mark.parametrize("name", ["task_parts", "prediction_from_parts"])
+def test_a_job_that_fails_here_keeps_no_other_waiting(shared_engine, monkeypatch, name):
+    def fails(*_args: Any) -> None:
+        raise MemoryError
+
+    session = prompted(shared_engine)
+    with monkeypatch.context() as broken:
+        broken.setattr(f"PWSegmentationLib.session.child.{name}", fails)
+        with pytest.raises(InputError, match=r"MemoryError.*nothing was lost"):
+            drive(session.start_predict())
+    assert drive(session.start_predict()).mask.any()
 
 
 def test_without_the_network_that_was_lost_the_label_answers_and_says_so(engine):

@@ -177,6 +177,48 @@ def test_another_program_reads_the_dicom_segmentation(tmp_path: Path, name: str,
     assert_same(read_segmentation(path, grid), made)
 
 
+def slices_of(grid: Grid, slices: tuple[int, ...]) -> Segmentation:
+    """One segment with voxels in these slices only."""
+    mask = np.zeros(SHAPE, bool)
+    mask[2:6, 3:5, list(slices)] = True
+    return Segmentation(grid, (Segment("lesion", 1, (1, 0, 0), Region.whole(SHAPE), mask),))
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize("slices", [(2,), (2, 6), (1, 3, 5)])
+def test_slices_without_a_segment_keep_their_place_in_dicom(
+    tmp_path: Path, slices: tuple[int, ...], grid: Grid
+) -> None:
+    made = slices_of(grid, slices)
+    (path,) = write_segmentation(made, tmp_path / "out.seg.dcm")
+    assert_same(read_segmentation(path, grid), made)
+    alone = read_segmentation(path)
+    assert alone.grid.shape[2] == 1 + max(slices) - min(slices)
+    size = made.segments[0].voxels * grid.voxel_volume
+    assert alone.segments[0].voxels * alone.grid.voxel_volume == pytest.approx(size, rel=1e-3)
+
+
+@pytest.mark.parametrize("slices", [(2,), (2, 6)])
+def test_slices_thicker_than_they_are_apart_keep_their_place_in_dicom(tmp_path: Path, slices: tuple[int, ...]) -> None:
+    from PWSegmentationLib.volume.dicom import series_files
+    from PWSegmentationLib.volume.reading import read_volume
+
+    # The series says 3 mm of each slice.
+    write_series(tmp_path / "ct", Grid(SHAPE, np.diag([0.7, 0.7, 2.0, 1.0])))
+    grid = read_volume(tmp_path / "ct").grid
+    made = slices_of(grid, slices)
+    (path,) = write_segmentation(made, tmp_path / "out.seg.dcm", source=series_files(tmp_path / "ct"))
+    assert_same(read_segmentation(path, grid), made)
+    assert read_segmentation(path).grid.spacing[2] == pytest.approx(2.0)
+
+
+def test_dicom_segmentation_of_other_slices_is_refused(tmp_path: Path) -> None:
+    grid = Grid(SHAPE, np.diag([0.7, 0.7, 3.0, 1.0]))
+    (path,) = write_segmentation(slices_of(grid, (0, 1, 2)), tmp_path / "out.seg.dcm")
+    with pytest.raises(InputError, match="was it drawn on another one"):
+        read_segmentation(path, Grid((9, 8, 12), np.diag([0.7, 0.7, 1.0, 1.0])))
+
+
 def test_dicom_segmentation_belongs_to_its_series(tmp_path: Path) -> None:
     import pydicom
 

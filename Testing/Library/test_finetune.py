@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from PWSegmentationLib.networks import ProbabilisticUNETR, UNETRConfig
+from PWSegmentationLib.prediction.fine_tuning import fit_segment
+from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
 from PWSegmentationLib.pseudolabel.label import PseudoLabel
 from PWSegmentationLib.training import CaseModel, fit_case
 from PWSegmentationLib.training.case_data import prepare
 from PWSegmentationLib.training.case_model import entropy
 from PWSegmentationLib.training.holdout import mark_groups, withhold_marks
 from PWSegmentationLib.training.patches import PatchSampler, random_blocks
+from PWSegmentationLib.volume.volume import Volume
 
 TINY = UNETRConfig(window=32, patch=8, stem=2, hidden=32, heads=2, mlp=64, depth=2, skips=(0,), features=8)
 SPACING = (1.0, 1.5, 2.0)
@@ -221,6 +224,32 @@ def test_withheld_marks_are_seen_by_neither_label_nor_network() -> None:
     assert not (shown & held).any()
     assert (data.cropped(trial.shown().confidence)[held] == 0).all()
     assert trial.weight.sum().item() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("method", ["image-aware", "gaussian"])
+def test_the_label_of_a_trial_knows_what_others_claim_and_not_what_is_withheld(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def fit_case(image: Any, label: PseudoLabel, *_: Any, **given: Any) -> CaseModel:
+        asked.update(given, label=label)
+        return fit(max_steps=0)
+
+    monkeypatch.setattr("PWSegmentationLib.training.fit_case", fit_case)
+    image = np.random.default_rng(0).normal(0, 0.15, (60, 60, 40)).astype(np.float32)
+    image[15:45, 15:45, 10:30] += 1
+    inside = ((20, 20, 15), (40, 40, 25), (20, 40, 20), (40, 20, 20))
+    outside = ((10, 30, 20), (50, 30, 20), (30, 8, 20))
+    points = (*(Point(p) for p in inside), *(Point(p, False) for p in outside))
+    other = SegmentPrompts("other", tuple(Point((30, 52, k)) for k in range(12, 28, 3)))
+    fit_segment(
+        Volume.from_array(image, np.eye(4)), SegmentPrompts("box", points), [other], budget_s=1.0, method=method
+    )
+    marks, label = (asked["positive"], asked["negative"]), asked["label"]
+    np.testing.assert_array_equal(asked["relabel"](*marks).probability, label.probability)
+    few = marks[0] & (np.cumsum(marks[0]).reshape(marks[0].shape) <= marks[0].sum() // 2)
+    assert (asked["relabel"](few, marks[1]).probability != label.probability).any()
 
 
 def test_few_marks_are_not_withheld_but_blocks_are() -> None:

@@ -30,6 +30,14 @@ def test_positions_outside_every_voxel_are_outside(grid):
     assert not grid.contains(grid.to_world((3, 3, 8.6)))
 
 
+@given(grids, st.floats(-0.500005, 6.500005), st.sampled_from([-0.500005, -0.5, 11.5, 11.500005]))
+def test_a_position_on_the_outermost_face_is_in_the_voxel_there(grid, j, i):
+    world = grid.to_world((i, j, 8.5))
+    voxel = grid.to_voxel(world)
+    assert grid.contains(world)
+    assert voxel[0] in (0, 11) and 0 <= voxel[1] <= 6 and voxel[2] == 8
+
+
 @given(grids)
 def test_spacing_and_volume_survive_rotation(grid):
     lengths = np.linalg.norm(np.diff(grid.to_world([(0, 0, 0), (1, 0, 0)]), axis=0))

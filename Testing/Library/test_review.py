@@ -140,6 +140,35 @@ def test_what_was_said_is_kept_and_changes_since_are_told(tmp_path: Path, capsys
     assert second["changes"]["dice"] == 1.0
 
 
+def test_what_was_accepted_on_another_grid_is_to_be_looked_at_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = write_case(tmp_path / "case", good())
+    reviewed(case, capsys, "--accept", "left lesion")
+    finer = Grid(SHAPE, np.diag([0.5, 0.5, 0.75, 1.0]))
+    write_case(case, good(), grid=finer)
+    (found, _) = reviewed(case, capsys)["cases"][0]["segments"]
+    assert found["status"] == "inprogress" and found["need"] > 0
+    reviewed(case, capsys, "--accept", "left lesion")
+    (found, _) = reviewed(case, capsys)["cases"][0]["segments"]
+    assert found["status"] == "completed" and found["need"] == 0
+
+
+@pytest.mark.parametrize(("slices", "thickness"), [(1, 1.0), (2, 0.6)])
+def test_a_thin_image_can_be_reviewed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], slices: int, thickness: float
+) -> None:
+    grid = Grid((40, 40, slices), np.diag([1.0, 1.0, thickness, 1.0]))
+    mask = np.zeros(grid.shape, bool)
+    mask[10:30, 10:30] = True
+    write_image(mask.astype(np.float32), grid, tmp_path / "image.nii.gz")
+    write_segmentation(Segmentation(grid, (segment("plate", mask),)), tmp_path / "segmentation.seg.nrrd")
+    prompts = PromptSet().with_prompt("plate", Point((20.0, 20.0, 0.0)))
+    write_prompts(prompts, tmp_path / "prompts.json")
+    (found,) = reviewed(tmp_path, capsys)["cases"][0]["segments"]
+    assert found["name"] == "plate" and found["measures"]["volume_ml"] > 0
+
+
 def test_next_is_what_needs_a_person_most(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_case(tmp_path / "a", good())
     write_case(tmp_path / "b", {**good(), "left lesion": leaked()})

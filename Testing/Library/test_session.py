@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from PWSegmentationLib import Cancelled, InputError, PromptSet, Session
+from PWSegmentationLib import Cancelled, InputError, Point, PromptSet, Session
+from PWSegmentationLib.session.engine import FinetuneReport
 from Testing.Library.conftest import bright_ellipsoid, dice
 
 AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
@@ -69,6 +71,19 @@ def test_one_click_alone_never_takes_the_whole_volume(lesion):
     assert 0.2 * mask.sum() < found.sum() < 4 * mask.sum()
 
 
+def test_a_click_on_the_outermost_face_is_obeyed(two_lesions):
+    session, _ = two_lesions
+    for method in ("network", "image-aware"):
+        session.options = replace(session.options, method=method)
+        # The image's last voxel ends at 59.5 * 1.5 mm, and its first one begins at -0.75 mm.
+        for place, voxel in (((89.25, 30.0, 30.0), (59, 20, 15)), ((-0.75001, 30.0, 30.0), (0, 20, 15))):
+            session.prompts = PromptSet().with_prompt("a", Point(place))
+            assert session.predict("a").mask[voxel]
+        session.add_point("a", LEFT)
+        session.add_point("a", (89.25, 30.0, 30.0), positive=False)
+        assert not session.predict("a").mask[59, 20, 15]
+
+
 @pytest.mark.parametrize("method", ["auto", "image-aware"])
 def test_a_box_around_the_whole_image_is_a_box_like_any_other(lesion, method):
     image, mask, affine, center = lesion
@@ -77,6 +92,19 @@ def test_a_box_around_the_whole_image_is_a_box_like_any_other(lesion, method):
     session.set_image(image[part, part, part], affine)
     session.add_box("lesion", center - 16, (80.0, 80.0, 80.0))
     assert dice(session.predict().mask, mask[part, part, part]) > 0.7
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_what_the_gaussian_label_needs_is_said(two_lesions, outside):
+    session, _ = two_lesions
+    session.options = replace(session.options, method="gaussian")
+    session.add_box("left", LEFT, (20.0, 20.0, 20.0))
+    if outside:
+        session.add_point("left", (45.0, 30.0, 30.0), positive=False)
+    with pytest.raises(InputError, match="needs more than a box"):
+        session.predict()
+    session.add_point("left", LEFT)
+    assert session.predict().mask[18, 20, 15]
 
 
 def test_the_last_prompted_segment_is_answered(two_lesions):
@@ -162,6 +190,48 @@ def test_a_locked_segment_never_changes(two_lesions):
     assert not (left & right).any()
     session.lock("left", False)
     session.add_point("left", (27.0, 36.0, 30.0))
+
+
+def test_a_segment_that_was_made_anew_is_locked_as_it_is_now(two_lesions):
+    session, _ = two_lesions
+    session.add_point("left", LEFT)
+    assert session.predict().mask.any()
+    session.clear("left")
+    session.lock("left")
+    assert not session.labelmap().any()
+    with pytest.raises(InputError, match="locked and empty"):
+        session.predict("left")
+    session.lock("left", False)
+    session.remove_segment("left")
+    session.add_point("left", RIGHT)
+    session.lock("left")
+    mask = session.predict("left").mask
+    assert mask[42, 20, 15] and not mask[18, 20, 15]
+
+
+def test_locking_keeps_what_was_shown_and_answers_what_was_not(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    shown = session.predict("left").mask
+    # A prompt of its neighbour would change it, were it not locked.
+    session.add_scribble("right", [(24.0, 30.0, 30.0), (24.0, 33.0, 30.0)], 1.5)
+    session.lock("left")
+    np.testing.assert_array_equal(session.predict("left").mask, shown)
+    session.lock("left", False)
+    session.add_point("left", (33.0, 30.0, 30.0), positive=False)
+    session.lock("left")
+    assert not session.predict("left").mask[22, 20, 15]
+
+
+def test_locked_after_names_were_exchanged_a_segment_holds_its_own_prompts(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    session.predict("left")
+    session.rename_segment("left", "other")
+    session.rename_segment("right", "left")
+    session.lock("left")
+    mask = session.predict("left").mask
+    assert mask[42, 20, 15] and not mask[18, 20, 15]
 
 
 def test_a_prompt_far_away_changes_nothing_here(two_lesions):
@@ -322,6 +392,29 @@ def test_fine_tuning_says_whether_it_is_used_and_one_undo_takes_it_back(two_lesi
     assert seen == sorted(seen)
     assert session.undo()
     np.testing.assert_array_equal(session.predict("left").mask, before)
+
+
+def test_a_network_never_passes_to_another_structure_of_its_name(two_lesions, monkeypatch):
+    session, _ = two_lesions
+    network = object()
+    report = FinetuneReport("left", True, "It is used.", 1, 1.0)
+    monkeypatch.setattr(session._engine, "finetune", lambda *_, **__: {"left": (network, report)})
+    click = Point((45.0, 30.0, 30.0), positive=False)
+    of_left = PromptSet().with_prompt("left", Point(LEFT)).with_prompt("left", click)
+    session.prompts = of_left
+    session.finetune(1.0)
+    session.add_point("left", (27.0, 33.0, 30.0))
+    session.prompts = of_left
+    assert session.models == {"left": network}, "all that it learnt from is still there"
+
+    # As front ends do where a segment is removed and another one made.
+    session.prompts = PromptSet()
+    session.prompts = PromptSet().with_prompt("left", Point(RIGHT))
+    assert not session.models
+    assert session.undo() and session.undo()
+    assert session.models == {"left": network}
+    session.remove_prompt("left", click)
+    assert not session.models
 
 
 def test_cancelling_a_fine_tune_ends_it_soon(two_lesions):

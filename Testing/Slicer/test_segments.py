@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.mrml import SegmentWriter, segment_mask, volume_from_node, write_prediction
+from PWSegmentationLib.mrml import SegmentWriter, export_scene, segment_mask, volume_from_node, write_prediction
 from PWSegmentationLib.mrml.nodes import array_to_matrix
 from PWSegmentationLib.mrml.segments import UNDO_STEPS
 from PWSegmentationLib.volume.grid import Grid, Region
@@ -416,6 +416,47 @@ def test_a_segmentation_of_another_geometry_gets_the_shape_resampled(
     assert np.array_equal(segment_mask(segmentation, written, oblique_ct), LIVER)
 
 
+@pytest.fixture(params=["coarser", "finer", "turned"])
+def other_voxels(request: pytest.FixtureRequest, segmentation: Any, add_volume: Callable[..., Any]) -> Any:
+    """A volume whose voxels the segmentation has, which are not the image's."""
+    grid = GRID.resampled([1.2, 1.5, 3.4] if request.param == "coarser" else [0.35, 0.45, 0.5])
+    affine = rotation(z=20) @ grid.affine if request.param == "turned" else grid.affine
+    other = add_volume(np.zeros(grid.shape, np.int16), affine=affine, name=request.param)
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(other)
+    return other
+
+
+def test_writing_a_part_of_an_answer_again_changes_nothing_on_other_voxels(
+    scene: Any, segmentation: Any, oblique_ct: Any, other_voxels: Any
+) -> None:
+    writer = SegmentWriter(scene, segmentation, oblique_ct)
+    answer = predicted("liver", box_mask((1, 1, 1), (12, 11, 9)), GRID)
+    written = writer.write(answer)
+    before = segment_mask(segmentation, written, other_voxels)
+
+    writer.write(answer, written, region=region((4, 3, 3), (8, 8, 6)))
+    writer.write(answer, written, region=region((4, 3, 3), (8, 8, 6)), since=answer)
+
+    assert writer.resamples and before.any()
+    assert np.array_equal(segment_mask(segmentation, written, other_voxels), before)
+
+
+def test_an_answer_that_grows_voxel_by_voxel_arrives_on_other_voxels(
+    scene: Any, segmentation: Any, oblique_ct: Any, other_voxels: Any
+) -> None:
+    writer = SegmentWriter(scene, segmentation, oblique_ct)
+    written = writer.write(predicted("liver", box_mask((1, 1, 1), (4, 11, 9)), GRID))
+
+    for end in range(5, 13):
+        answer = predicted("liver", box_mask((1, 1, 1), (end, 11, 9)), GRID)
+        writer.write(answer, written, region=region((end - 1, 0, 0), (end, 12, 10)))
+
+    at_once = writer.write(predicted("at once", box_mask((1, 1, 1), (12, 11, 9)), GRID), overwrite="none")
+    whole, grown = (segment_mask(segmentation, i, other_voxels) for i in (at_once, written))
+    assert whole.any()
+    assert np.count_nonzero(grown ^ whole) < 0.02 * whole.sum()
+
+
 def test_a_segmentation_under_a_non_linear_transform_is_refused(
     scene: Any, segmentation: Any, oblique_ct: Any, bend: Callable[[Any], Any]
 ) -> None:
@@ -522,3 +563,16 @@ def test_a_step_that_changes_nothing_is_no_step_to_undo(
 
     assert writer.undo()
     assert np.array_equal(mask_of(written), LIVER)
+
+
+def test_segmentations_of_any_names_get_a_file_each(scene: Any, oblique_ct: Any, tmp_path: Path) -> None:
+    # As Slicer numbers copies, and users name things.
+    for name in ("a", "a", "a 2"):
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.SetName(name)
+        write_prediction(predicted("liver", LIVER, GRID), node, oblique_ct, scene=scene)
+
+    written = export_scene(scene, tmp_path)
+
+    assert len({files[0] for files in written.values()}) == 3
+    assert len(list(tmp_path.glob("*.seg.nrrd"))) == 3
