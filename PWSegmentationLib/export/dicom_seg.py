@@ -70,7 +70,7 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
         import highdicom
         from pydicom import dcmread
     except ImportError as error:
-        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.24") from error
+        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.28") from error
     _check(segmentation)
     if source:
         images: list[Dataset] = [dcmread(file, stop_before_pixels=True) for file in source]
@@ -128,7 +128,7 @@ def read_dicom_seg(path: Path, grid: Grid | None = None) -> Segmentation:
         import highdicom
         from pydicom.pixels import iter_pixels
     except ImportError as error:
-        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.24") from error
+        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.28") from error
     try:
         found = highdicom.seg.segread(path)
         own, places, numbers = _stack(found, grid)

@@ -122,7 +122,7 @@ def write_segments(
 def check_installed(ending: str) -> None:
     """Raise `InputError` if a package that the format needs is missing."""
     if ending == ".seg.dcm" and importlib.util.find_spec("highdicom") is None:
-        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.24")
+        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.28")
     if ending in SURFACE_ENDINGS and importlib.util.find_spec("vtkmodules") is None:
         raise not_installed("Surfaces need VTK", "surfaces")
 
