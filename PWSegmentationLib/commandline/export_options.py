@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from PWSegmentationLib.errors import InputError
 
 if TYPE_CHECKING:
     from PWSegmentationLib.segments.segmentation import Segmentation
@@ -30,15 +27,6 @@ def label_table(args: argparse.Namespace) -> dict[str, int] | None:
     from PWSegmentationLib.export.labelmaps import read_table
 
     return None if args.labels is None else read_table(args.labels)
-
-
-def check_writable(path: Path) -> None:
-    """Raise `InputError` if it is plain already that ``path`` cannot be written."""
-    if path.is_dir():
-        raise InputError(f"The output {path} is a folder: give a file name.")
-    folder = next(p for p in path.absolute().parents if p.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"The output {path} cannot be written: {folder} is no folder, or is write-protected.")
 
 
 def source_files(image: Path | None, series: str | None, outputs: Sequence[Path]) -> list[Path]:

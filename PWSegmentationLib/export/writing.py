@@ -118,6 +118,18 @@ def write_segments(
     return write_segmentation(made, path, **options)  # type: ignore[arg-type]
 
 
+def files_of(path: Path, names: Sequence[str], *, provenance: bool) -> tuple[list[Path], list[Path]]:
+    """The files, and their side-cars, that `write_segmentation` may write for segments called ``names``.
+
+    Surfaces of segments that turn out empty are not written. Raises `InputError` if the ending is unknown.
+    """
+    ending = check_ending(path, ENDINGS)
+    beside = [provenance_path(path)] if provenance else []
+    if ending in SURFACE_ENDINGS:
+        return list(dict.fromkeys([path, *file_names(path, ending, names).values()])), beside
+    return [path], [*(side_cars(path) if ending in IMAGE_ENDINGS else ()), *beside]
+
+
 def check_installed(ending: str) -> None:
     """Raise `InputError` if a package that the format needs is missing."""
     if ending == ".seg.dcm" and importlib.util.find_spec("highdicom") is None:

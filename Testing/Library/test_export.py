@@ -349,7 +349,7 @@ def test_wrong_use_of_export(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for said, *words in [
         ("There is no segmentation", tmp_path / "none.nrrd", "-o", tmp_path / "b.nrrd"),
         ("unknown ending", path, "-o", tmp_path / "b.png"),
-        ("is the segmentation itself", path, "-o", path),
+        ("is also the segmentation itself", path, "-o", path),
         ("no value for 'Milz (größer)'", path, "-o", tmp_path / "b.nrrd", "--labels", tmp_path / "table.json"),
         ("--to is for a folder", path, "-o", tmp_path / "b.nrrd", "--to", ".nrrd"),
         ("Cannot read", tmp_path / "table.json", "-o", tmp_path / "b.nrrd"),
