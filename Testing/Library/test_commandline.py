@@ -222,6 +222,22 @@ def test_bad_input_is_refused_with_one_sentence(
     assert not (tmp_path / "o.nii.gz").exists()
 
 
+def test_a_segment_without_prompts_is_refused_and_no_value_is_shifted(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads((scene / "prompts.json").read_text(encoding="utf-8"))
+    document["segments"].insert(0, {"name": "liver", "points": []})
+    (tmp_path / "empty.json").write_text(json.dumps(document), encoding="utf-8")
+    words = [scene / "image.nii.gz", "--prompts", tmp_path / "empty.json", "-o", tmp_path / "o.nii.gz", "--quiet"]
+    code = main(["segment", *map(str, words)])
+    assert "Segment 'liver' has no prompts" in one_sentence(code, *capsys.readouterr())
+    assert not (tmp_path / "o.nii.gz").exists()
+    # Its prompts may come from another file, and its place is kept.
+    more = markups(tmp_path / "liver.mrk.json", "Fiducial", (AFFINE @ [5, 5, 5, 1])[:3])
+    assert main(["segment", *map(str, words), "--points", f"liver={more}"]) == 0
+    assert json.loads((tmp_path / "o.labels.json").read_text()) == {"liver": 1, "lesion": 2}
+
+
 def dotted_folder(tmp_path: Path) -> Path:
     (tmp_path / "folder.nii.gz").mkdir()
     return tmp_path / "folder.nii.gz"
