@@ -46,9 +46,10 @@ def write_all(
     source: Sequence[Path],
 ) -> list[Path]:
     """Write every output; the files."""
-    from PWSegmentationLib.export.writing import write_segmentation
+    from PWSegmentationLib.export.writing import check_tables, write_segmentation
 
     priority = None if args.priority is None else [name.strip() for name in args.priority.split(",")]
+    check_tables(outputs, segmentation.values)
     files: list[Path] = []
     for path in outputs:
         written = write_segmentation(segmentation, path, priority=priority, provenance=provenance, source=source)

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     if args.prompts and len(images) > 1:
         raise InputError("--prompts belong to one image: give that image, not a folder.")
     model = TrainedModel.load(args.model, choose_device(args.device))
-    _check_files(args, images, list(model.structures))
+    _check_files(args, images, model.structures)
     for name, image in images.items():
         found = _segment(model, image, args)
         _write(found, args.output, name, args)
@@ -100,16 +100,20 @@ def find_images(path: Path) -> dict[str, Path]:
     return dict(zip(names, files, strict=True))
 
 
-def _check_files(args: argparse.Namespace, images: Mapping[str, Path], structures: Sequence[str]) -> None:
-    """Raise `InputError` if what is written for an image would replace one that is read."""
+def _check_files(args: argparse.Namespace, images: Mapping[str, Path], structures: Mapping[str, int]) -> None:
+    """Raise `InputError` if what is written for an image would replace a file that is read, or leave a wrong table."""
+    from PWSegmentationLib.export.labelmaps import check_table
+
     kinds = [*(["probability"] if args.probability else []), *(_MAPS if args.uncertainty else ())]
     written = []
     for name in images:
         written += [NamedFile(args.output / f"{name}{ending}", "--output") for ending in (".nii.gz", ".labels.json")]
         for kind in kinds:
-            written += map_files(args.output / f"{name}.{kind}.nii.gz", structures, f"a map of '{name}'")
+            written += map_files(args.output / f"{name}.{kind}.nii.gz", list(structures), f"a map of '{name}'")
     read = [file for image in images.values() for file in image_files(image, None, written)]
     check_files([*read, *given(args.prompts, "--prompts"), *model_files(args.model)], written)
+    for name in images:
+        check_table(args.output / f"{name}.nii.gz", structures)
 
 
 def _segment(model: TrainedModel, image: Path, args: argparse.Namespace) -> VolumeSegmentation:

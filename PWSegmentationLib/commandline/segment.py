@@ -190,7 +190,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def _check_files(args: argparse.Namespace, names: Sequence[str]) -> None:
-    """Raise `InputError` if a file that is read would be written over, or one written twice."""
+    """Raise `InputError` if a file that is read would be written over, one written twice, or a table be wrong."""
+    from PWSegmentationLib.export.writing import check_tables
+    from PWSegmentationLib.segments.segmentation import label_values
+
     written = [
         *output_files(args.output, names, provenance=True),
         *map_files(args.probability, names, "--probability"),
@@ -205,6 +208,7 @@ def _check_files(args: argparse.Namespace, names: Sequence[str]) -> None:
         *model_files(args.model),
     ]
     check_files(read, written)
+    check_tables(args.output, label_values(names, label_table(args)))
 
 
 def _map_files(args: argparse.Namespace, names: Sequence[str]) -> dict[str, dict[str, Path]]:

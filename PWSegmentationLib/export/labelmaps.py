@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +40,23 @@ def write_labelmap(
     paths[2].write_text(_color_table(segmentation), encoding="utf-8")
 
 
+def check_table(path: Path, values: Mapping[str, int]) -> None:
+    """Raise `InputError` if the names that come with the labelmap ``path`` would be wrong for another labelmap.
+
+    Labelmaps whose names differ in nothing but the ending have one table, which may not change for one of them alone.
+    """
+    stem = path.name[: -len(check_ending(path, IMAGE_ENDINGS))]
+    table = _table_of(path)
+    if table is None or (said := _single(table)) == values:
+        return
+    for other in (path.with_name(stem + ending) for ending in IMAGE_ENDINGS):
+        if other.name != path.name and other.is_file() and _has_only(other, said.values()):
+            raise InputError(
+                f"{side_cars(path)[0]} would not fit {other} any more, whose names are in {table}: give {path.name} "
+                "another name, or remove that file."
+            )
+
+
 def read_labelmap(path: Path) -> Segmentation:
     """A labelmap with its side-cars; without names (``labels.json`` in the folder counts too) "label 1", ...
 
@@ -51,8 +68,7 @@ def read_labelmap(path: Path) -> Segmentation:
     volume = read_volume(path)
     labels = whole_numbers(volume.array, path)
     found = {int(v) for v in np.unique(labels)} - {0}
-    names, colors = side_cars(path)
-    table = next((t for t in (names, path.with_name("labels.json")) if t.is_file()), None)
+    table, colors = _table_of(path), side_cars(path)[1]
     values = {f"label {v}": v for v in sorted(found)} if table is None else _single(table)
     strange = sorted(found - set(values.values()))
     if strange:
@@ -67,6 +83,19 @@ def read_table(path: Path) -> dict[str, int]:
     if path.suffix.lower() == ".ctbl":
         return {name: value for value, name in _read_ctbl_names(path).items() if value}
     return _single(path)
+
+
+def _table_of(path: Path) -> Path | None:
+    """Where the names of a labelmap are; None where there are none."""
+    return next((t for t in (side_cars(path)[0], path.with_name("labels.json")) if t.is_file()), None)
+
+
+def _has_only(path: Path, values: Iterable[int]) -> bool:
+    """Whether a file is a labelmap of no other ``values``: what lies beside one of the same name may be the image."""
+    try:
+        return bool(np.isin(whole_numbers(read_volume(path).array, path), [0, *values]).all())
+    except InputError:
+        return False
 
 
 def _single(table: Path) -> dict[str, int]:

@@ -92,6 +92,41 @@ def test_priority_decides_in_a_flat_labelmap(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["left kidney"].over(whole), second & ~first)
 
 
+def test_a_table_stays_right_for_every_labelmap_of_its_name(tmp_path: Path) -> None:
+    grid = GRIDS["straight"]
+    first, second = segments(grid, 3), segments(grid, 4)
+    write_segmentation(first, tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=r"a\.labels\.json would not fit .*a\.nii\.gz any more"):
+        write_segmentation(second, tmp_path / "a.nrrd")
+    assert_same(read_segmentation(tmp_path / "a.nii.gz"), first)
+    assert not (tmp_path / "a.nrrd").exists()
+    # The same table is no trouble, nor is a new one for the only labelmap of a name.
+    write_segmentation(first, tmp_path / "a.nrrd")
+    (tmp_path / "a.nii.gz").unlink()
+    write_segmentation(second, tmp_path / "a.nrrd")
+    assert_same(read_segmentation(tmp_path / "a.nrrd"), second)
+
+
+def test_an_image_of_the_same_name_has_no_table(tmp_path: Path) -> None:
+    from PWSegmentationLib.volume.writing import write_image
+
+    grid = GRIDS["straight"]
+    write_image(np.random.default_rng(0).normal(0, 99, SHAPE).astype(np.int16), grid, tmp_path / "a.nii.gz")
+    for count in (3, 4):
+        write_segmentation(segments(grid, count), tmp_path / "a.nrrd")
+        assert_same(read_segmentation(tmp_path / "a.nrrd"), segments(grid, count))
+
+
+def test_names_of_a_folder_stay_those_of_its_labelmaps(tmp_path: Path) -> None:
+    grid = GRIDS["straight"]
+    first = segments(grid, 3)
+    write_segmentation(first, tmp_path / "a.nii.gz")
+    (tmp_path / "a.labels.json").rename(tmp_path / "labels.json")
+    with pytest.raises(InputError, match="would not fit"):
+        write_segmentation(segments(grid, 4), tmp_path / "a.nrrd")
+    assert read_segmentation(tmp_path / "a.nii.gz").values == first.values
+
+
 # ---- DICOM ------------------------------------------------------------------------------------------------------
 
 PATIENT = "Mustermann^Erika"

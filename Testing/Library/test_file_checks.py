@@ -167,6 +167,17 @@ def test_other_commands_lose_no_file(
     assert said in refused(tmp_path, capsys, monkeypatch, words)
 
 
+def test_a_wrong_table_is_refused_before_computing(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_segmentation(segments(GRID, 3), folder / "t.nrrd")
+    monkeypatch.setattr("PWSegmentationLib.volume.reading.read_volume", None)
+    words = "segment ct.nii.gz --prompts ok.json -o new.seg.nrrd -o t.mha"
+    assert "t.nrrd any more" in refused(folder, capsys, monkeypatch, words)
+    words = "segment ct.nii.gz --prompts ok.json -o new.nrrd --labels none.json"
+    assert "Cannot read the label names" in refused(folder, capsys, monkeypatch, words)
+
+
 def test_two_labelmaps_of_one_name_share_their_table(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
