@@ -188,5 +188,5 @@ def _unescaped(value: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    """A value on one line, with NRRD's escapes."""
-    return " ".join(name.split()).replace("\\", "\\\\")
+    """A value on one line, with NRRD's escapes; all other white space is kept as it is."""
+    return re.sub(r"[\r\0]", " ", name).replace("\\", "\\\\").replace("\n", "\\n")

@@ -69,7 +69,7 @@ class Segmentation:
     Raises
     ------
     InputError
-        If two segments have one name or one value, or a value is not from 1 to 65535.
+        If two segments have one name or one value, no file can hold a name, or a value is not from 1 to 65535.
     """
 
     grid: Grid
@@ -81,6 +81,7 @@ class Segmentation:
             if twice is not None:
                 raise InputError(f"Two segments have the {what} '{twice}': give each its own.")
         for segment in self.segments:
+            _check_name(segment.name)
             if not 1 <= segment.value <= MOST_VALUE:
                 raise InputError(
                     f"Segment '{segment.name}' has the value {segment.value}: choose one from 1 to {MOST_VALUE}."
@@ -195,6 +196,13 @@ class Segmentation:
 
     def _blank(self) -> NDArray[Any]:
         return np.zeros(self.grid.shape, self.label_type, order="F")
+
+
+def _check_name(name: str) -> None:
+    """Raise `InputError` for a name that comes back changed, or not at all, from some file."""
+    if "\r" in name or "\0" in name or any("\ud800" <= c <= "\udfff" for c in name):
+        shown = name.encode("unicode_escape").decode("ascii")
+        raise InputError(f"The name '{shown}' holds a character that no file can hold: rename the segment.")
 
 
 def label_values(names: Sequence[str], table: Mapping[str, int] | None) -> dict[str, int]:

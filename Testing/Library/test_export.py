@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,45 @@ def test_any_number_of_segments(tmp_path: Path, ending: str, count: int) -> None
         return
     path = write_segmentation(made, tmp_path / f"out{ending}")[0]
     assert_same(read_segmentation(path, made.grid), made)
+
+
+#: Names with white space of every kind, and characters that headers and tables give a meaning.
+SPACED = (
+    "a b",
+    "a  b",
+    " a b",
+    "a b ",
+    "a\tb",
+    "a\nb",
+    "a\\nb",
+    "a\u00a0b",
+    "a\u2028b",
+    "\x0b",
+    "a_b",
+    "a:=b|c:d",
+    "b\\",
+)
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz", ".nrrd"])
+def test_names_come_back_with_their_white_space(tmp_path: Path, ending: str) -> None:
+    made = segments(GRIDS["straight"], len(SPACED))
+    made = Segmentation(made.grid, tuple(replace(s, name=n) for s, n in zip(made.segments, SPACED, strict=True)))
+    path = write_segmentation(made, tmp_path / f"out{ending}")[0]
+    assert_same(read_segmentation(path), made)
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\0b", "a\ud800b"])
+def test_a_name_that_no_file_can_hold_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="that no file can hold: rename"):
+        Segmentation(GRIDS["straight"], (Segment(name, 1, (1, 0, 0)),))
+
+
+def test_dicom_cannot_tell_white_space_around_names(tmp_path: Path) -> None:
+    made = segments(GRIDS["straight"], 2)
+    made = Segmentation(made.grid, tuple(replace(s, name=n) for s, n in zip(made.segments, ("a", " a"), strict=True)))
+    with pytest.raises(InputError, match="white space around"):
+        write_segmentation(made, tmp_path / "out.seg.dcm")
 
 
 @pytest.mark.parametrize("ending", [".seg.nrrd", ".seg.dcm"])
