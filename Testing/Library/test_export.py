@@ -157,6 +157,15 @@ def test_an_image_of_the_same_name_has_no_table(tmp_path: Path) -> None:
         assert_same(read_segmentation(tmp_path / "a.nrrd"), segments(grid, count))
 
 
+def test_a_table_that_names_no_labelmap_is_in_nobodys_way(tmp_path: Path) -> None:
+    made = segments(GRIDS["straight"], 3)
+    write_segmentation(made, tmp_path / "a.nii.gz")
+    for text in ('{"kidneys": [1, 2]}', "{", ""):
+        (tmp_path / "a.labels.json").write_text(text, encoding="utf-8")
+        write_segmentation(made, tmp_path / "a.nrrd")
+        assert_same(read_segmentation(tmp_path / "a.nrrd"), made)
+
+
 def test_names_of_a_folder_stay_those_of_its_labelmaps(tmp_path: Path) -> None:
     grid = GRIDS["straight"]
     first = segments(grid, 3)
