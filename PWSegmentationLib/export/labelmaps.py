@@ -122,16 +122,27 @@ def _color_table(segmentation: Segmentation) -> str:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [w for w in (line.split() for line in lines if not line.startswith("#")) if len(w) >= 5 and w[0].isdigit()]
+    """The words of every line that says something of a value."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"Cannot read the label table {path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no colour table in UTF-8: save it again, or remove it.") from error
+    words = (line.split() for line in lines if not line.startswith("#"))
+    return [w for w in words if len(w) >= 5 and w[0].isdecimal()]
 
 
 def _read_colors(path: Path) -> dict[int, Color]:
-    return {int(w[0]): tuple(int(v) / 255 for v in w[2:5]) for w in _rows(path)}  # type: ignore[misc]
+    found: dict[int, Color] = {}
+    for value, _, *rgb in _rows(path):
+        if not all(v.isdecimal() and int(v) <= 255 for v in rgb[:3]):
+            raise InputError(
+                f"{path} gives the value {value} the colour '{' '.join(rgb[:3])}': write whole numbers from 0 to 255."
+            )
+        found[int(value)] = (int(rgb[0]) / 255, int(rgb[1]) / 255, int(rgb[2]) / 255)
+    return found
 
 
 def _read_ctbl_names(path: Path) -> dict[int, str]:
-    try:
-        return {int(w[0]): w[1].replace("_", " ") for w in _rows(path)}
-    except OSError as error:
-        raise InputError(f"Cannot read the label table {path}: {error.strerror or error}.") from error
+    return {int(w[0]): w[1].replace("_", " ") for w in _rows(path)}

@@ -176,6 +176,64 @@ def test_names_of_a_folder_stay_those_of_its_labelmaps(tmp_path: Path) -> None:
     assert read_segmentation(tmp_path / "a.nii.gz").values == first.values
 
 
+# ---- damaged files ------------------------------------------------------------------------------------------------
+
+
+def test_a_gap_between_the_numbers_of_segments(tmp_path: Path) -> None:
+    made = segments(GRIDS["straight"], 3)
+    path = write_segmentation(made, tmp_path / "a.seg.nrrd")[0]
+    head, end, voxels = path.read_bytes().partition(b"\n\n")
+    kept = [line for line in head.split(b"\n") if not line.startswith(b"Segment1_")]
+    path.write_bytes(b"\n".join(kept) + end + voxels)
+    assert read_segmentation(path).values == {n: v for n, v in made.values.items() if n != made.names[1]}
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("LabelValue:=x", "Segment0_LabelValue is 'x', which is no whole number"),
+        ("Layer:=7", "Segment0_Layer is 7, and there are 1"),
+        ("Layer:=-1", "Segment0_Layer is -1"),
+        ("Layer:=", "Segment0_Layer is ''"),
+        ("Color:=red 0 1", "Segment0_Color is 'red 0 1', which are no numbers"),
+        ("Color:=nan 0 1", "not from 0 to 1"),
+        ("Color:=300 0 1", "not from 0 to 1"),
+    ],
+)
+def test_a_damaged_segmentation_is_one_sentence(tmp_path: Path, field: str, said: str) -> None:
+    path = write_segmentation(segments(GRIDS["straight"], 3), tmp_path / "a.seg.nrrd")[0]
+    head, end, voxels = path.read_bytes().partition(b"\n\n")
+    key = f"Segment0_{field.partition(':=')[0]}:=".encode()
+    lines = [f"Segment0_{field}".encode() if line.startswith(key) else line for line in head.split(b"\n")]
+    path.write_bytes(b"\n".join(lines) + end + voxels)
+    with pytest.raises(InputError) as caught:
+        read_segmentation(path)
+    assert said in str(caught.value) and str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (b"3 left 0.5 0 0 255", "gives the value 3 the colour '0.5 0 0'"),
+        (b"3 left red 0 0 255", "whole numbers from 0 to 255"),
+        (b"3 left -5 300 0 255", "whole numbers from 0 to 255"),
+        (b"3 l\xfcft 1 2 3 255", "no colour table in UTF-8"),
+    ],
+)
+def test_a_damaged_colour_table_is_one_sentence(tmp_path: Path, row: bytes, said: str) -> None:
+    path = write_segmentation(segments(GRIDS["straight"], 3), tmp_path / "a.nrrd")[0]
+    (tmp_path / "a.ctbl").write_bytes(row + b"\n")
+    with pytest.raises(InputError, match=said):
+        read_segmentation(path)
+
+
+def test_a_label_table_that_is_not_utf_8_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_segmentation(segments(GRIDS["straight"], 3), tmp_path / "a.seg.nrrd")[0]
+    (tmp_path / "table.ctbl").write_bytes("1 big 1 2 3 255".encode("utf-16"))
+    words = ("export", path, "-o", tmp_path / "b.nrrd", "--labels", tmp_path / "table.ctbl")
+    assert "no colour table in UTF-8" in run(capsys, *words, code=2)
+
+
 # ---- DICOM ------------------------------------------------------------------------------------------------------
 
 PATIENT = "Mustermann^Erika"
