@@ -82,10 +82,7 @@ class Segmentation:
                 raise InputError(f"Two segments have the {what} '{twice}': give each its own.")
         for segment in self.segments:
             _check_name(segment.name)
-            if not 1 <= segment.value <= MOST_VALUE:
-                raise InputError(
-                    f"Segment '{segment.name}' has the value {segment.value}: choose one from 1 to {MOST_VALUE}."
-                )
+            _check_value(segment.name, segment.value)
 
     @classmethod
     def of(
@@ -122,10 +119,17 @@ class Segmentation:
 
     @classmethod
     def of_labels(cls, labels: NDArray[Any], grid: Grid, values: Mapping[str, int]) -> Segmentation:
-        """A labelmap ``[i, j, k]`` as segments; ``values`` by name. Values that occur without a name are left out."""
+        """A labelmap ``[i, j, k]`` as segments; ``values`` by name. Values that occur without a name are left out.
+
+        Raises `InputError` for a value that is not from 1 to 65535.
+        """
         from scipy import ndimage
 
-        boxes = ndimage.find_objects(labels.astype(np.int32, copy=False))
+        # Before boxes are looked for: there is one for every number up to the largest.
+        for name, value in values.items():
+            _check_value(name, value)
+        most = max(values.values(), default=0)
+        boxes = ndimage.find_objects(labels.astype(np.int32, copy=False), most) if most else []
         made = []
         for index, (name, value) in enumerate(values.items()):
             box = boxes[value - 1] if 0 < value <= len(boxes) else None
@@ -196,6 +200,11 @@ class Segmentation:
 
     def _blank(self) -> NDArray[Any]:
         return np.zeros(self.grid.shape, self.label_type, order="F")
+
+
+def _check_value(name: str, value: int) -> None:
+    if not 1 <= value <= MOST_VALUE:
+        raise InputError(f"Segment '{name}' has the value {value}: choose one from 1 to {MOST_VALUE}.")
 
 
 def _check_name(name: str) -> None:

@@ -227,6 +227,39 @@ def test_a_damaged_colour_table_is_one_sentence(tmp_path: Path, row: bytes, said
         read_segmentation(path)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value", "said"),
+    [
+        (np.int32, 2_000_000_000, "has the value 2000000000: choose one from 1 to 65535"),
+        (np.uint32, 4_000_000_000, "it holds the value 4000000000"),
+        (np.int64, -5_000_000_000, "it holds the value -5000000000"),
+        (np.float32, 1e20, r"it holds the value 1\.0000"),
+        (np.int16, -5, "has the value -5"),
+    ],
+)
+def test_a_labelmap_of_huge_values_costs_no_memory(
+    tmp_path: Path, dtype: type[np.generic], value: float, said: str
+) -> None:
+    import tracemalloc
+
+    import nibabel
+
+    labels = np.zeros((9, 9, 9), dtype)
+    labels[3, 4, 5] = value
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4), dtype=labels.dtype), tmp_path / "a.nii")
+    tracemalloc.start()
+    with pytest.raises(InputError, match=said):
+        read_segmentation(tmp_path / "a.nii")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000_000
+    # A table that names it makes no difference.
+    if value > 0:
+        (tmp_path / "a.labels.json").write_text(f'{{"big": {value:.0f}}}', encoding="utf-8")
+        with pytest.raises(InputError, match=said):
+            read_segmentation(tmp_path / "a.nii")
+
+
 def test_a_label_table_that_is_not_utf_8_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_segmentation(segments(GRIDS["straight"], 3), tmp_path / "a.seg.nrrd")[0]
     (tmp_path / "table.ctbl").write_bytes("1 big 1 2 3 255".encode("utf-16"))
