@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -43,11 +43,40 @@ def draw(
     prompts of both signs meet, a point outranks a scribble, a scribble outranks a painted voxel, the later scribble
     outranks the earlier, and between two points the nearer one decides.
     """
-    label = np.zeros(grid.shape, np.uint8)
-    for other in others:
-        _draw_one(label, grid, other, point_radius, positive_as=3, negative_as=0)
-    _draw_one(label, grid, segment, point_radius, positive_as=1, negative_as=2)
-    return Seeds(label == 1, label >= 2, _inside(segment.boxes, grid), label == 3)
+    return Drawing.of(segment, grid, others=others, point_radius=point_radius).seeds(Region.whole(grid.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """Prompts drawn onto a large grid, to be looked at part by part: ``label`` takes a byte a voxel, `Seeds` four.
+
+    ``label`` ``[i, j, k]`` on ``grid``: 1 positive, 2 negative, 3 claimed by another segment, 0 not said.
+    """
+
+    label: NDArray[np.uint8]
+    boxes: tuple[Box, ...]
+    grid: Grid
+
+    @classmethod
+    def of(
+        cls,
+        segment: SegmentPrompts,
+        grid: Grid,
+        *,
+        others: Iterable[SegmentPrompts] = (),
+        point_radius: float = POINT_RADIUS_MM,
+    ) -> Drawing:
+        """See `draw`."""
+        label = np.zeros(grid.shape, np.uint8)
+        for other in others:
+            _draw_one(label, grid, other, point_radius, positive_as=3, negative_as=0)
+        _draw_one(label, grid, segment, point_radius, positive_as=1, negative_as=2)
+        return cls(label, segment.boxes, grid)
+
+    def seeds(self, part: Region) -> Seeds:
+        """The arrays of a part of the grid."""
+        label = self.label[part.slices]
+        return Seeds(label == 1, label >= 2, _inside(self.boxes, self.grid, part), label == 3)
 
 
 def _draw_one(
@@ -150,24 +179,22 @@ def _mark(label: NDArray[np.uint8], grid: Grid, world: NDArray[np.float64], valu
     label[tuple(voxels.T)] = value
 
 
-def _inside(boxes: Iterable[Box], grid: Grid) -> NDArray[np.bool_] | None:
-    boxes = tuple(boxes)
+def _inside(boxes: Sequence[Box], grid: Grid, part: Region) -> NDArray[np.bool_] | None:
+    """Which voxels of ``part`` lie in a box; None without boxes."""
     if not boxes:
         return None
-    inside = np.zeros(grid.shape, bool)
+    inside = np.zeros(part.shape, bool)
+    here = [-s for s in part.start]
     for box in boxes:
-        region = grid.region_of(box.corners).intersection(Region.whole(grid.shape))
-        world = grid.to_world(np.moveaxis(np.indices(region.shape), 0, -1) + region.start)
-        inside[region.slices] |= box.contains(world)
+        region = grid.region_of(box.corners).intersection(part)
+        if not region.is_empty:
+            world = grid.to_world(np.moveaxis(np.indices(region.shape), 0, -1) + region.start)
+            inside[region.shifted(here).slices] |= box.contains(world)
         # A box thinner than a voxel still holds the voxel it lies in.
-        _mark_inside(inside, grid, box)
+        voxel = grid.to_voxel(box.center)
+        if ((voxel >= part.start) & (voxel < part.stop)).all():
+            inside[tuple(voxel + here)] = True
     return inside
-
-
-def _mark_inside(inside: NDArray[np.bool_], grid: Grid, box: Box) -> None:
-    voxel = grid.to_voxel(box.center)
-    if ((voxel >= 0) & (voxel < grid.shape)).all():
-        inside[tuple(voxel)] = True
 
 
 def _densely(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
