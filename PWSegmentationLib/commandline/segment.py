@@ -273,7 +273,10 @@ def _write(
         progress(0.0, "writing")
         said = session.provenance(by=args.by, dated=args.dated)
         files = write_all(made, args.output, args, said, source_files(args.image, args.series, args.output))
-        written.update(zip(("segmentation", "labels"), (str(f) for f in files if f.suffix != ".ctbl"), strict=False))
+        written["segmentation"] = str(files[0])
+        # Only labelmaps have a table of their values.
+        if tables := [str(f) for f in files if f.name.endswith(".labels.json")]:
+            written["labels"] = tables[0]
         written["files"] = [str(f) for f in files]
         for kind, paths in _map_files(args, list(predictions)).items():
             written[kind] = {name: str(path) for name, path in paths.items()}

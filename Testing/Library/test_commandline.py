@@ -145,6 +145,27 @@ def test_prompt_set_to_segmentation_and_json(scene: Path, tmp_path: Path) -> Non
     assert said["outputs"]["probability"] == {"lesion": str(tmp_path / "p.nii.gz")}
 
 
+def test_json_names_the_table_of_values_and_nothing_else(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "segment",
+        scene / "image.nii.gz",
+        "--prompts",
+        scene / "prompts.json",
+        "--method",
+        "image-aware",
+        "--json",
+    ]
+    outputs = []
+    for names in (["a.seg.nrrd"], ["a.seg.nrrd", "b.nrrd"], ["c.stl"]):
+        assert main([*map(str, words), *(str(w) for name in names for w in ("-o", tmp_path / name))]) == 0
+        outputs.append(json.loads(capsys.readouterr().out)["outputs"])
+    assert "labels" not in outputs[0] and "labels" not in outputs[2]
+    assert outputs[1]["labels"] == str(tmp_path / "b.labels.json")
+    assert [Path(o["segmentation"]).name for o in outputs] == ["a.seg.nrrd", "a.seg.nrrd", "c.stl"]
+
+
 def test_every_kind_of_prompt_file_at_once(scene: Path, tmp_path: Path) -> None:
     done = pwseg(
         *("segment", scene / "image.nii.gz", "-o", tmp_path / "out.nii.gz", "--allow-overlap"),
@@ -349,3 +370,11 @@ def test_map_names_never_collide() -> None:
     assert len({str(p).lower() for p in paths.values()}) == len(names)
     assert all(p.parent == Path("x") for p in paths.values())
     assert paths["left lung"].name == "p.left_lung.nii.gz"
+
+
+def test_long_names_fit_into_file_names(tmp_path: Path) -> None:
+    names = ["x" * 300, "x" * 299 + "y", "脾" * 200]
+    paths = map_paths(tmp_path / "p.nii.gz", names)
+    for path in paths.values():
+        path.write_bytes(b"")
+    assert len(list(tmp_path.iterdir())) == 3
