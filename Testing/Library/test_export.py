@@ -374,6 +374,26 @@ def test_dicom_segmentation_belongs_to_its_series(tmp_path: Path) -> None:
         assert reference.ReferencedSOPInstanceUID == uid_at[position]
 
 
+@pytest.mark.parametrize("inner", ["", "series"], ids=["beside", "above"])
+def test_a_segmentation_beside_the_series_is_no_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], inner: str
+) -> None:
+    series = lesion_series(tmp_path)
+    if inner:
+        (tmp_path / "study").mkdir()
+        series.rename(tmp_path / "study" / inner)
+        series = tmp_path / "study"
+    words = ["segment", series, "--prompts", tmp_path / "prompts.json", "-o", series / "organs.seg.dcm", "--quiet"]
+    for _ in range(2):
+        run(capsys, *words, "--method", "image-aware")
+    from PWSegmentationLib.volume.reading import read_header, read_volume
+
+    assert read_header(series).format == "DICOM series 3 (CT)"
+    # Asked for by its number, it can still be looked at.
+    assert "(SEG)" in read_header(series, series=1003).format
+    assert read_segmentation(series / "organs.seg.dcm", read_volume(series).grid).names == ("lesion",)
+
+
 def test_dicom_says_what_it_cannot_hold(tmp_path: Path) -> None:
     from PWSegmentationLib.volume.dicom import series_files
 
