@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -67,6 +68,24 @@ def test_slabs_are_the_parts_of_what_is_resampled_at_once(shape: tuple[int, int,
         assert slab.size < 40_000
         found[region.slices] = slab
     np.testing.assert_allclose(found, whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_was_measured_costs_one_copy(order: Literal["C", "F"]) -> None:
+    array = np.asarray(np.random.default_rng(0).integers(-900, 900, (150, 140, 130)), np.int16, order=order)
+    array[:20] = -3000
+    volume = Volume.from_array(array, np.eye(4))
+    assert volume.padding_below is not None
+    tracemalloc.start()
+    values, valid = volume.measured()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not valid[:20].any() and valid[20:].all()
+    np.testing.assert_array_equal(values[:20], array[20:].min())
+    np.testing.assert_array_equal(values[20:], array[20:])
+    # Four bytes, one that says whether it was measured, another for a moment.
+    assert peak < 6.5 * array.size
+    assert values.flags.c_contiguous
 
 
 def test_a_large_box_takes_few_bytes_a_voxel(monkeypatch: pytest.MonkeyPatch) -> None:
