@@ -111,6 +111,11 @@ def whole_numbers(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
                     "structure."
                 )
         array = whole
+    limits = np.iinfo(np.int32)
+    if array.size and not np.can_cast(array.dtype, np.int32):
+        for value in (array.min(), array.max()):
+            if not limits.min <= value <= limits.max:
+                raise InputError(f"{path} is not a labelmap: it holds the value {value:.10g}; use small numbers.")
     return array.astype(np.int32, copy=False)
 
 

@@ -67,6 +67,7 @@ def add_to(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure what is missing, write, print."""
+    from PWSegmentationLib.commandline.file_checks import NamedFile, check_files, given
     from PWSegmentationLib.errors import InputError
     from PWSegmentationLib.evaluation.report import check_installed, read_notes, write_page
     from PWSegmentationLib.evaluation.results import Results
@@ -74,15 +75,20 @@ def run(args: argparse.Namespace) -> None:
 
     if args.output.suffix != ".json":
         raise InputError(f"The results go into a .json file; {args.output} is none.")
-    page = args.page or args.output.with_suffix(".html")
+    again = args.cases is not None and args.cases.suffix == ".json"
+    page = args.page or (args.cases if again else args.output).with_suffix(".html")
     if page.suffix not in (".html", ".md"):
         raise InputError(f"The page can be .html or .md; {page} is neither.")
+    read = [*given(args.cases if again else None, "the results"), *given(args.notes, "--notes")]
+    check_files(
+        [*read, *given(args.speed, "--speed")],
+        [*given(None if again else args.output, "--output"), NamedFile(page, "--page")],
+    )
     # What is missing or wrong is found out before hours of work, not after.
     check_installed()
     notes, speed = read_notes(args.notes), _read_speed(args.speed)
-    if args.cases is not None and args.cases.suffix == ".json":
+    if again:
         results, path = Results.read(args.cases), args.cases
-        page = args.page or path.with_suffix(".html")
     else:
         results, path = _measure(args), args.output
     if not results.results:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from PWSegmentationLib.commandline.file_checks import NamedFile, check_files
 from PWSegmentationLib.errors import InputError
 
 
@@ -34,6 +35,9 @@ def run(args: argparse.Namespace) -> None:
     from PWSegmentationLib.networks.published_checkpoint import card_of_published, load_published
     from PWSegmentationLib.training.preparation import Preparation
 
+    weights = args.output / "model.safetensors"
+    read = [NamedFile(args.checkpoint, "the checkpoint itself")]
+    check_files(read, [NamedFile(path, "the model") for path in (weights, weights.with_suffix(".json"))])
     network = load_published(args.checkpoint)
     if len(set(args.structure)) != network.out_channels:
         raise InputError(
@@ -47,4 +51,4 @@ def run(args: argparse.Namespace) -> None:
         "window": network.config.window,
         "promptable": False,
     }
-    print(f"wrote {save_model(network, args.output / 'model.safetensors', card)}")
+    print(f"wrote {save_model(network, weights, card)}")

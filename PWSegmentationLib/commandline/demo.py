@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from PWSegmentationLib.commandline.file_checks import NamedFile, check_files, given
 from PWSegmentationLib.commandline.progress_bar import progress_bar
 
 
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     if args.one_click is not None:
         _one_click(args)
         return
+    check_files([], [NamedFile(args.output / "index.html", "the report"), *given(args.screenshot, "--screenshot")])
     with progress_bar("demo", quiet=args.quiet) as progress:
         outcome = run_demo(
             args.output, cache=args.cache, screenshot=args.screenshot, device=args.device, progress=progress

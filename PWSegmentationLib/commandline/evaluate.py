@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from PWSegmentationLib.commandline.file_checks import NamedFile, case_files, check_files, given, model_files
 from PWSegmentationLib.commandline.progress_bar import progress_bar
 from PWSegmentationLib.errors import InputError
 
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
             if unlabelled
             else f"There is no {args.cases} case in {args.data}: choose another set with --cases."
         )
+    read = [NamedFile(args.data, "the data"), *model_files(args.model), *case_files(cases)]
+    check_files(read, given(args.output, "--output"))
     with progress_bar("evaluating", quiet=args.quiet) as progress:
         scores = evaluate(model, cases, data.named, draws=args.samples, progress=progress)
     if args.output:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PWSegmentationLib.commandline.export_options import (
     add_export_options,
-    check_writable,
     label_table,
     source_files,
     write_all,
 )
+from PWSegmentationLib.commandline.file_checks import NamedFile, check_files, given, image_files, output_files
 from PWSegmentationLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,11 +76,10 @@ def _file(args: argparse.Namespace) -> list[Path]:
         raise InputError("--to is for a folder of cases: give -o a file name with the ending.")
     for path in args.output:
         check_installed(check_ending(path, ENDINGS))
-        check_writable(path)
-        if path.resolve() == args.segmentation.resolve():
-            raise InputError(f"The output {path} is the segmentation itself: give it its own file.")
+    _check_files(args, args.output, [(args.segmentation, args.image)], args.series)
     volume = None if args.image is None else read_volume(args.image, series=args.series)
     found = read_segmentation(args.segmentation, None if volume is None else volume.grid)
+    _check_files(args, args.output, [(args.segmentation, args.image)], args.series, found.names)
     return _write(found, volume, args.output, args, source_files(args.image, args.series, args.output))
 
 
@@ -95,14 +95,34 @@ def _folder(args: argparse.Namespace) -> list[Path]:
     if len(args.output) > 1:
         raise InputError("For a folder of cases, give one -o, a folder.")
     cases = find_review_cases(args.segmentation)
+    inputs = [(c.segmentation, c.image) for c in cases]
+    outputs = {ending: own_file_names(args.output[0], ending, [c.name for c in cases]) for ending in endings}
+    _check_files(args, [path for paths in outputs.values() for path in paths.values()], inputs, None)
     written: list[Path] = []
-    for ending in endings:
-        paths = own_file_names(args.output[0], ending, [c.name for c in cases])
+    for paths in outputs.values():
         for files in cases:
             case = load_review_case(files)
             path = paths[files.name]
+            _check_files(args, [path], inputs, None, case.segmentation.names)
             written += _write(case.segmentation, case.volume, [path], args, source_files(files.image, None, [path]))
     return written
+
+
+def _check_files(
+    args: argparse.Namespace,
+    outputs: Sequence[Path],
+    inputs: Sequence[tuple[Path, Path | None]],
+    series: str | None,
+    names: Sequence[str] = (),
+) -> None:
+    """Raise `InputError` if an output is one of the ``inputs``, segmentations and their images, or is written twice.
+
+    Surfaces are only looked for when the ``names`` of segments are known.
+    """
+    written = output_files(outputs, names, provenance=any(image is not None for _, image in inputs))
+    read = [NamedFile(segmentation, "the segmentation itself") for segmentation, _ in inputs]
+    read += [file for _, image in inputs for file in image_files(image, series, written)]
+    check_files([*read, *given(args.labels, "--labels")], written)
 
 
 def _write(

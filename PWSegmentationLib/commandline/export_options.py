@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from PWSegmentationLib.errors import InputError
 
 if TYPE_CHECKING:
     from PWSegmentationLib.segments.segmentation import Segmentation
@@ -32,15 +29,6 @@ def label_table(args: argparse.Namespace) -> dict[str, int] | None:
     return None if args.labels is None else read_table(args.labels)
 
 
-def check_writable(path: Path) -> None:
-    """Raise `InputError` if it is plain already that ``path`` cannot be written."""
-    if path.is_dir():
-        raise InputError(f"The output {path} is a folder: give a file name.")
-    folder = next(p for p in path.absolute().parents if p.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"The output {path} cannot be written: {folder} is no folder, or is write-protected.")
-
-
 def source_files(image: Path | None, series: str | None, outputs: Sequence[Path]) -> list[Path]:
     """The files of the DICOM series that ``image`` is, where one of the outputs refers to them."""
     from PWSegmentationLib.volume.dicom import is_dicom, series_files
@@ -58,9 +46,10 @@ def write_all(
     source: Sequence[Path],
 ) -> list[Path]:
     """Write every output; the files."""
-    from PWSegmentationLib.export.writing import write_segmentation
+    from PWSegmentationLib.export.writing import check_tables, write_segmentation
 
     priority = None if args.priority is None else [name.strip() for name in args.priority.split(",")]
+    check_tables(outputs, segmentation.values)
     files: list[Path] = []
     for path in outputs:
         written = write_segmentation(segmentation, path, priority=priority, provenance=provenance, source=source)

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, write, print."""
     from PWSegmentationLib.annotator.protocols import protocol
     from PWSegmentationLib.cases.folders import find_cases
+    from PWSegmentationLib.commandline.file_checks import NamedFile, case_files, check_files
     from PWSegmentationLib.commandline.progress_bar import progress_bar
     from PWSegmentationLib.evaluation.flag_measurement import document, measure_flags, table
     from PWSegmentationLib.evaluation.provenance import provenance
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
     prompting = protocol(args.prompts)
     cases = development_cases(args.cache) if args.cases is None else find_cases(args.cases)
+    check_files(case_files(cases), [NamedFile(args.output, "--output")])
     uses = args.use or ("tuning", "reported", "")
     with progress_bar("planting errors", quiet=args.quiet) as progress:
         found = measure_flags(cases, prompting, uses=uses, repeats=args.repeats, seed=args.seed, progress=progress)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PWSegmentationLib.commandline.file_checks import (
+    NamedFile,
+    check_files,
+    given,
+    image_files,
+    map_files,
+    model_files,
+)
 from PWSegmentationLib.commandline.progress_bar import progress_bar
 from PWSegmentationLib.errors import InputError
 
 if TYPE_CHECKING:
     from PWSegmentationLib.prediction.trained_model import TrainedModel, VolumeSegmentation
+
+
+_MAPS = ("entropy", "variance", "mutual_information")
 
 
 def add_to(subparsers: Any) -> None:
@@ -55,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
     if args.prompts and len(images) > 1:
         raise InputError("--prompts belong to one image: give that image, not a folder.")
     model = TrainedModel.load(args.model, choose_device(args.device))
+    _check_files(args, images, model.structures)
     for name, image in images.items():
         found = _segment(model, image, args)
         _write(found, args.output, name, args)
@@ -88,6 +100,22 @@ def find_images(path: Path) -> dict[str, Path]:
     return dict(zip(names, files, strict=True))
 
 
+def _check_files(args: argparse.Namespace, images: Mapping[str, Path], structures: Mapping[str, int]) -> None:
+    """Raise `InputError` if what is written for an image would replace a file that is read, or leave a wrong table."""
+    from PWSegmentationLib.export.labelmaps import check_table
+
+    kinds = [*(["probability"] if args.probability else []), *(_MAPS if args.uncertainty else ())]
+    written = []
+    for name in images:
+        written += [NamedFile(args.output / f"{name}{ending}", "--output") for ending in (".nii.gz", ".labels.json")]
+        for kind in kinds:
+            written += map_files(args.output / f"{name}.{kind}.nii.gz", list(structures), f"a map of '{name}'")
+    read = [file for image in images.values() for file in image_files(image, None, written)]
+    check_files([*read, *given(args.prompts, "--prompts"), *model_files(args.model)], written)
+    for name in images:
+        check_table(args.output / f"{name}.nii.gz", structures)
+
+
 def _segment(model: TrainedModel, image: Path, args: argparse.Namespace) -> VolumeSegmentation:
     from PWSegmentationLib.prompts.json_format import read_prompts
     from PWSegmentationLib.volume.reading import read_volume
@@ -116,7 +144,7 @@ def _write(found: VolumeSegmentation, folder: Path, name: str, args: argparse.Na
     with replacing(folder / f"{name}.labels.json") as temporary:
         temporary.write_text(json.dumps(found.structures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     kinds: Sequence[str] = ("probability",) if args.probability else ()
-    kinds = (*kinds, *(("entropy", "variance", "mutual_information") if args.uncertainty else ()))
+    kinds = (*kinds, *(_MAPS if args.uncertainty else ()))
     for kind in kinds:
         paths = map_paths(folder / f"{name}.{kind}.nii.gz", list(found.structures))
         for structure, path in paths.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PWSegmentationLib.commandline.config_changes import add_changes_to, changes
+from PWSegmentationLib.commandline.file_checks import NamedFile, check_files, given
 from PWSegmentationLib.errors import InputError
 
 _EPILOG = """\
@@ -62,6 +63,9 @@ def run(args: argparse.Namespace) -> None:
         if not args.quiet:
             print(words, file=sys.stderr)
 
+    models = [args.output / "model.safetensors", *([args.ship] if args.ship else ())]
+    written = [NamedFile(path, "a model") for model in models for path in (model, model.with_suffix(".json"))]
+    check_files(given(args.config, "the config itself"), written)
     make_tasks(config, args.output, jobs=args.jobs, say=say)
     if args.tasks_only:
         return

@@ -40,24 +40,26 @@ class AppendPromptFile(argparse.Action):
 def gather(sets: Sequence[Path], files: Sequence[PromptFile], radius: float) -> PromptSet:
     """The prompts of whole sets (``--prompts``), then those of single files.
 
+    Segments keep their order, and those without a prompt are kept, for `prompts.checks` to refuse.
+
     Raises
     ------
     InputError
         If nothing is given, or a file cannot be read or holds something else than its option says.
     """
     from PWSegmentationLib.prompts.json_format import read_prompts
-    from PWSegmentationLib.prompts.prompts import PromptSet
+    from PWSegmentationLib.prompts.prompts import PromptSet, SegmentPrompts
 
     if not sets and not files:
         raise InputError("There are no prompts: give --prompts, --points, --box, --curves or --scribbles.")
+    named = [(segment.name, tuple(segment)) for path in sets for segment in read_prompts(path)]
+    named += [(file.name, tuple(_read(file, radius))) for file in files]
     found = PromptSet()
-    for path in sets:
-        for segment in read_prompts(path):
-            for prompt in segment:
-                found = found.with_prompt(segment.name, prompt)
-    for file in files:
-        for prompt in _read(file, radius):
-            found = found.with_prompt(file.name, prompt)
+    for name, prompts in named:
+        if name not in found:
+            found = found.with_segment(SegmentPrompts(name))
+        for prompt in prompts:
+            found = found.with_prompt(name, prompt)
     return found
 
 

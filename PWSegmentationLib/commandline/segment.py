@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING, Any
 from PWSegmentationLib import __version__
 from PWSegmentationLib.commandline.export_options import (
     add_export_options,
-    check_writable,
     label_table,
     source_files,
     write_all,
 )
+from PWSegmentationLib.commandline.file_checks import (
+    NamedFile,
+    check_files,
+    check_writable,
+    given,
+    image_files,
+    map_files,
+    model_files,
+    output_files,
+    prompt_files,
+)
 from PWSegmentationLib.commandline.progress_bar import progress_bar
 from PWSegmentationLib.commandline.prompt_files import AppendPromptFile, gather
-from PWSegmentationLib.errors import InputError
 
 if TYPE_CHECKING:
     from PWSegmentationLib.prediction.prediction import Prediction
@@ -149,7 +158,7 @@ def run(args: argparse.Namespace) -> None:
     # What can be refused is refused before the image is read and minutes are spent.
     _check_outputs(args)
     prompts = gather(args.prompts, args.files, args.radius)
-    _map_files(args, prompts.names)
+    _check_files(args, prompts.names)
     volume = _read(args)
     read = time.perf_counter()
     session, outcome = _session(args, volume, prompts)
@@ -166,27 +175,40 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
+    """Raise `InputError` for outputs that could not be written whatever the prompts are."""
     from PWSegmentationLib.export.writing import ENDINGS, check_installed
     from PWSegmentationLib.volume.writing import IMAGE_ENDINGS, check_ending
 
     for path in args.output:
         check_installed(check_ending(path, ENDINGS))
-    seen = {args.image.resolve(): "the image itself"}
-    for path, what in (
-        *((path, "--output") for path in args.output),
-        (args.probability, "--probability"),
-        (args.uncertainty, "--uncertainty"),
-        (args.save_prompts, "--save-prompts"),
-    ):
-        if path is None:
-            continue
-        if what in ("--probability", "--uncertainty"):
+    for path in (args.probability, args.uncertainty):
+        if path is not None:
             check_ending(path, IMAGE_ENDINGS)
-        check_writable(path)
-        if path.resolve() in seen:
-            other = seen[path.resolve()]
-            raise InputError(f"The output {path} ({what}) is also {other}: give each its own file.")
-        seen[path.resolve()] = what
+    for path in (*args.output, args.probability, args.uncertainty, args.save_prompts):
+        if path is not None:
+            check_writable(path)
+
+
+def _check_files(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """Raise `InputError` if a file that is read would be written over, one written twice, or a table be wrong."""
+    from PWSegmentationLib.export.writing import check_tables
+    from PWSegmentationLib.segments.segmentation import label_values
+
+    written = [
+        *output_files(args.output, names, provenance=True),
+        *map_files(args.probability, names, "--probability"),
+        *map_files(args.uncertainty, names, "--uncertainty"),
+        *given(args.save_prompts, "--save-prompts"),
+    ]
+    read = [
+        *image_files(args.image, args.series, written),
+        *prompt_files(args.prompts),
+        *(NamedFile(file.path, "a file of prompts") for file in args.files),
+        *given(args.labels, "--labels"),
+        *model_files(args.model),
+    ]
+    check_files(read, written)
+    check_tables(args.output, label_values(names, label_table(args)))
 
 
 def _map_files(args: argparse.Namespace, names: Sequence[str]) -> dict[str, dict[str, Path]]:
@@ -251,7 +273,10 @@ def _write(
         progress(0.0, "writing")
         said = session.provenance(by=args.by, dated=args.dated)
         files = write_all(made, args.output, args, said, source_files(args.image, args.series, args.output))
-        written.update(zip(("segmentation", "labels"), (str(f) for f in files if f.suffix != ".ctbl"), strict=False))
+        written["segmentation"] = str(files[0])
+        # Only labelmaps have a table of their values.
+        if tables := [str(f) for f in files if f.name.endswith(".labels.json")]:
+            written["labels"] = tables[0]
         written["files"] = [str(f) for f in files]
         for kind, paths in _map_files(args, list(predictions)).items():
             written[kind] = {name: str(path) for name, path in paths.items()}

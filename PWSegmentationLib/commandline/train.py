@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from PWSegmentationLib.commandline.config_changes import add_changes_to, changes
+from PWSegmentationLib.commandline.file_checks import NamedFile, case_files, check_files
 from PWSegmentationLib.errors import InputError
+
+# What is written under a name that an input may have, too.
+_FILES = ("model.safetensors", "model.json", "state.json", "log.jsonl", "test.json")
 
 _EPILOG = """\
 examples:
@@ -46,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
 
     config = config_from_dict({**_document(args.data), **changes(args)}, Path())
     cases = read_cases(config.data, config.layout).only(config.structures)
+    read = [NamedFile(args.data, "the data"), *case_files((*cases.training, *cases.selection, *cases.test))]
+    check_files(read, [NamedFile(args.output / name, "a file of the run") for name in _FILES])
     report = train(config, cases, args.output, quiet=args.quiet)
     if not args.quiet and _is_first():
         print(f"trained {report.steps} steps; kept those of step {report.best_step}: {report.model}")

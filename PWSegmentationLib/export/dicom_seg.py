@@ -209,6 +209,8 @@ def _check(segmentation: Segmentation) -> None:
             raise InputError(
                 f"DICOM cannot hold the name '{segment.name}': use 1 to {_LONGEST_NAME} characters and no backslash."
             )
+    if len({segment.name.strip() for segment in segmentation.segments}) < len(segmentation.segments):
+        raise InputError("DICOM cannot tell names apart by the white space around them: rename a segment.")
     axes = segmentation.grid.affine[:3, :2] / segmentation.grid.spacing[:2]
     if abs(float(axes[:, 0] @ axes[:, 1])) > 1e-4:
         raise InputError("DICOM cannot hold slices whose rows and columns are not at right angles: resample the image.")

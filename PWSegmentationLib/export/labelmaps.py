@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +40,28 @@ def write_labelmap(
     paths[2].write_text(_color_table(segmentation), encoding="utf-8")
 
 
+def check_table(path: Path, values: Mapping[str, int]) -> None:
+    """Raise `InputError` if the names that come with the labelmap ``path`` would be wrong for another labelmap.
+
+    Labelmaps whose names differ in nothing but the ending have one table, which may not change for one of them alone.
+    """
+    stem = path.name[: -len(check_ending(path, IMAGE_ENDINGS))]
+    table = _table_of(path)
+    try:
+        said = values if table is None else _single(table)
+    except InputError:
+        # Nothing can be read by such a table, and nothing be lost with it.
+        return
+    if said == values:
+        return
+    for other in (path.with_name(stem + ending) for ending in IMAGE_ENDINGS):
+        if other.name != path.name and other.is_file() and _has_only(other, said.values()):
+            raise InputError(
+                f"{side_cars(path)[0]} would not fit {other} any more, whose names are in {table}: give {path.name} "
+                "another name, or remove that file."
+            )
+
+
 def read_labelmap(path: Path) -> Segmentation:
     """A labelmap with its side-cars; without names (``labels.json`` in the folder counts too) "label 1", ...
 
@@ -51,8 +73,7 @@ def read_labelmap(path: Path) -> Segmentation:
     volume = read_volume(path)
     labels = whole_numbers(volume.array, path)
     found = {int(v) for v in np.unique(labels)} - {0}
-    names, colors = side_cars(path)
-    table = next((t for t in (names, path.with_name("labels.json")) if t.is_file()), None)
+    table, colors = _table_of(path), side_cars(path)[1]
     values = {f"label {v}": v for v in sorted(found)} if table is None else _single(table)
     strange = sorted(found - set(values.values()))
     if strange:
@@ -67,6 +88,19 @@ def read_table(path: Path) -> dict[str, int]:
     if path.suffix.lower() == ".ctbl":
         return {name: value for value, name in _read_ctbl_names(path).items() if value}
     return _single(path)
+
+
+def _table_of(path: Path) -> Path | None:
+    """Where the names of a labelmap are; None where there are none."""
+    return next((t for t in (side_cars(path)[0], path.with_name("labels.json")) if t.is_file()), None)
+
+
+def _has_only(path: Path, values: Iterable[int]) -> bool:
+    """Whether a file is a labelmap of no other ``values``: what lies beside one of the same name may be the image."""
+    try:
+        return bool(np.isin(whole_numbers(read_volume(path).array, path), [0, *values]).all())
+    except InputError:
+        return False
 
 
 def _single(table: Path) -> dict[str, int]:
@@ -88,16 +122,27 @@ def _color_table(segmentation: Segmentation) -> str:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [w for w in (line.split() for line in lines if not line.startswith("#")) if len(w) >= 5 and w[0].isdigit()]
+    """The words of every line that says something of a value."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"Cannot read the label table {path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no colour table in UTF-8: save it again, or remove it.") from error
+    words = (line.split() for line in lines if not line.startswith("#"))
+    return [w for w in words if len(w) >= 5 and w[0].isdecimal()]
 
 
 def _read_colors(path: Path) -> dict[int, Color]:
-    return {int(w[0]): tuple(int(v) / 255 for v in w[2:5]) for w in _rows(path)}  # type: ignore[misc]
+    found: dict[int, Color] = {}
+    for value, _, *rgb in _rows(path):
+        if not all(v.isdecimal() and int(v) <= 255 for v in rgb[:3]):
+            raise InputError(
+                f"{path} gives the value {value} the colour '{' '.join(rgb[:3])}': write whole numbers from 0 to 255."
+            )
+        found[int(value)] = (int(rgb[0]) / 255, int(rgb[1]) / 255, int(rgb[2]) / 255)
+    return found
 
 
 def _read_ctbl_names(path: Path) -> dict[int, str]:
-    try:
-        return {int(w[0]): w[1].replace("_", " ") for w in _rows(path)}
-    except OSError as error:
-        raise InputError(f"Cannot read the label table {path}: {error.strerror or error}.") from error
+    return {int(w[0]): w[1].replace("_", " ") for w in _rows(path)}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.files import replacing
-from PWSegmentationLib.segments.colors import color
+from PWSegmentationLib.segments.colors import Color, color
 from PWSegmentationLib.segments.segmentation import STATUSES, Segment, Segmentation, Status
 from PWSegmentationLib.volume.grid import RAS_TO_LPS, Grid, Region
 from PWSegmentationLib.volume.reading import itk_affine
@@ -64,9 +64,13 @@ def read_seg_nrrd(path: Path) -> Segmentation:
     array = SimpleITK.GetArrayViewFromImage(image)
     layers = [array.T] if array.ndim == 3 else [array[..., n].T for n in range(array.shape[3])]
     segments = []
-    for index in range(len([k for k in fields if re.fullmatch(r"Segment\d+_ID", k)])):
+    # Numbers may have gaps, where a program left a segment out.
+    for index in sorted(int(found[1]) for key in fields if (found := re.fullmatch(r"Segment(\d+)_ID", key))):
         of_segment = {k.split("_", 1)[1]: v for k, v in fields.items() if k.startswith(f"Segment{index}_")}
-        segments.append(_segment(of_segment, layers, index))
+        try:
+            segments.append(_segment(of_segment, layers, index))
+        except InputError as error:
+            raise InputError(f"{path} is damaged: Segment{index}_{error}; save it again.") from error
     return Segmentation(grid, tuple(segments))
 
 
@@ -105,20 +109,42 @@ def _until_blank(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _segment(fields: Mapping[str, str], layers: Sequence[NDArray[Any]], index: int) -> Segment:
-    value, layer = int(fields.get("LabelValue", index + 1)), int(fields.get("Layer", 0))
+    value, layer = _number(fields, "LabelValue", index + 1), _number(fields, "Layer", 0)
+    if not 0 <= layer < len(layers):
+        raise InputError(f"Layer is {layer}, and there are {len(layers)}")
     mask = layers[layer] == value
     region = Region.around(mask)
-    rgb = [float(v) for v in fields.get("Color", "").split()]
+    rgb = _rgb(fields.get("Color", ""))
     tags = _tags(fields.get("Tags", ""))
     status = tags.get(STATUS_TAG, "")
     made = Segment(
         fields.get("Name", fields["ID"]),
         value,
-        (rgb[0], rgb[1], rgb[2]) if len(rgb) == 3 else color(index),
+        color(index) if rgb is None else rgb,
         terminology=tags.get(TERMINOLOGY_TAG, ""),
         status=status if status in STATUSES else "",  # type: ignore[arg-type]
     )
     return made if region is None else replace(made, region=region, mask=mask[region.slices].copy())
+
+
+def _number(fields: Mapping[str, str], key: str, otherwise: int) -> int:
+    try:
+        return int(fields.get(key, otherwise))
+    except ValueError as error:
+        raise InputError(f"{key} is '{fields[key]}', which is no whole number") from error
+
+
+def _rgb(text: str) -> Color | None:
+    """Red, green, blue in [0, 1]; None where there are no three numbers."""
+    try:
+        rgb = [float(v) for v in text.split()]
+    except ValueError as error:
+        raise InputError(f"Color is '{text}', which are no numbers") from error
+    if len(rgb) != 3:
+        return None
+    if not all(0.0 <= v <= 1.0 for v in rgb):
+        raise InputError(f"Color is '{text}', which is not from 0 to 1")
+    return (rgb[0], rgb[1], rgb[2])
 
 
 def _tags(text: str) -> dict[str, str]:
@@ -188,5 +214,5 @@ def _unescaped(value: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    """A value on one line, with NRRD's escapes."""
-    return " ".join(name.split()).replace("\\", "\\\\")
+    """A value on one line, with NRRD's escapes; all other white space is kept as it is."""
+    return re.sub(r"[\r\0]", " ", name).replace("\\", "\\\\").replace("\n", "\\n")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.export.file_names import file_names
-from PWSegmentationLib.export.labelmaps import side_cars, write_labelmap
+from PWSegmentationLib.export.labelmaps import check_table, side_cars, write_labelmap
 from PWSegmentationLib.export.seg_nrrd import write_seg_nrrd
 from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.files import replacing_together, sha256
@@ -64,7 +64,8 @@ def write_segmentation(
     Raises
     ------
     InputError
-        If the ending is unknown, or what is asked for cannot be had in that format.
+        If the ending is unknown, what is asked for cannot be had in that format, or a labelmap of the same name and
+        another ending would be left with a wrong table.
     OSError
         If the file cannot be written; what was there before is untouched.
     """
@@ -72,6 +73,7 @@ def write_segmentation(
     ending = check_ending(path, ENDINGS)
     paths = [path]
     if ending in IMAGE_ENDINGS:
+        check_table(path, segmentation.values)
         paths += side_cars(path)
     elif ending in SURFACE_ENDINGS:
         paths = list(file_names(path, ending, [s.name for s in segmentation.segments if s.voxels]).values())
@@ -117,6 +119,25 @@ def write_segments(
     """
     made = Segmentation.of(predictions, grid, names=names, colors=colors, values=values)
     return write_segmentation(made, path, **options)  # type: ignore[arg-type]
+
+
+def files_of(path: Path, names: Sequence[str], *, provenance: bool) -> tuple[list[Path], list[Path]]:
+    """The files, and their side-cars, that `write_segmentation` may write for segments called ``names``.
+
+    Surfaces of segments that turn out empty are not written. Raises `InputError` if the ending is unknown.
+    """
+    ending = check_ending(path, ENDINGS)
+    beside = [provenance_path(path)] if provenance else []
+    if ending in SURFACE_ENDINGS:
+        return list(dict.fromkeys([path, *file_names(path, ending, names).values()])), beside
+    return [path], [*(side_cars(path) if ending in IMAGE_ENDINGS else ()), *beside]
+
+
+def check_tables(paths: Iterable[Path], values: Mapping[str, int]) -> None:
+    """Raise `InputError` if one of ``paths`` is a labelmap whose table would be wrong for another labelmap."""
+    for path in paths:
+        if check_ending(path, ENDINGS) in IMAGE_ENDINGS:
+            check_table(path, values)
 
 
 def check_installed(ending: str) -> None:

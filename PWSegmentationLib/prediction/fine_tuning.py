@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PWSegmentationLib.prediction.network_inputs import network_inputs
 from PWSegmentationLib.prediction.predict import CaseNetwork, pseudo_label
 from PWSegmentationLib.prediction.view import View, look, look_at
-from PWSegmentationLib.prediction.zoom import zoomed
+from PWSegmentationLib.prediction.zoom import Answer, zoomed
 from PWSegmentationLib.progress import Cancel, Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds
@@ -59,8 +59,8 @@ def adapt_segment(
     started = time.perf_counter()
     others = tuple(others)
 
-    def judged(view: View) -> NDArray[np.float32]:
-        return model.answer(view, segment, pseudo_label(view, segment, device=device))
+    def judged(view: View) -> Answer:
+        return Answer(model.answer(view, segment, pseudo_label(view, segment, device=device)))
 
     looked = zoomed(volume, segment, others, judged)
     view = look_at(volume, segment, others, looked.view.region, _LESSON_VOXELS)

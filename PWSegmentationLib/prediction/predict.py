@@ -14,10 +14,10 @@ from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.view import View, look, region_for
-from PWSegmentationLib.prediction.zoom import Looked, zoomed
+from PWSegmentationLib.prediction.zoom import Answer, Looked, zoomed
 from PWSegmentationLib.progress import Cancel, Progress, part_of, stop_if
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
-from PWSegmentationLib.prompts.seeds import Seeds, draw
+from PWSegmentationLib.prompts.seeds import Drawing, Seeds
 from PWSegmentationLib.pseudolabel import PseudoLabel, gaussian_label, image_aware
 from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.resampling import resample
@@ -75,71 +75,127 @@ def predict(
     others = tuple(others)
     if earlier is not None and (model is None or not earlier.counts_for(segment, others)):
         earlier = None
-    part = (0.0, 1.0)
-
-    def begin(start: float, stop: float) -> None:
-        nonlocal part
-        part = (start, stop)
-        stop_if(cancel)
-
-    def label_of(view: View) -> PseudoLabel:
-        return pseudo_label(
-            view,
-            segment,
-            method=method,
-            sigma_mm=sigma_mm,
-            earlier=earlier,
-            device=device,
-            seed=seed,
-            progress=part_of(progress, *part),
-            cancel=cancel,
-        )
-
-    labels: dict[View, PseudoLabel] = {}
-    if model is not None:
-
-        def judge(view: View) -> NDArray[np.float32]:
-            label = labels[view] = label_of(view)
-            stop_if(cancel)
-            if not label.probability.any():
-                # Nothing is known to be inside: there is nothing to refine.
-                return label.probability
-            return model.answer(view, segment, label, samples=samples, seed=seed)
-
-        looked = zoomed(volume, segment, others, judge, begin)
-        name = model.name
-    else:
-        view = look(volume, segment, others, device=device)
-        looked = Looked(view, label_of(view).probability, region_for(segment, volume.grid).union(view.region))
-        name = "Gaussian label" if method == "gaussian" else "image-aware label"
+    judge = _Judge(segment, method, sigma_mm, model, samples, earlier, device, seed, progress, cancel)
+    looked = _look(volume, segment, others, judge)
     view, probability = looked.view, looked.probability
     if earlier is not None:
         probability = earlier.kept_in(probability, view, segment, others)
     doubts = np.zeros_like(probability)
     if network is not None:
         probability, doubts = _combined(view, probability, network)
-        name += " + fine-tuned network"
-    fine, stated = view.to_fine(probability), probability
-    if model is not None and model.sharpness is not None:
-        stated = model.sharpness.stated(probability, view, segment, _evidence(labels[view]))
-        fine = _on_their_side(view.to_fine(stated), fine >= 0.5)
-    doubt = view.to_fine(np.maximum(_entropy(stated), doubts))
-    _obey(fine, doubt, draw(segment, view.fine, others=others, point_radius=0.0))
-    inside = fine >= 0.5
+    stated = _stated(looked, probability, segment, model)
+    inside, fine, doubt = _at_the_volumes_voxels(view, segment, others, probability, stated, doubts)
     return Prediction(
         segment=segment.name,
         grid=volume.grid,
         region=view.region,
         region_mask=inside,
-        region_probability=_halved(fine),
-        region_uncertainty=_halved(doubt),
+        region_probability=fine,
+        region_uncertainty=doubt,
         working_grid=view.grid,
         working_probability=_halved(probability),
         sight=looked.sight,
         note=_NOTHING_FOUND if segment.boxes and not inside.any() and not len(segment.positions(positive=True)) else "",
-        method=name,
+        method=judge.name + (" + fine-tuned network" if network is not None else ""),
         seconds=time.perf_counter() - started,
     )
+
+
+@dataclass(eq=False)
+class _Judge:
+    """Says of a view what the label finds there, refined by the ``model`` if there is one; the rest is `predict`'s."""
+
+    segment: SegmentPrompts
+    method: str
+    sigma_mm: float
+    model: PromptableModel | None
+    samples: int
+    earlier: EarlierAnswer | None
+    device: str
+    seed: int
+    progress: Progress | None
+    cancel: Cancel | None
+    part: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        if self.model is not None:
+            return self.model.name
+        return "Gaussian label" if self.method == "gaussian" else "image-aware label"
+
+    def begin(self, start: float, stop: float) -> None:
+        """What comes next is this part of all the work."""
+        self.part = (start, stop)
+        stop_if(self.cancel)
+
+    def __call__(self, view: View) -> Answer:
+        label = pseudo_label(
+            view,
+            self.segment,
+            method=self.method,
+            sigma_mm=self.sigma_mm,
+            earlier=self.earlier,
+            device=self.device,
+            seed=self.seed,
+            progress=part_of(self.progress, *self.part),
+            cancel=self.cancel,
+        )
+        if self.model is None:
+            return Answer(label.probability, label)
+        stop_if(self.cancel)
+        if not label.probability.any():
+            # Nothing is known to be inside: there is nothing to refine.
+            return Answer(label.probability, label)
+        refined = self.model.answer(view, self.segment, label, samples=self.samples, seed=self.seed)
+        return Answer(refined, label)
+
+
+def _look(volume: Volume, segment: SegmentPrompts, others: tuple[SegmentPrompts, ...], judge: _Judge) -> Looked:
+    """The part of the volume that the prompts are about, and what is said of it."""
+    if judge.model is not None:
+        return zoomed(volume, segment, others, judge, judge.begin)
+    view = look(volume, segment, others, device=judge.device)
+    answer = judge(view)
+    return Looked(view, answer.probability, region_for(segment, volume.grid).union(view.region), answer.label)
+
+
+def _stated(
+    looked: Looked, probability: NDArray[np.float32], segment: SegmentPrompts, model: PromptableModel | None
+) -> NDArray[np.float32] | None:
+    """``probability`` as sure as such voxels are right, on the working grid; None where nothing is known of that."""
+    if model is None or model.sharpness is None:
+        return None
+    evidence = None if looked.label is None else looked.label.evidence
+    assert evidence is not None, "the network would have refused such a label"
+    return model.sharpness.stated(probability, looked.view, segment, evidence)
+
+
+def _at_the_volumes_voxels(
+    view: View,
+    segment: SegmentPrompts,
+    others: tuple[SegmentPrompts, ...],
+    probability: NDArray[np.float32],
+    stated: NDArray[np.float32] | None,
+    doubts: NDArray[np.float32],
+) -> tuple[NDArray[np.bool_], NDArray[np.float16], NDArray[np.float16]]:
+    """Mask, probability and uncertainty over the view's region, from numbers on its working grid.
+
+    The border is where ``probability`` has it, whatever is ``stated``. A region may have most of a large volume's
+    voxels: all is done slab by slab, so that nothing but the results is ever there for all of them.
+    """
+    inside = np.empty(view.fine.shape, bool)
+    found, doubt = (np.empty(view.fine.shape, np.float16) for _ in range(2))
+    drawing = Drawing.of(segment, view.fine, others=others, point_radius=0.0)
+    entropy = np.maximum(_entropy(probability if stated is None else stated), doubts)
+    for part, (fine, unsure, *said) in view.fine_slabs(probability, entropy, *([] if stated is None else [stated])):
+        if said:
+            fine = _on_their_side(said[0], fine >= 0.5)
+        _obey(fine, unsure, drawing.seeds(part))
+        inside[part.slices] = fine >= 0.5
+        found[part.slices] = _halved(fine)
+        doubt[part.slices] = _halved(unsure)
+    return inside, found, doubt
 
 
 def pseudo_label(
@@ -202,11 +258,6 @@ def _combined(
     doubts = resample(network.uncertainty, network.grid, view.grid)
     mean = np.where(known, probability + network.share * (says - probability), probability).astype(np.float32)
     return mean, np.where(known, doubts, 0.0).astype(np.float32)
-
-
-def _evidence(label: PseudoLabel) -> NDArray[np.float32]:
-    assert label.evidence is not None, "the network would have refused such a label"
-    return label.evidence
 
 
 def _on_their_side(probability: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +14,11 @@ from PWSegmentationLib.pseudolabel.extent import likely_object
 from PWSegmentationLib.pseudolabel.intensity import tissue_step
 from PWSegmentationLib.pseudolabel.region import LONE_REACH_MM, VOXEL_BUDGET, region_of_interest, working_spacing
 from PWSegmentationLib.volume.grid import Grid, Region
-from PWSegmentationLib.volume.resampling import resample
+from PWSegmentationLib.volume.resampling import resample, resampled_slabs
 from PWSegmentationLib.volume.volume import Volume
+
+# So many voxels of the volume are brought back from a working grid at a time.
+SLAB_VOXELS = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,11 @@ class View:
     def to_fine(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
         """Values on the working grid, linearly interpolated at the volume's voxels in the region."""
         return resample(values, self.grid, self.fine)
+
+    def fine_slabs(self, *values: NDArray[np.floating]) -> Iterator[tuple[Region, list[NDArray[np.float32]]]]:
+        """`to_fine` of several arrays, in slabs: a part of the fine grid, and what each array is there."""
+        for slabs in zip(*(resampled_slabs(v, self.grid, self.fine, SLAB_VOXELS) for v in values), strict=True):
+            yield slabs[0][0], [slab for _, slab in slabs]
 
 
 # Around an object that was found from positive prompts alone: this share of its size, and at least so many mm.

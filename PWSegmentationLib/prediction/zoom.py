@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib.prediction.view import View, look_at, region_for
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.pseudolabel.region import LONE_REACH_MM, VOXEL_BUDGET
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.volume import Volume
@@ -42,19 +43,28 @@ _WIDE_MM, _FEW_VOXELS, _CLOSE_MM = 80.0, 600, 18.0
 # Fewer negative prompts do not enclose an object.
 _ENCLOSING = 6
 
-# What is said of a view: probability on its working grid.
-Judge = Callable[[View], NDArray[np.float32]]
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What is said of a view: ``probability`` on its working grid, and the ``label`` that it was judged from."""
+
+    probability: NDArray[np.float32]
+    label: PseudoLabel | None = None
+
+
+Judge = Callable[[View], Answer]
 # Told before each look which part of all the work it is, from and to, 0 to 1.
 Begin = Callable[[float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """The last view with its probability, and ``sight``: all that any of the looks has seen."""
+    """The last view with its probability and label, and ``sight``: all that any of the looks has seen."""
 
     view: View
     probability: NDArray[np.float32]
     sight: Region
+    label: PseudoLabel | None = None
 
 
 def zoomed(
@@ -70,7 +80,7 @@ def zoomed(
     if segment.boxes or _enclosed(segment, volume.grid):
         begin(0.0, 1.0)
         view = look_at(volume, segment, others, region, _NEAR_BUDGET if segment.boxes else VOXEL_BUDGET)
-        return Looked(view, _prompted(view, judge(view)), region)
+        return _prompted(view, judge(view), region)
     looks = _Looks(volume, segment, others, judge, begin)
     reach = _reach(segment)
     found = looks.found_within(reach)
@@ -78,10 +88,10 @@ def zoomed(
         found = max(found, looks.found_within(_CLOSE_MM), key=lambda each: each.certainty)
     near = _around(found, volume.grid)
     if near == found.view.region and max(found.view.grid.spacing) <= 1.01 * max(found.view.fine.spacing):
-        return Looked(found.view, _prompted(found.view, found.probability), looks.sight)
+        return _prompted(found.view, found.answer, looks.sight)
     begin(looks.done, 1.0)
     view = look_at(volume, segment, others, near, _NEAR_BUDGET)
-    return Looked(view, _prompted(view, judge(view)), looks.sight.union(near))
+    return _prompted(view, judge(view), looks.sight.union(near))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +99,13 @@ class _Found:
     """A look from far: the view, the answer there, and the object that holds the prompts."""
 
     view: View
-    probability: NDArray[np.float32]
+    answer: Answer
     mask: NDArray[np.bool_]
 
     @property
     def certainty(self) -> float:
         """Mean probability in the object, 0 to 1."""
-        return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
+        return float(self.answer.probability[self.mask].mean()) if self.mask.any() else 0.0
 
 
 class _Looks:
@@ -121,8 +131,8 @@ class _Looks:
             self.begin(begun, self.done)
             self.sight = self.sight.union(region)
             view = look_at(self.volume, self.segment, self.others, region, SEARCH_BUDGET)
-            probability = self.judge(view)
-            found = _Found(view, probability, _object(view, probability))
+            answer = self.judge(view)
+            found = _Found(view, answer, _object(view, answer.probability))
             larger = _grown(found, self.volume.grid)
             if larger == region:
                 break
@@ -161,10 +171,12 @@ def _object(view: View, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.isin(parts, prompted) if len(prompted) else mask
 
 
-def _prompted(view: View, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+def _prompted(view: View, answer: Answer, sight: Region) -> Looked:
     """The answer without what looks alike elsewhere: the surer such a part, the surer it would have been clicked."""
+    probability = answer.probability
     elsewhere = (probability >= 0.5) & ~_object(view, probability)
-    return np.where(elsewhere, 1.0 - probability, probability).astype(np.float32)
+    kept = np.where(elsewhere, 1.0 - probability, probability).astype(np.float32)
+    return Looked(view, kept, sight, answer.label)
 
 
 def _grown(found: _Found, grid: Grid) -> Region:

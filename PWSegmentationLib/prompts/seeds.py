@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,11 +43,42 @@ def draw(
     prompts of both signs meet, a point outranks a scribble, a scribble outranks a painted voxel, the later scribble
     outranks the earlier, and between two points the nearer one decides.
     """
-    label = np.zeros(grid.shape, np.uint8)
-    for other in others:
-        _draw_one(label, grid, other, point_radius, positive_as=3, negative_as=0)
-    _draw_one(label, grid, segment, point_radius, positive_as=1, negative_as=2)
-    return Seeds(label == 1, label >= 2, _inside(segment.boxes, grid), label == 3)
+    return Drawing.of(segment, grid, others=others, point_radius=point_radius).seeds(Region.whole(grid.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """Prompts drawn onto a large grid, to be looked at part by part: ``label`` takes a byte a voxel, `Seeds` four.
+
+    ``label`` ``[i, j, k]`` on ``grid``: 1 positive, 2 negative, 3 claimed by another segment, 0 not said. ``slivers``:
+    the voxels of boxes that hold no voxel's centre.
+    """
+
+    label: NDArray[np.uint8]
+    boxes: tuple[Box, ...]
+    slivers: NDArray[np.integer]
+    grid: Grid
+
+    @classmethod
+    def of(
+        cls,
+        segment: SegmentPrompts,
+        grid: Grid,
+        *,
+        others: Iterable[SegmentPrompts] = (),
+        point_radius: float = POINT_RADIUS_MM,
+    ) -> Drawing:
+        """See `draw`."""
+        label = np.zeros(grid.shape, np.uint8)
+        for other in others:
+            _draw_one(label, grid, other, point_radius, positive_as=3, negative_as=0)
+        _draw_one(label, grid, segment, point_radius, positive_as=1, negative_as=2)
+        return cls(label, segment.boxes, _slivers(segment.boxes, grid), grid)
+
+    def seeds(self, part: Region) -> Seeds:
+        """The arrays of a part of the grid."""
+        label = self.label[part.slices]
+        return Seeds(label == 1, label >= 2, _inside(self.boxes, self.grid, part, self.slivers), label == 3)
 
 
 def _draw_one(
@@ -152,33 +183,55 @@ def _mark(label: NDArray[np.uint8], grid: Grid, world: NDArray[np.float64], valu
     label[tuple(voxels.T)] = value
 
 
-def _inside(boxes: Iterable[Box], grid: Grid) -> NDArray[np.bool_] | None:
-    boxes = tuple(boxes)
+def _inside(boxes: Sequence[Box], grid: Grid, part: Region, slivers: NDArray[np.integer]) -> NDArray[np.bool_] | None:
+    """Which voxels of ``part`` lie in a box, or are among ``slivers`` ``(n, 3)``; None without boxes."""
     if not boxes:
         return None
-    inside = np.zeros(grid.shape, bool)
+    inside = np.zeros(part.shape, bool)
+    here = [-s for s in part.start]
     for box in boxes:
-        region, world = _around(box, grid)
-        # Where a box is thinner than a voxel it still holds the layer of voxels that it lies in.
-        step = np.abs(box.axes.T @ grid.affine[:3, :3]).max(axis=1)
-        inside[region.slices] |= box.contains(world, np.maximum(0.5 * (step - box.size), 0.0))
-        voxel = grid.to_voxel(box.center)
-        if ((voxel >= 0) & (voxel < grid.shape)).all():
-            inside[tuple(voxel)] = True
-    if not inside.any():
-        # What reaches into the grid by less than to the next voxel's centre holds that voxel.
-        for box in boxes:
-            region, world = _around(box, grid)
-            beyond = np.maximum(np.abs((world - box.center) @ box.axes) - 0.5 * np.array(box.size), 0.0)
-            nearest = np.unravel_index(np.linalg.norm(beyond, axis=-1).argmin(), region.shape)
-            inside[tuple(np.add(nearest, region.start))] = True
+        region = grid.region_of(box.corners).intersection(part)
+        if not region.is_empty:
+            inside[region.shifted(here).slices] |= _held(box, grid, region)
+    voxels = np.concatenate([grid.to_voxel([box.center for box in boxes]), slivers])
+    voxels = voxels[((voxels >= part.start) & (voxels < part.stop)).all(axis=1)]
+    inside[tuple((voxels + here).T)] = True
     return inside
 
 
-def _around(box: Box, grid: Grid) -> tuple[Region, NDArray[np.float64]]:
-    """The voxels around a box, and where they are, ``(i, j, k, 3)``."""
-    region = grid.region_of(box.corners).intersection(Region.whole(grid.shape))
-    return region, grid.to_world(np.moveaxis(np.indices(region.shape), 0, -1) + region.start)
+def _held(box: Box, grid: Grid, region: Region) -> NDArray[np.bool_]:
+    """Which voxels of ``region`` lie in the box; where it is thinner than a voxel, the layer of voxels it lies in."""
+    step = np.abs(box.axes.T @ grid.affine[:3, :3]).max(axis=1)
+    return box.contains(_world(grid, region), np.maximum(0.5 * (step - box.size), 0.0))
+
+
+def _world(grid: Grid, region: Region) -> NDArray[np.float64]:
+    return grid.to_world(np.moveaxis(np.indices(region.shape), 0, -1) + region.start)
+
+
+def _slivers(boxes: Sequence[Box], grid: Grid) -> NDArray[np.integer]:
+    """Voxels ``(n, 3)`` nearest to boxes that reach into the grid by less than to a voxel's centre.
+
+    None where any box holds a voxel, as nearly all do: the planes are looked at one by one until one is found.
+    """
+    found = []
+    for box in boxes:
+        region = grid.region_of(box.corners).intersection(Region.whole(grid.shape))
+        if region.is_empty:
+            continue
+        nearest: tuple[float, NDArray[np.int_]] | None = None
+        for plane in range(region.start[0], region.stop[0]):
+            layer = Region((plane, *region.start[1:]), (plane + 1, *region.stop[1:]))
+            if _held(box, grid, layer).any():
+                return np.zeros((0, 3), int)
+            beyond = np.maximum(np.abs((_world(grid, layer) - box.center) @ box.axes) - 0.5 * np.array(box.size), 0.0)
+            distance = np.linalg.norm(beyond, axis=-1)
+            if nearest is None or distance.min() < nearest[0]:
+                voxel = np.add(np.unravel_index(distance.argmin(), layer.shape), layer.start)
+                nearest = float(distance.min()), voxel.astype(int)
+        assert nearest is not None, "the region has planes"
+        found.append(nearest[1])
+    return np.array(found, dtype=int).reshape(-1, 3)
 
 
 def _corners(grid: Grid) -> NDArray[np.float64]:

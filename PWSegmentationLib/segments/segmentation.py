@@ -69,7 +69,7 @@ class Segmentation:
     Raises
     ------
     InputError
-        If two segments have one name or one value, or a value is not from 1 to 65535.
+        If two segments have one name or one value, no file can hold a name, or a value is not from 1 to 65535.
     """
 
     grid: Grid
@@ -81,10 +81,8 @@ class Segmentation:
             if twice is not None:
                 raise InputError(f"Two segments have the {what} '{twice}': give each its own.")
         for segment in self.segments:
-            if not 1 <= segment.value <= MOST_VALUE:
-                raise InputError(
-                    f"Segment '{segment.name}' has the value {segment.value}: choose one from 1 to {MOST_VALUE}."
-                )
+            _check_name(segment.name)
+            _check_value(segment.name, segment.value)
 
     @classmethod
     def of(
@@ -121,10 +119,17 @@ class Segmentation:
 
     @classmethod
     def of_labels(cls, labels: NDArray[Any], grid: Grid, values: Mapping[str, int]) -> Segmentation:
-        """A labelmap ``[i, j, k]`` as segments; ``values`` by name. Values that occur without a name are left out."""
+        """A labelmap ``[i, j, k]`` as segments; ``values`` by name. Values that occur without a name are left out.
+
+        Raises `InputError` for a value that is not from 1 to 65535.
+        """
         from scipy import ndimage
 
-        boxes = ndimage.find_objects(labels.astype(np.int32, copy=False))
+        # Before boxes are looked for: there is one for every number up to the largest.
+        for name, value in values.items():
+            _check_value(name, value)
+        most = max(values.values(), default=0)
+        boxes = ndimage.find_objects(labels.astype(np.int32, copy=False), most) if most else []
         made = []
         for index, (name, value) in enumerate(values.items()):
             box = boxes[value - 1] if 0 < value <= len(boxes) else None
@@ -195,6 +200,18 @@ class Segmentation:
 
     def _blank(self) -> NDArray[Any]:
         return np.zeros(self.grid.shape, self.label_type, order="F")
+
+
+def _check_value(name: str, value: int) -> None:
+    if not 1 <= value <= MOST_VALUE:
+        raise InputError(f"Segment '{name}' has the value {value}: choose one from 1 to {MOST_VALUE}.")
+
+
+def _check_name(name: str) -> None:
+    """Raise `InputError` for a name that comes back changed, or not at all, from some file."""
+    if "\r" in name or "\0" in name or any("\ud800" <= c <= "\udfff" for c in name):
+        shown = name.encode("unicode_escape").decode("ascii")
+        raise InputError(f"The name '{shown}' holds a character that no file can hold: rename the segment.")
 
 
 def label_values(names: Sequence[str], table: Mapping[str, int] | None) -> dict[str, int]:

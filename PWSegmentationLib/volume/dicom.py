@@ -21,6 +21,8 @@ from PWSegmentationLib.volume.reading import Header, Opened
 from PWSegmentationLib.volume.slice_stack import sorted_slices, stack_grid
 
 _SERIES_NUMBER, _SERIES_UID, _MODALITY = "0020|0011", "0020|000e", "0008|0060"
+# Objects that lie beside an image and are none: what was drawn on it, and said of it.
+_DRAWN = ("SEG", "RTSTRUCT", "SR")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _sorted_series(path: Path, series: str | int | None) -> tuple[_Series, list[
 
 def _find_series(folder: Path) -> list[_Series]:
     files = _files_by_series(folder)
-    if not files:
+    if all(_series(f).modality in _DRAWN for f in files.values()):
         # Only now the sub-folders: one for each series is how many systems export.
         for inner in sorted(p for p in folder.rglob("*") if p.is_dir()):
             for uid, more in _files_by_series(inner).items():
@@ -114,8 +116,9 @@ def _series(files: Sequence[str]) -> _Series:
 
 
 def _choose(found: list[_Series], wanted: str | int | None, folder: Path) -> _Series:
-    if wanted is None and len(found) == 1:
-        return found[0]
+    images = [s for s in found if s.modality not in _DRAWN] or found
+    if wanted is None and len(images) == 1:
+        return images[0]
     numbers = [s.number for s in found]
     unique = len(set(numbers)) == len(numbers)
     listing = "; ".join(str(s) if unique else f"{s} with UID {s.uid}" for s in found)

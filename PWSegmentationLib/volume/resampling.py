@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from PWSegmentationLib.volume.grid import Grid
+from PWSegmentationLib.volume.grid import Grid, Region
 
 
 def resample(
@@ -30,7 +32,7 @@ def resample(
     """
     step = source.inverse @ target.affine
     matrix, offset = step[:3, :3], step[:3, 3]
-    if order == 1 and outside is None and np.allclose(matrix, np.diag(np.diag(matrix)), atol=1e-9):
+    if order == 1 and outside is None and _parallel(matrix):
         return _resample_parallel(array, np.diag(matrix), offset, target.shape)
     # Imported on use: a panel opens before SciPy is installed.
     from scipy import ndimage
@@ -49,22 +51,57 @@ def resample(
     )
 
 
+def resampled_slabs(
+    array: NDArray[Any], source: Grid, target: Grid, voxels: int
+) -> Iterator[tuple[Region, NDArray[np.float32]]]:
+    """What `resample` gives by default, in slabs of about ``voxels``, so that a large target is never whole in memory.
+
+    Each slab is a region of the target and its values; arrays on the same two grids come in the same slabs.
+    """
+    step = source.inverse @ target.affine
+    matrix, offset = step[:3, :3], step[:3, 3]
+    whole = Region.whole(target.shape)
+    if not _parallel(matrix):
+        yield whole, resample(array, source, target)
+        return
+    *first, last = _order(array.shape, target.shape)
+    weights = [_axis_weights(array.shape[a], target.shape[a], matrix[a, a], offset[a]) for a in range(3)]
+    values = np.ascontiguousarray(array, dtype=np.float32)
+    for axis in first:
+        values = _along(axis, weights[axis], values)
+    count = target.shape[last]
+    thickness = max(1, voxels * count // math.prod(target.shape))
+    for start in range(0, count, thickness):
+        stop = min(count, start + thickness)
+        bounds = [(0, n) if axis != last else (start, stop) for axis, n in enumerate(target.shape)]
+        region = Region(tuple(a for a, _ in bounds), tuple(b for _, b in bounds))  # type: ignore[arg-type]
+        yield region, np.ascontiguousarray(_along(last, weights[last][start:stop], values))
+
+
+def _parallel(matrix: NDArray[np.float64]) -> bool:
+    return bool(np.allclose(matrix, np.diag(np.diag(matrix)), atol=1e-9))
+
+
 def _resample_parallel(
     array: NDArray[Any], step: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, int, int]
 ) -> NDArray[np.float32]:
     """Triangular interpolation along one axis after the other: linear where finer, averaging where coarser."""
-    weights = [_axis_weights(array.shape[a], shape[a], step[a], offset[a]) for a in range(3)]
     out = np.ascontiguousarray(array, dtype=np.float32)
-    # The axis that shrinks most first, so that the others have less to do.
-    for axis in sorted(range(3), key=lambda a: shape[a] / array.shape[a]):
-        weight = weights[axis]
-        if axis == 0:
-            out = (weight @ out.reshape(out.shape[0], -1)).reshape(-1, *out.shape[1:])
-        elif axis == 1:
-            out = np.matmul(weight, out)
-        else:
-            out = out @ weight.T
+    for axis in _order(array.shape, shape):
+        out = _along(axis, _axis_weights(array.shape[axis], shape[axis], step[axis], offset[axis]), out)
     return np.ascontiguousarray(out)
+
+
+def _order(source: tuple[int, ...], target: tuple[int, ...]) -> list[int]:
+    """Axes, the one that shrinks most first, so that the others have less to do."""
+    return sorted(range(3), key=lambda a: target[a] / source[a])
+
+
+def _along(axis: int, weight: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``weight`` ``(target, source)`` applied to one axis of ``values`` ``(i, j, k)``."""
+    if axis == 0:
+        return np.asarray((weight @ values.reshape(values.shape[0], -1)).reshape(-1, *values.shape[1:]))
+    return np.asarray(np.matmul(weight, values) if axis == 1 else values @ weight.T)
 
 
 def _axis_weights(source: int, target: int, step: float, offset: float) -> NDArray[np.float32]:

@@ -145,6 +145,27 @@ def test_prompt_set_to_segmentation_and_json(scene: Path, tmp_path: Path) -> Non
     assert said["outputs"]["probability"] == {"lesion": str(tmp_path / "p.nii.gz")}
 
 
+def test_json_names_the_table_of_values_and_nothing_else(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "segment",
+        scene / "image.nii.gz",
+        "--prompts",
+        scene / "prompts.json",
+        "--method",
+        "image-aware",
+        "--json",
+    ]
+    outputs = []
+    for names in (["a.seg.nrrd"], ["a.seg.nrrd", "b.nrrd"], ["c.stl"]):
+        assert main([*map(str, words), *(str(w) for name in names for w in ("-o", tmp_path / name))]) == 0
+        outputs.append(json.loads(capsys.readouterr().out)["outputs"])
+    assert "labels" not in outputs[0] and "labels" not in outputs[2]
+    assert outputs[1]["labels"] == str(tmp_path / "b.labels.json")
+    assert [Path(o["segmentation"]).name for o in outputs] == ["a.seg.nrrd", "a.seg.nrrd", "c.stl"]
+
+
 def test_every_kind_of_prompt_file_at_once(scene: Path, tmp_path: Path) -> None:
     done = pwseg(
         *("segment", scene / "image.nii.gz", "-o", tmp_path / "out.nii.gz", "--allow-overlap"),
@@ -220,6 +241,22 @@ def test_bad_input_is_refused_with_one_sentence(
         code = main(["segment", *map(str, args)])
         assert said in one_sentence(code, *capsys.readouterr())
     assert not (tmp_path / "o.nii.gz").exists()
+
+
+def test_a_segment_without_prompts_is_refused_and_no_value_is_shifted(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads((scene / "prompts.json").read_text(encoding="utf-8"))
+    document["segments"].insert(0, {"name": "liver", "points": []})
+    (tmp_path / "empty.json").write_text(json.dumps(document), encoding="utf-8")
+    words = [scene / "image.nii.gz", "--prompts", tmp_path / "empty.json", "-o", tmp_path / "o.nii.gz", "--quiet"]
+    code = main(["segment", *map(str, words)])
+    assert "Segment 'liver' has no prompts" in one_sentence(code, *capsys.readouterr())
+    assert not (tmp_path / "o.nii.gz").exists()
+    # Its prompts may come from another file, and its place is kept.
+    more = markups(tmp_path / "liver.mrk.json", "Fiducial", (AFFINE @ [5, 5, 5, 1])[:3])
+    assert main(["segment", *map(str, words), "--points", f"liver={more}"]) == 0
+    assert json.loads((tmp_path / "o.labels.json").read_text()) == {"liver": 1, "lesion": 2}
 
 
 def dotted_folder(tmp_path: Path) -> Path:
@@ -333,3 +370,11 @@ def test_map_names_never_collide() -> None:
     assert len({str(p).lower() for p in paths.values()}) == len(names)
     assert all(p.parent == Path("x") for p in paths.values())
     assert paths["left lung"].name == "p.left_lung.nii.gz"
+
+
+def test_long_names_fit_into_file_names(tmp_path: Path) -> None:
+    names = ["x" * 300, "x" * 299 + "y", "脾" * 200]
+    paths = map_paths(tmp_path / "p.nii.gz", names)
+    for path in paths.values():
+        path.write_bytes(b"")
+    assert len(list(tmp_path.iterdir())) == 3

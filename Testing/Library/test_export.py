@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,45 @@ def test_any_number_of_segments(tmp_path: Path, ending: str, count: int) -> None
     assert_same(read_segmentation(path, made.grid), made)
 
 
+#: Names with white space of every kind, and characters that headers and tables give a meaning.
+SPACED = (
+    "a b",
+    "a  b",
+    " a b",
+    "a b ",
+    "a\tb",
+    "a\nb",
+    "a\\nb",
+    "a\u00a0b",
+    "a\u2028b",
+    "\x0b",
+    "a_b",
+    "a:=b|c:d",
+    "b\\",
+)
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz", ".nrrd"])
+def test_names_come_back_with_their_white_space(tmp_path: Path, ending: str) -> None:
+    made = segments(GRIDS["straight"], len(SPACED))
+    made = Segmentation(made.grid, tuple(replace(s, name=n) for s, n in zip(made.segments, SPACED, strict=True)))
+    path = write_segmentation(made, tmp_path / f"out{ending}")[0]
+    assert_same(read_segmentation(path), made)
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\0b", "a\ud800b"])
+def test_a_name_that_no_file_can_hold_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="that no file can hold: rename"):
+        Segmentation(GRIDS["straight"], (Segment(name, 1, (1, 0, 0)),))
+
+
+def test_dicom_cannot_tell_white_space_around_names(tmp_path: Path) -> None:
+    made = segments(GRIDS["straight"], 2)
+    made = Segmentation(made.grid, tuple(replace(s, name=n) for s, n in zip(made.segments, ("a", " a"), strict=True)))
+    with pytest.raises(InputError, match="white space around"):
+        write_segmentation(made, tmp_path / "out.seg.dcm")
+
+
 @pytest.mark.parametrize("ending", [".seg.nrrd", ".seg.dcm"])
 def test_overlaps_are_kept(tmp_path: Path, ending: str) -> None:
     made = segments(GRIDS["left-handed"], 5, overlap=True)
@@ -90,6 +130,141 @@ def test_priority_decides_in_a_flat_labelmap(tmp_path: Path) -> None:
     first, second = made["الكبد"].over(whole), made["left kidney"].over(whole)
     np.testing.assert_array_equal(found["الكبد"].over(whole), first)
     np.testing.assert_array_equal(found["left kidney"].over(whole), second & ~first)
+
+
+def test_a_table_stays_right_for_every_labelmap_of_its_name(tmp_path: Path) -> None:
+    grid = GRIDS["straight"]
+    first, second = segments(grid, 3), segments(grid, 4)
+    write_segmentation(first, tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=r"a\.labels\.json would not fit .*a\.nii\.gz any more"):
+        write_segmentation(second, tmp_path / "a.nrrd")
+    assert_same(read_segmentation(tmp_path / "a.nii.gz"), first)
+    assert not (tmp_path / "a.nrrd").exists()
+    # The same table is no trouble, nor is a new one for the only labelmap of a name.
+    write_segmentation(first, tmp_path / "a.nrrd")
+    (tmp_path / "a.nii.gz").unlink()
+    write_segmentation(second, tmp_path / "a.nrrd")
+    assert_same(read_segmentation(tmp_path / "a.nrrd"), second)
+
+
+def test_an_image_of_the_same_name_has_no_table(tmp_path: Path) -> None:
+    from PWSegmentationLib.volume.writing import write_image
+
+    grid = GRIDS["straight"]
+    write_image(np.random.default_rng(0).normal(0, 99, SHAPE).astype(np.int16), grid, tmp_path / "a.nii.gz")
+    for count in (3, 4):
+        write_segmentation(segments(grid, count), tmp_path / "a.nrrd")
+        assert_same(read_segmentation(tmp_path / "a.nrrd"), segments(grid, count))
+
+
+def test_a_table_that_names_no_labelmap_is_in_nobodys_way(tmp_path: Path) -> None:
+    made = segments(GRIDS["straight"], 3)
+    write_segmentation(made, tmp_path / "a.nii.gz")
+    for text in ('{"kidneys": [1, 2]}', "{", ""):
+        (tmp_path / "a.labels.json").write_text(text, encoding="utf-8")
+        write_segmentation(made, tmp_path / "a.nrrd")
+        assert_same(read_segmentation(tmp_path / "a.nrrd"), made)
+
+
+def test_names_of_a_folder_stay_those_of_its_labelmaps(tmp_path: Path) -> None:
+    grid = GRIDS["straight"]
+    first = segments(grid, 3)
+    write_segmentation(first, tmp_path / "a.nii.gz")
+    (tmp_path / "a.labels.json").rename(tmp_path / "labels.json")
+    with pytest.raises(InputError, match="would not fit"):
+        write_segmentation(segments(grid, 4), tmp_path / "a.nrrd")
+    assert read_segmentation(tmp_path / "a.nii.gz").values == first.values
+
+
+# ---- damaged files ------------------------------------------------------------------------------------------------
+
+
+def test_a_gap_between_the_numbers_of_segments(tmp_path: Path) -> None:
+    made = segments(GRIDS["straight"], 3)
+    path = write_segmentation(made, tmp_path / "a.seg.nrrd")[0]
+    head, end, voxels = path.read_bytes().partition(b"\n\n")
+    kept = [line for line in head.split(b"\n") if not line.startswith(b"Segment1_")]
+    path.write_bytes(b"\n".join(kept) + end + voxels)
+    assert read_segmentation(path).values == {n: v for n, v in made.values.items() if n != made.names[1]}
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("LabelValue:=x", "Segment0_LabelValue is 'x', which is no whole number"),
+        ("Layer:=7", "Segment0_Layer is 7, and there are 1"),
+        ("Layer:=-1", "Segment0_Layer is -1"),
+        ("Layer:=", "Segment0_Layer is ''"),
+        ("Color:=red 0 1", "Segment0_Color is 'red 0 1', which are no numbers"),
+        ("Color:=nan 0 1", "not from 0 to 1"),
+        ("Color:=300 0 1", "not from 0 to 1"),
+    ],
+)
+def test_a_damaged_segmentation_is_one_sentence(tmp_path: Path, field: str, said: str) -> None:
+    path = write_segmentation(segments(GRIDS["straight"], 3), tmp_path / "a.seg.nrrd")[0]
+    head, end, voxels = path.read_bytes().partition(b"\n\n")
+    key = f"Segment0_{field.partition(':=')[0]}:=".encode()
+    lines = [f"Segment0_{field}".encode() if line.startswith(key) else line for line in head.split(b"\n")]
+    path.write_bytes(b"\n".join(lines) + end + voxels)
+    with pytest.raises(InputError) as caught:
+        read_segmentation(path)
+    assert said in str(caught.value) and str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (b"3 left 0.5 0 0 255", "gives the value 3 the colour '0.5 0 0'"),
+        (b"3 left red 0 0 255", "whole numbers from 0 to 255"),
+        (b"3 left -5 300 0 255", "whole numbers from 0 to 255"),
+        (b"3 l\xfcft 1 2 3 255", "no colour table in UTF-8"),
+    ],
+)
+def test_a_damaged_colour_table_is_one_sentence(tmp_path: Path, row: bytes, said: str) -> None:
+    path = write_segmentation(segments(GRIDS["straight"], 3), tmp_path / "a.nrrd")[0]
+    (tmp_path / "a.ctbl").write_bytes(row + b"\n")
+    with pytest.raises(InputError, match=said):
+        read_segmentation(path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "said"),
+    [
+        (np.int32, 2_000_000_000, "has the value 2000000000: choose one from 1 to 65535"),
+        (np.uint32, 4_000_000_000, "it holds the value 4000000000"),
+        (np.int64, -5_000_000_000, "it holds the value -5000000000"),
+        (np.float32, 1e20, r"it holds the value 1\.0000"),
+        (np.int16, -5, "has the value -5"),
+    ],
+)
+def test_a_labelmap_of_huge_values_costs_no_memory(
+    tmp_path: Path, dtype: type[np.generic], value: float, said: str
+) -> None:
+    import tracemalloc
+
+    import nibabel
+
+    labels = np.zeros((9, 9, 9), dtype)
+    labels[3, 4, 5] = value
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4), dtype=labels.dtype), tmp_path / "a.nii")
+    tracemalloc.start()
+    with pytest.raises(InputError, match=said):
+        read_segmentation(tmp_path / "a.nii")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000_000
+    # A table that names it makes no difference.
+    if value > 0:
+        (tmp_path / "a.labels.json").write_text(f'{{"big": {value:.0f}}}', encoding="utf-8")
+        with pytest.raises(InputError, match=said):
+            read_segmentation(tmp_path / "a.nii")
+
+
+def test_a_label_table_that_is_not_utf_8_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_segmentation(segments(GRIDS["straight"], 3), tmp_path / "a.seg.nrrd")[0]
+    (tmp_path / "table.ctbl").write_bytes("1 big 1 2 3 255".encode("utf-16"))
+    words = ("export", path, "-o", tmp_path / "b.nrrd", "--labels", tmp_path / "table.ctbl")
+    assert "no colour table in UTF-8" in run(capsys, *words, code=2)
 
 
 # ---- DICOM ------------------------------------------------------------------------------------------------------
@@ -239,6 +414,26 @@ def test_dicom_segmentation_belongs_to_its_series(tmp_path: Path) -> None:
         position = tuple(np.round([float(v) for v in frame.PlanePositionSequence[0].ImagePositionPatient], 3))
         reference = frame.DerivationImageSequence[0].SourceImageSequence[0]
         assert reference.ReferencedSOPInstanceUID == uid_at[position]
+
+
+@pytest.mark.parametrize("inner", ["", "series"], ids=["beside", "above"])
+def test_a_segmentation_beside_the_series_is_no_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], inner: str
+) -> None:
+    series = lesion_series(tmp_path)
+    if inner:
+        (tmp_path / "study").mkdir()
+        series.rename(tmp_path / "study" / inner)
+        series = tmp_path / "study"
+    words = ["segment", series, "--prompts", tmp_path / "prompts.json", "-o", series / "organs.seg.dcm", "--quiet"]
+    for _ in range(2):
+        run(capsys, *words, "--method", "image-aware")
+    from PWSegmentationLib.volume.reading import read_header, read_volume
+
+    assert read_header(series).format == "DICOM series 3 (CT)"
+    # Asked for by its number, it can still be looked at.
+    assert "(SEG)" in read_header(series, series=1003).format
+    assert read_segmentation(series / "organs.seg.dcm", read_volume(series).grid).names == ("lesion",)
 
 
 def test_dicom_says_what_it_cannot_hold(tmp_path: Path) -> None:
@@ -391,7 +586,7 @@ def test_wrong_use_of_export(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for said, *words in [
         ("There is no segmentation", tmp_path / "none.nrrd", "-o", tmp_path / "b.nrrd"),
         ("unknown ending", path, "-o", tmp_path / "b.png"),
-        ("is the segmentation itself", path, "-o", path),
+        ("is also the segmentation itself", path, "-o", path),
         ("no value for 'Milz (größer)'", path, "-o", tmp_path / "b.nrrd", "--labels", tmp_path / "table.json"),
         ("--to is for a folder", path, "-o", tmp_path / "b.nrrd", "--to", ".nrrd"),
         ("Cannot read", tmp_path / "table.json", "-o", tmp_path / "b.nrrd"),

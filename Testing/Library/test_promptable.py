@@ -20,7 +20,7 @@ from PWSegmentationLib.prediction.predict import predict
 from PWSegmentationLib.prediction.promptable import PromptableModel, promptable_model
 from PWSegmentationLib.prediction.sharpening import sharpened, sharpness
 from PWSegmentationLib.prediction.view import View, region_for
-from PWSegmentationLib.prediction.zoom import furthest, zoomed
+from PWSegmentationLib.prediction.zoom import Answer, furthest, zoomed
 from PWSegmentationLib.prompts.prompts import Box, Point, SegmentPrompts
 from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
@@ -56,9 +56,9 @@ def click(place: np.ndarray) -> SegmentPrompts:
     return SegmentPrompts("ball").with_prompt(Point(tuple(place)))
 
 
-def bright(view: View) -> np.ndarray:
+def bright(view: View) -> Answer:
     """A judge who knows the answer."""
-    return (view.image > 60).astype(np.float32)
+    return Answer((view.image > 60).astype(np.float32))
 
 
 def test_the_view_grows_with_an_object_that_is_larger_than_the_first_look() -> None:
@@ -77,7 +77,7 @@ def test_the_view_grows_with_an_object_that_is_larger_than_the_first_look() -> N
 def test_the_first_look_around_a_lone_click_is_wide_and_what_is_small_there_is_looked_for_closely() -> None:
     seen: list[float] = []
 
-    def judge(view: View) -> np.ndarray:
+    def judge(view: View) -> Answer:
         seen.append(min(view.region.shape) * view.fine.spacing[0])
         return bright(view)
 

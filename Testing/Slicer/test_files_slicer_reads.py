@@ -196,6 +196,13 @@ def test_status_and_terminology(scene: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(voxels(segment, grid), made.segments[0].over(Region.whole(SHAPE)))
 
 
+def test_names_keep_their_white_space(scene: Any, tmp_path: Path) -> None:
+    names = ["a b", "a  b", " a b", "a b ", "a\tb", "a\nb", "a\u00a0b", "a\\nb"]
+    (path,) = write_segments({}, oblique_grid(), tmp_path / "out.seg.nrrd", names=names)
+    found = read_segmentation(scene, path)
+    assert [found.GetNthSegment(n).GetName() for n in range(found.GetNumberOfSegments())] == names
+
+
 def test_no_segments(scene: Any, tmp_path: Path) -> None:
     (path,) = write_segments({}, oblique_grid(), tmp_path / "out.seg.nrrd")
     assert read_segmentation(scene, path).GetNumberOfSegments() == 0
