@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from PWSegmentationLib.app.detached import check_inside
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.volume.reading import IMAGE_ENDINGS, read_volume
 from PWSegmentationLib.volume.volume import Volume
@@ -27,8 +28,10 @@ class Opened:
     is_dicom: bool
 
 
-def open_image(path: Path, name: str = "") -> Opened:
+def open_image(path: Path, name: str = "", inside: Sequence[Path] | None = None) -> Opened:
     """Read an image file or DICOM folder. Slow, and needs no scene: to be called on a thread.
+
+    ``inside``: the folders that its voxels may lie in besides the file itself; None: anywhere.
 
     Raises
     ------
@@ -40,6 +43,8 @@ def open_image(path: Path, name: str = "") -> Opened:
     from PWSegmentationLib.volume.intensity import shown_range
     from PWSegmentationLib.volume.reading import read_header
 
+    if inside is not None:
+        check_inside(path, inside)
     header = read_header(path)
     needed, free = memory_need(header.grid, header.dtype.itemsize)
     if free is not None and needed > free:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +136,7 @@ class Keeper:
         source, name = Path(document["source"]), str(document["name"])
 
         def read() -> Opened:
-            return open_sample() if document.get("is_sample") else open_image(source, name)
+            return open_sample() if document.get("is_sample") else open_image(source, name, self._inside(source))
 
         await place.open(
             read,
@@ -152,6 +153,10 @@ class Keeper:
         place.case.select(current if current in place.case.segment_ids() else None)
         place.segments_written(None)
         place.say("Your session is back. The last steps cannot be undone any more.")
+
+    def _inside(self, source: Path) -> Sequence[Path] | None:
+        """What an image may refer to: an upload to nothing."""
+        return () if source.is_relative_to(self._folder) else self._place.allowance.roots
 
     def _segmentation(self, document: dict[str, Any]) -> Node:
         """The segmentation as it was written, with prompts; an empty one where the file is gone."""

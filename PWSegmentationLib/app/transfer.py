@@ -7,11 +7,14 @@ import gzip
 import re
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from PWSegmentationLib.app.detached import check_inside
 from PWSegmentationLib.app.images import open_image, title
 from PWSegmentationLib.errors import InputError
 
@@ -97,6 +100,18 @@ def check_type(path: Path, name: str) -> None:
     }
     if not fits[ending]:
         raise _wrong(name)
+    if ending in (".nrrd", ".mha"):
+        with calling(path, name):
+            check_inside(path, ())
+
+
+@contextmanager
+def calling(path: Path, name: str) -> Iterator[None]:
+    """Refusals call a file as the user does: where it lies here is not for him to know, and means nothing to him."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), f"'{Path(name).name[:80]}'")) from error
 
 
 def _wrong(name: str) -> InputError:
@@ -201,7 +216,7 @@ class Uploads:
         if not files:
             raise InputError("Nothing was uploaded: choose a file.")
         if len(files) == 1 and files[0].suffix == ".json":
-            await self._open_prompts(files[0])
+            await self._open_prompts(files[0], batch.names[0])
             batch.remove()
             return
         images = [f for f in files if f.suffix != ".json"]
@@ -225,17 +240,16 @@ class Uploads:
         staged.rename(kept)
         self._place.moved_source(kept / path.name if len(inside) == 1 else kept)
 
-    async def _open_prompts(self, path: Path) -> None:
-        from PWSegmentationLib.prompts.json_format import read_prompts
+    async def _open_prompts(self, path: Path, name: str) -> None:
+        from PWSegmentationLib.files import read_json
+        from PWSegmentationLib.prompts.json_format import prompts_from_dict
 
         case = self._place.case
         if case is None:
             raise InputError("Open the image that the prompts belong to first.")
-        try:
-            prompts = read_prompts(path)
-        except InputError as error:
-            # The path means nothing to the user.
-            raise InputError(str(error).replace(f"{path}: ", "").replace(str(path), "The file")) from error
+        with calling(path, name):
+            # Without a folder, so that it can refer to no files.
+            prompts = prompts_from_dict(read_json(path, "prompts"))
         case.add_prompt_set(prompts)
 
 

@@ -90,7 +90,9 @@ class Workplace:
 
     async def open_path(self, text: str) -> None:
         """Open an image by its path on this computer."""
-        await self.open(lambda: open_image(allowed(text, self.allowance.roots)), "Reading the image…")
+        await self.open(
+            lambda: open_image(allowed(text, self.allowance.roots), inside=self.allowance.roots), "Reading the image…"
+        )
 
     async def open(
         self, read: Callable[[], Opened], message: str, show: Callable[[Opened], None] | None = None
