@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aiohttp import WSCloseCode, web
 
-from PWSegmentationLib.app.keeping import DOCUMENT
+from PWSegmentationLib.app.kept_files import DOCUMENT
 from PWSegmentationLib.app.worker import Orders
 from PWSegmentationLib.errors import InputError
 
