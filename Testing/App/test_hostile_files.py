@@ -135,3 +135,15 @@ def test_strokes_unpack_to_no_more_than_their_shape(visitor, shape):
     answer = visitor.upload(p__json=prompts({"shape": shape, "affine": list(range(16)), "labels": bomb}))
 
     assert answer.status == 400 and "Segment 'leak'" in answer.text
+
+
+def test_zips_in_one_upload_share_what_may_be_unpacked(tmp_path):
+    server = AppServer(tmp_path / "state", "--max-upload", "0.002").start()
+    try:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.dcm", b"\0" * 128 + b"DICM" + b"\0" * 1_500_000)
+        answer = Visitor(server).upload(a__zip=content.getvalue(), b__zip=content.getvalue())
+        assert answer.status == 400 and "too much" in answer.text
+    finally:
+        server.stop()
