@@ -141,8 +141,6 @@ class Workers:
         self._idle_s = idle_s
         self._days = days
         self._workers: dict[str, Worker] = {}
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.chmod(folder, 0o700)  # noqa: PTH101 - also one that was there
         self.delete_old()
 
     def new(self) -> str:

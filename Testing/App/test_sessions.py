@@ -67,7 +67,8 @@ def test_without_the_token_nothing_is_seen(tmp_path, ball, new_tab):
             answer = request.get(address, max_redirects=0)
             assert answer.status == 403, address
             assert "ball" not in answer.text()
-        assert list((tmp_path / "state").iterdir()) == []
+        # No session was begun.
+        assert [p.name for p in (tmp_path / "state").iterdir()] == ["token"]
         refused = tab.page.evaluate(
             """address => new Promise(done => { const socket = new WebSocket(address);
             socket.onopen = () => done(false); socket.onerror = () => done(true); })""",
