@@ -190,26 +190,39 @@
 
   // ---- a server that was stopped, or a session whose process ended: say so, and go on when it is back
   const session = window.location.pathname.match(/\/s\/([0-9a-f]+)\//)?.[1];
-  let life = null, lost = false;
+  let life = null, lost = false, ended = false;
+
+  function banner(text) {
+    let found = document.querySelector(".pw-lost");
+    if (!found) {
+      found = document.createElement("div");
+      found.className = "pw-lost";
+      found.setAttribute("role", "alert");
+      document.body.appendChild(found);
+    }
+    if (found.textContent !== text) found.textContent = text;
+  }
+
+  const LOST = "The server cannot be reached. Your work is kept; this page goes on when it is back.";
+  const RESTARTED = "This server was restarted: open the address it printed. Your work is kept.";
 
   async function watch() {
-    let answer = null;
+    let status = 0, text = LOST;
     try {
-      answer = await fetch(`/sessions/${session}/ready`, { cache: "no-store" });
+      const answer = await fetch(`/sessions/${session}/ready`, { cache: "no-store" });
+      [status, text] = [answer.status, await answer.text()];
     } catch {
-      // Told below.
+      // Nobody answers.
     }
-    if (answer?.ok) {
-      const now = await answer.text();
-      if (lost || (life !== null && now !== life)) return window.location.reload();
-      life = now;
-    } else if (!lost) {
+    if (ended) return;
+    // There the server says what became of the session.
+    if (status === 404) return window.location.reload();
+    if (status === 200) {
+      if (lost || (life !== null && text !== life)) return window.location.reload();
+      life = text;
+    } else {
       lost = true;
-      const banner = document.createElement("div");
-      banner.className = "pw-lost";
-      banner.setAttribute("role", "alert");
-      banner.textContent = "The server cannot be reached. Your work is kept; this page goes on when it is back.";
-      document.body.appendChild(banner);
+      banner(status === 403 ? RESTARTED : text);
     }
     window.setTimeout(watch, lost ? 1000 : 5000);
   }
@@ -219,8 +232,13 @@
   document.addEventListener("click", async (event) => {
     if (!event.target.closest?.("[data-test=end-session]")) return;
     if (!window.confirm("Delete the image and all that was made here from the server? Download first what you need.")) return;
-    await fetch(`/sessions/${session}/remove`, { method: "POST" });
-    window.location.assign("/");
+    // Nobody is to ask for it any more: that would start it again.
+    ended = true;
+    const answer = await fetch(`/sessions/${session}/remove`, { method: "POST" }).catch(() => null);
+    if (answer?.ok) return window.location.assign("/");
+    ended = false;
+    watch();
+    say("The session could not be ended: try again.", true);
   });
 
   // ---- downloads: what is wrong is said on the page, not on one of its own
