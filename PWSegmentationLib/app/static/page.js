@@ -147,9 +147,30 @@
     }
   }
 
+  // Another image takes the place of this one and of all that was made on it.
+  function mayReplace() {
+    const count = state("segments")?.length || 0, waiting = state("unrestored");
+    if (!count && !waiting) return true;
+    const made = `${state("image")?.name} and ${count === 1 ? "its segment" : `its ${count} segments`} are closed for good`;
+    const lost = count ? `${made}: download first what you need.` : waiting;
+    return window.confirm(`${lost}\n\nOpen another image now?`);
+  }
+
+  document.addEventListener(
+    "click",
+    (event) => {
+      const opens = "[data-test=open-path], [data-test=dialog-sample], [data-test=sample], .pw-list-item";
+      if (!event.target.closest?.(opens) || mayReplace()) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    },
+    true,
+  );
+
   async function upload(files) {
     files = [...files].filter((file) => !file.name.startsWith("."));
     if (!files.length) return;
+    if (!files.every((file) => file.name.toLowerCase().endsWith(".json")) && !mayReplace()) return;
     set("open_error", "");
     const total = files.reduce((sum, file) => sum + file.size, 0);
     const limit = state("upload_limit");
