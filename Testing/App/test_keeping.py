@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +152,47 @@ def test_what_cannot_be_written_is_told_until_it_can(restartable, new_tab):
 
     tab.find("unsaved").wait_for(state="detached")
     assert (restartable.state / session / "segments.seg.nrrd").is_file()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a megabyte, where one may be mounted."""
+    folder = tmp_path / "small"
+    folder.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_on_a_full_disk_work_can_be_downloaded_and_is_kept_as_soon_as_there_is_room(small_disk, ball):
+    def prompts(name: str, r: float) -> bytes:
+        point = {"position": [r, -20, 22], "positive": True}
+        segments = [{"name": name, "points": [point]}]
+        return json.dumps({"format": "pwseg-prompts", "version": 1, "segments": segments}).encode()
+
+    server = AppServer(small_disk / "state").start()
+    try:
+        visitor = Visitor(server)
+        assert visitor.upload(ball__nrrd=ball.read_bytes(), p__json=prompts("one", -24)).status == 200
+        folder = small_disk / "state" / visitor.session
+        wait_until((folder / "segments.seg.nrrd").is_file, "the first segment to be written")
+        # No room for the segments; for the prompts there is.
+        (small_disk / "fill").write_bytes(b"\0" * (shutil.disk_usage(small_disk).free - 8192))
+        assert visitor.upload(p__json=prompts("two", -12)).status == 200
+
+        wish = json.dumps({"kinds": ["segmentation"], "provenance": False}).encode()
+        where = wait_until(
+            lambda: (a := visitor.ask("POST", f"/s/{visitor.session}/download", wish)).status == 200 and a.text, "files"
+        )
+        assert "two" in visitor.ask("GET", f"/s/{visitor.session}/download/{where}").text
+        answer = visitor.upload(other__nrrd=ball.read_bytes())
+        assert answer.status == 507 and "No space left" in answer.text
+        assert "two" not in (folder / "session.json").read_text()
+
+        (small_disk / "fill").unlink()
+
+        wait_until(lambda: "two" in (folder / "session.json").read_text(), "the second segment to be written")
+    finally:
+        server.stop()

@@ -67,7 +67,8 @@ def test_work_is_not_closed_without_a_question(worked, tmp_path):
     # Prompts are added to what there is.
     prompts = tab.download(tmp_path, "prompts")
     count = len(asked)
-    tab.answered(lambda: drop(tab, prompts))
+    drop(tab, prompts)
+    wait_until(lambda: tab.page.wait_for_timeout(50) or tab.prompts == ["point +"] * 2, "the prompts of the file")
     assert len(asked) == count
 
     # Nor is a name taken that no file could have.
