@@ -78,7 +78,8 @@ class Keeper:
                 return
         except InputError as error:
             place.warn(f"{error} It is kept aside; begin anew, or ask whoever runs the server.")
-            put_aside(self._folder)
+            with suppress(OSError):
+                put_aside(self._folder)
         if image == SAMPLE:
             await place.open_sample()
         elif image:

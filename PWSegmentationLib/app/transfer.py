@@ -54,6 +54,8 @@ class Uploads:
             for other in self._batches.values():
                 other.remove()
             self._batches = {name: Batch(self._folder / "incoming" / name, self._place.allowance.upload_bytes)}
+        if self._batches[name].is_opening:
+            raise InputError("That upload is being opened: begin another one for more files.")
         return self._batches[name]
 
     async def put(self, request: web.Request) -> web.Response:
@@ -74,15 +76,16 @@ class Uploads:
         """All files are there: open them."""
         name = self._name(request)
         batch = self._batches.get(name)
+        if batch is None or batch.is_opening:
+            return _refused(InputError("Of that upload nothing is there any more: try again."))
+        batch.is_opening = True
         try:
-            if batch is None or batch.is_opening:
-                raise InputError("Of that upload nothing is there any more: try again.")
-            batch.is_opening = True
             await asyncio.get_running_loop().run_in_executor(None, batch.unpack)
             await self._open(batch)
         except (InputError, OSError) as error:
             return _refused(error)
         finally:
+            batch.is_opening = False
             self._drop(name)
         return web.Response(text="ok")
 
@@ -92,8 +95,10 @@ class Uploads:
         return web.Response(text="ok")
 
     def _drop(self, name: str) -> None:
-        batch = self._batches.pop(name, None)
-        if batch is not None:
+        batch = self._batches.get(name)
+        # What is being opened is not taken from under it.
+        if batch is not None and not batch.is_opening:
+            self._batches.pop(name)
             batch.remove()
 
     async def _open(self, batch: Batch) -> None:
