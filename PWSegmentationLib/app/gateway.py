@@ -82,6 +82,7 @@ class Gateway:
         app.add_routes(
             [
                 web.get("/", self._new),
+                web.get("/sessions/{session}", self._known),
                 web.get("/sessions/{session}/ready", self._ready),
                 web.post("/sessions/{session}/remove", self._remove),
                 web.route("*", "/s/{session}/{path:.*}", self._session),
@@ -111,6 +112,12 @@ class Gateway:
         except InputError as error:
             return web.Response(status=503, text=_TEXT.format(text=html.escape(str(error))), content_type="text/html")
         raise web.HTTPFound(f"/s/{session}/")
+
+    async def _known(self, request: web.Request) -> web.Response:
+        """Whether a session is there; nothing is started for that."""
+        if self._workers.exists(request.match_info["session"]):
+            return web.Response(text="ok")
+        return web.Response(status=404, text="There is no such session any more.")
 
     async def _ready(self, request: web.Request) -> web.Response:
         session = request.match_info["session"]

@@ -249,6 +249,45 @@
   }
   watch();
 
+  // ---- who opens the address again may want the session from before
+  const EARLIER = "pwseg-session";
+
+  function earlier() {
+    try {
+      return JSON.parse(localStorage.getItem(EARLIER));
+    } catch {
+      return null;
+    }
+  }
+
+  function remember() {
+    const image = state("image")?.name, count = state("segments")?.length;
+    try {
+      if (image && count) localStorage.setItem(EARLIER, JSON.stringify({ session, image, count }));
+    } catch {
+      // The browser keeps nothing: then it offers nothing.
+    }
+  }
+
+  async function offerEarlier() {
+    const found = earlier();
+    if (!/^[0-9a-f]{32}$/.test(found?.session) || found.session === session) return;
+    const answer = await fetch(`/sessions/${found.session}`, { cache: "no-store" }).catch(() => null);
+    if (!answer?.ok) return;
+    const offer = document.createElement("div"), link = document.createElement("a"), close = document.createElement("button");
+    offer.className = "pw-earlier";
+    offer.append(`You worked on ${found.image} before, ${found.count === 1 ? "a segment" : `${found.count} segments`}: `);
+    link.href = `/s/${found.session}/`;
+    link.textContent = "go on with that";
+    close.textContent = "✕";
+    close.title = "Stay here";
+    close.addEventListener("click", () => offer.remove());
+    offer.append(link, close);
+    document.body.appendChild(offer);
+  }
+  offerEarlier();
+  window.setInterval(remember, 2000);
+
   // ---- the end
   document.addEventListener("click", async (event) => {
     if (!event.target.closest?.("[data-test=end-session]")) return;
