@@ -55,15 +55,19 @@ class JobRunner:
 
     async def _follow(self, job: Job[Any], on_ended: Callable[[Job[Any]], None]) -> None:
         count = 0
-        while not job.poll():
+        ended = job.poll()
+        while not ended:
             count += 1
             if count % _TELL_EVERY == 0:
                 self._on_changed()
             await asyncio.sleep(INTERVAL_S)
             if job is not self._job:
                 return
-        self._forget()
-        on_ended(job)
+            ended = job.poll()
+        # Whoever is called while polling may have dropped it.
+        if job is self._job:
+            self._forget()
+            on_ended(job)
 
     def drop(self) -> None:
         """Stop the job and forget it: it changes nothing any more."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
+from PWSegmentationLib.app.job_runner import JobRunner
+from PWSegmentationLib.app.worker import Orders
+from PWSegmentationLib.app.workers import Workers
 from Testing.App.app_page import wait_until
 from Testing.App.app_server import AppServer
 from Testing.App.image_files import SHAPE
@@ -54,6 +58,53 @@ def test_two_users_at_once_see_nothing_of_each_other_and_a_restarted_server_know
     one.find("pane-review").click()
     one.find("check").click()
     wait_until(lambda: one.find("review-changes").is_visible(), "the changes since before the restart")
+
+
+def test_two_requests_while_room_is_made_get_one_process(tmp_path):
+    async def ask() -> None:
+        workers = Workers(tmp_path, lambda folder, key: Orders(folder=folder, key=key), most=1)
+        old, new = workers.new(), workers.new()
+        first = await workers.worker(old)
+        # Who has only just come is not sent away.
+        first.began_at -= 60
+
+        async def ends_slowly() -> None:
+            await asyncio.sleep(0.05)
+
+        first.close = ends_slowly
+        one, two = await asyncio.gather(workers.worker(new), workers.worker(new))
+        assert one is two and one is not first
+
+    asyncio.run(ask())
+
+
+def test_a_job_that_is_replaced_while_it_is_polled_leaves_its_successor_alone():
+    class Counting:
+        def __init__(self, on_poll):
+            self.progress, self.text, self.remaining_s = 0.0, "", None
+            self.polls, self.on_poll = 0, on_poll
+
+        def poll(self):
+            self.polls += 1
+            return self.on_poll(self.polls)
+
+        def cancel(self):
+            pass
+
+    async def run() -> list[str]:
+        ended: list[str] = []
+        runner = JobRunner(lambda: None)
+        second = Counting(lambda polls: polls >= 3)
+
+        def replaced(_polls: int) -> bool:
+            runner.start("second", second, lambda _: ended.append("second"))
+            return True
+
+        runner.start("first", Counting(replaced), lambda _: ended.append("first"))
+        await asyncio.sleep(0.3)
+        return ended
+
+    assert asyncio.run(run()) == ["second"]
 
 
 def test_without_the_token_nothing_is_seen(tmp_path, ball, new_tab):
