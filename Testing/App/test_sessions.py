@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from PWSegmentationLib.app.job_runner import JobRunner
 from PWSegmentationLib.app.worker import Orders
@@ -60,6 +63,12 @@ def test_two_users_at_once_see_nothing_of_each_other_and_a_restarted_server_know
     wait_until(lambda: one.find("review-changes").is_visible(), "the changes since before the restart")
 
 
+def in_its_own_loop(work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of ``work``; on a thread, for the browser's loop runs on this one."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, work).result()
+
+
 def test_two_requests_while_room_is_made_get_one_process(tmp_path):
     async def ask() -> None:
         workers = Workers(tmp_path, lambda folder, key: Orders(folder=folder, key=key), most=1)
@@ -75,7 +84,7 @@ def test_two_requests_while_room_is_made_get_one_process(tmp_path):
         one, two = await asyncio.gather(workers.worker(new), workers.worker(new))
         assert one is two and one is not first
 
-    asyncio.run(ask())
+    in_its_own_loop(ask())
 
 
 def test_a_job_that_is_replaced_while_it_is_polled_leaves_its_successor_alone():
@@ -104,7 +113,7 @@ def test_a_job_that_is_replaced_while_it_is_polled_leaves_its_successor_alone():
         await asyncio.sleep(0.3)
         return ended
 
-    assert asyncio.run(run()) == ["second"]
+    assert in_its_own_loop(run()) == ["second"]
 
 
 def test_without_the_token_nothing_is_seen(tmp_path, ball, new_tab):
