@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import WSCloseCode, web
@@ -215,7 +216,9 @@ class Workers:
         try:
             folder, ended = self._folder / session, self._folder / f"{_ENDED}{session}"
             # First, so that nobody finds it there any more, whatever happens to the process and to us.
-            folder.rename(ended)
+            # Not everywhere while files in it are open: then it goes with the process.
+            with suppress(OSError):
+                folder.rename(ended)
             async with self._changing:
                 worker = self._workers.get(session)
                 if worker is not None:
