@@ -77,7 +77,7 @@ class Keeper:
                 await self.try_again()
                 return
         except InputError as error:
-            place.warn(f"{error} It is kept aside; begin anew, or ask whoever runs the server.")
+            place.warn(f"{error} It is kept aside; begin anew, or ask whoever runs the server.", again=False)
             with suppress(OSError):
                 put_aside(self._folder)
         if image == SAMPLE:

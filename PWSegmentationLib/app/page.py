@@ -202,7 +202,8 @@ class Page:
             html.Div("{{ unsaved }}", v_if=("unsaved",), role="alert", data_test="unsaved")
             with html.Div(v_if=("unrestored",), role="alert", data_test="unrestored"):
                 html.Span("{{ unrestored }}")
-                html.Button("Try again", click=self._place.try_again, data_test="try-again")
+                html.Button("Try again", v_if=("unrestored_again",), click=self._place.try_again, data_test="try-again")
+                html.Button("OK", v_if=("!unrestored_again",), click="unrestored = ''", data_test="warning-read")
 
     def _build_status(self) -> None:
         with html.Div(classes="pw-status"):

@@ -38,6 +38,7 @@ _FIRST: dict[str, Any] = {
     # Why the session is not written, and why it is not there: told until it is.
     "unsaved": "",
     "unrestored": "",
+    "unrestored_again": True,
     "message": "",
     "message_is_error": False,
     "layout": "four",

@@ -138,9 +138,9 @@ class Workplace:
         if self.on_try_again is not None:
             await self.on_try_again()
 
-    def warn(self, text: str) -> None:
-        """Say why the session is not there, and what to do, until there is nothing to say."""
-        self.state.set(unrestored=text)
+    def warn(self, text: str, *, again: bool = True) -> None:
+        """Say why the session is not there, and what to do, for as long as it is so; ``again``: it may be tried."""
+        self.state.set(unrestored=text, unrestored_again=again)
 
     def moved_source(self, path: Path) -> None:
         """The file that the image was read from is somewhere else now."""

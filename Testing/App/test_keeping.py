@@ -114,6 +114,11 @@ def test_damaged_files_are_told_and_kept(worked, restartable, damaged):
     kept = folder / "aside" / "1" if damaged == "session.json" else folder
     assert (kept / damaged).read_bytes() == b"{ half"
     assert (kept / "session.json").is_file() and (kept / "segments.seg.nrrd").is_file()
+    if damaged == "session.json":
+        # There is nothing to try again.
+        tab.find("warning-read").click()
+        tab.find("unrestored").wait_for(state="detached")
+        tab.wait_for_image("ball")
 
 
 def test_an_image_that_is_called_as_the_sample_comes_back_as_itself(tmp_path):

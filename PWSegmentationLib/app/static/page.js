@@ -149,7 +149,7 @@
 
   // Another image takes the place of this one and of all that was made on it.
   function mayReplace() {
-    const count = state("segments")?.length || 0, waiting = state("unrestored");
+    const count = state("segments")?.length || 0, waiting = state("unrestored_again") && state("unrestored");
     if (!count && !waiting) return true;
     const made = `${state("image")?.name} and ${count === 1 ? "its segment" : `its ${count} segments`} are closed for good`;
     const lost = count ? `${made}: download first what you need.` : waiting;
