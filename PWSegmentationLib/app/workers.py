@@ -54,6 +54,9 @@ class Worker:
     @property
     def is_alive(self) -> bool:
         """Whether the process is there, or coming."""
+        task = self._starting
+        if task is not None and task.done() and (task.cancelled() or task.exception() is not None):
+            return False
         return self._process is None or self._process.returncode is None
 
     @property

@@ -136,6 +136,19 @@ def test_no_more_sessions_than_may_be_and_one_process_for_each(tmp_path, monkeyp
     run(work())
 
 
+def test_a_session_that_could_not_be_started_is_started_when_it_is_asked_for_again(restartable):
+    visitor = Visitor(restartable)
+    log = restartable.state / visitor.session / "worker.log"
+    # Nothing can be written there: as good as a full disk.
+    log.mkdir()
+    answer = visitor.ready()
+    assert answer.status == 409 and "could not be started" in answer.text
+
+    log.rmdir()
+
+    assert visitor.ready().status == 200
+
+
 def test_sessions_bounds_how_many_are_in_use(tmp_path, ball, new_tab):
     server = AppServer(tmp_path / "state", str(ball), "--sessions", "1").start()
     try:
