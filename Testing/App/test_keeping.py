@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -182,7 +183,12 @@ def test_on_a_full_disk_work_can_be_downloaded_and_is_kept_as_soon_as_there_is_r
         visitor = Visitor(server)
         assert visitor.upload(ball__nrrd=ball.read_bytes(), p__json=prompts("one", -24)).status == 200
         folder = small_disk / "state" / visitor.session
-        wait_until((folder / "segments.seg.nrrd").is_file, "the first segment to be written")
+        files = [folder / name for name in ("segments.seg.nrrd", "session.json")]
+        # With its voxels, and not beside something that is being written still.
+        wait_until(lambda: files[0].is_file() and files[0].stat().st_size > 20_000, "the segment to be answered")
+        wait_until(
+            lambda: all(f.is_file() and time.time() - f.stat().st_mtime > 6 for f in files), "the segment to be written"
+        )
         # No room for the segments; for the prompts there is.
         (small_disk / "fill").write_bytes(b"\0" * (shutil.disk_usage(small_disk).free - 8192))
         assert visitor.upload(p__json=prompts("two", -12)).status == 200
