@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-TOKEN_COOKIE = "pwsegmentation_token"
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# The browser goes on from here by itself. A redirection would still be the step of whoever had the link, as a mail, and
+# the cookie is not sent with steps of others.
+_LET_IN = """<!doctype html><title>PWSegmentation</title><script>
+const here = new URL(location.href);
+here.searchParams.delete("token");
+location.replace(here);
+</script>"""
 
 _REFUSED = """<!doctype html><title>PWSegmentation</title>
 <body style="background:#14171c;color:#d5d9e0;font:16px system-ui;display:grid;place-items:center;height:90vh"><div>
@@ -30,9 +36,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def new_token() -> str:
-    """A token that cannot be guessed."""
-    return secrets.token_urlsafe(24)
+def cookie_name(token: str) -> str:
+    """Of the cookie with the token. Servers on one host share cookies, whatever their ports: each needs its own."""
+    return f"pwsegmentation_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 
 
 def guard(token: str | None, host: str) -> Any:
@@ -56,11 +62,11 @@ def guard(token: str | None, host: str) -> Any:
         shown = request.query.get("token")
         if shown is not None and _same(shown, token):
             # Out of the address, the history and the log, into a cookie that no script can read.
-            answer = web.HTTPFound(request.rel_url.without_query_params("token"))
-            secure = request.scheme == "https"
-            answer.set_cookie(TOKEN_COOKIE, token, httponly=True, samesite="Strict", path="/", secure=secure)
-            return answer
-        if not _same(request.cookies.get(TOKEN_COOKIE, ""), token):
+            answer = web.Response(text=_LET_IN, content_type="text/html", headers={"Cache-Control": "no-store"})
+            secure = "https" in (request.scheme, request.headers.get("X-Forwarded-Proto"))
+            answer.set_cookie(cookie_name(token), token, httponly=True, samesite="Strict", path="/", secure=secure)
+            return _hardened(answer)
+        if not _same(request.cookies.get(cookie_name(token), ""), token):
             return web.Response(status=403, text=_REFUSED, content_type="text/html")
         return _hardened(await handler(request))
 

@@ -173,6 +173,7 @@ class Case:
                 return
             if not name:
                 raise InputError("A segment needs a name: type one.")
+            check_name(name)
             if any(self.segment(i).GetName() == name for i in self.segment_ids()):
                 raise InputError(f"There already is a segment '{name}': choose another name.")
             segment.SetName(name)
@@ -203,6 +204,7 @@ class Case:
         """Place all prompts of a file, in segments of their names, and segment them one after the other."""
         with self.showing_errors():
             for segment in prompts:
+                check_name(segment.name)
                 check_placement(segment, self.session.session.volume.grid)
             by_name = {self.segment(i).GetName(): i for i in self.segment_ids()}
             ids = []
@@ -442,6 +444,12 @@ class Case:
         except Exception as error:
             _log.exception("unexpected")
             self._listener.say(f"This did not work: {error}.", error=True)
+
+
+def check_name(name: str) -> None:
+    """Raise `InputError` for a name that is too long for what it goes into: names of files, and DICOM."""
+    if len(name) > 64 or len(name.encode()) > 160:
+        raise InputError(f"The name '{name[:20]}…' is too long: choose one of 64 letters at most.")
 
 
 def _millilitres(segmentation_node: Node, segment_id: str) -> float | None:

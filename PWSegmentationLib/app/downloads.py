@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from PWSegmentationLib.app.workplace import Workplace
     from PWSegmentationLib.review.review import SegmentReview
 
+# With less than this left where sessions are kept, files are written where there is more room.
+_LITTLE_BYTES = 256 * 1024**2
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,8 +36,9 @@ class Downloads:
     def __init__(self, place: Workplace, folder: Path) -> None:
         self._place = place
         self._folder = folder / "outgoing"
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._elsewhere: tempfile.TemporaryDirectory[str] | None = None
         self._ready: dict[str, Path] = {}
+        self._clear()
         self._one_at_a_time = asyncio.Lock()
 
     async def make(self, request: web.Request) -> web.Response:
@@ -44,12 +49,11 @@ class Downloads:
             raise web.HTTPBadRequest(text="That is no wish for files.") from error
         token = secrets.token_hex(16)
         async with self._one_at_a_time:
-            self._ready.clear()
-            shutil.rmtree(self._folder, ignore_errors=True)
-            folder = self._folder / token
-            folder.mkdir(parents=True, mode=0o700)
+            self._clear()
             self._place.state.set(exporting=True, export_error="")
             try:
+                folder = self._roomy() / token
+                folder.mkdir(parents=True, mode=0o700)
                 path = self._ready[token] = await self._make(wishes, folder)
             except InputError as error:
                 return self._refused(str(error))
@@ -59,6 +63,21 @@ class Downloads:
             finally:
                 self._place.state.set(exporting=False)
         return web.Response(text=f"{token}/{path.name}")
+
+    def _clear(self) -> None:
+        self._ready.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._elsewhere is not None:
+            self._elsewhere.cleanup()
+            self._elsewhere = None
+
+    def _roomy(self) -> Path:
+        """Where to write: whose work cannot be kept, since the disk is full, can still have it."""
+        free = shutil.disk_usage(self._folder.parent).free
+        if free < min(_LITTLE_BYTES, shutil.disk_usage(tempfile.gettempdir()).free):
+            self._elsewhere = tempfile.TemporaryDirectory(prefix="pwseg-")
+            return Path(self._elsewhere.name)
+        return self._folder
 
     def _refused(self, text: str) -> web.Response:
         self._place.state.set(export_error=text)

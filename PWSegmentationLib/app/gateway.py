@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import html
 import signal
+import socket
 import webbrowser
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -14,8 +16,9 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from PWSegmentationLib.app.access import guard, is_loopback, new_token
+from PWSegmentationLib.app.access import guard, is_loopback
 from PWSegmentationLib.app.proxy import hand_on
+from PWSegmentationLib.app.state_folder import kept_token, private_folder
 from PWSegmentationLib.app.worker import Orders
 from PWSegmentationLib.app.workers import Workers
 from PWSegmentationLib.errors import InputError
@@ -27,8 +30,10 @@ height:95vh;margin:0"><div id="text" role="status">Starting your session…</div
 async function look() {{
   const answer = await fetch("/sessions/{session}/ready", {{ cache: "no-store" }});
   if (answer.ok) return location.reload();
-  if (answer.status !== 503) {{ document.getElementById("text").textContent = await answer.text(); return; }}
-  setTimeout(look, 200);
+  if (answer.status === 404) return location.reload();
+  // Too many sessions, or one that does not start: it may go when asked again.
+  document.getElementById("text").textContent = await answer.text();
+  setTimeout(look, answer.status === 503 ? 200 : 3000);
 }}
 look();
 </script></body></html>"""
@@ -36,6 +41,8 @@ look();
 _TEXT = """<!doctype html><title>PWSegmentation</title><body style="background:#14171c;color:#d5d9e0;
 font:15px system-ui,sans-serif;display:grid;place-items:center;height:95vh;margin:0"><div>{text}
 <p><a style="color:#5aa7ff" href="/">Begin a new session</a></p></div>"""
+
+_PAGE = ("", "index.html")
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,9 @@ class Gateway:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.token = new_token() if options.always_token or not is_loopback(options.host) else None
-        self._workers = Workers(
-            options.folder, self._orders, most=options.sessions, idle_s=options.idle_s, days=options.days
-        )
+        folder = private_folder(options.folder)
+        self.token = kept_token(folder) if options.always_token or not is_loopback(options.host) else None
+        self._workers = Workers(folder, self._orders, most=options.sessions, idle_s=options.idle_s, days=options.days)
 
     def _orders(self, folder: Path, key: str) -> Orders:
         chosen = self.options
@@ -76,6 +82,7 @@ class Gateway:
         app.add_routes(
             [
                 web.get("/", self._new),
+                web.get("/sessions/{session}", self._known),
                 web.get("/sessions/{session}/ready", self._ready),
                 web.post("/sessions/{session}/remove", self._remove),
                 web.route("*", "/s/{session}/{path:.*}", self._session),
@@ -100,7 +107,17 @@ class Gateway:
     # ---- answers ---------------------------------------------------------------------------------------------
 
     async def _new(self, _request: web.Request) -> web.StreamResponse:
-        raise web.HTTPFound(f"/s/{self._workers.new()}/")
+        try:
+            session = self._workers.new()
+        except InputError as error:
+            return web.Response(status=503, text=_TEXT.format(text=html.escape(str(error))), content_type="text/html")
+        raise web.HTTPFound(f"/s/{session}/")
+
+    async def _known(self, request: web.Request) -> web.Response:
+        """Whether a session is there; nothing is started for that."""
+        if self._workers.exists(request.match_info["session"]):
+            return web.Response(text="ok")
+        return web.Response(status=404, text="There is no such session any more.")
 
     async def _ready(self, request: web.Request) -> web.Response:
         session = request.match_info["session"]
@@ -128,17 +145,14 @@ class Gateway:
             return web.Response(status=404, text=_TEXT.format(text=text), content_type="text/html")
         try:
             worker = await self._workers.worker(session)
+            if worker.is_ready or path not in _PAGE:
+                port = await worker.port()
+                return await hand_on(request, worker, port, path or "index.html", self._client)
         except InputError as error:
-            text = _TEXT.format(text=html.escape(str(error)))
-            return web.Response(status=503, text=text, content_type="text/html")
-        if not worker.is_ready:
-            if path in ("", "index.html"):
-                return web.Response(text=_WAITING.format(session=session), content_type="text/html")
-            try:
-                await worker.port()
-            except InputError as error:
+            if path not in _PAGE:
                 return web.Response(status=503, text=str(error))
-        return await hand_on(request, worker, await worker.port(), path or "index.html", self._client)
+        # It says what `_ready` says, and goes on when there is room.
+        return web.Response(text=_WAITING.format(session=session), content_type="text/html")
 
 
 async def serve(options: Options, say: Callable[[str], None]) -> None:
@@ -158,9 +172,7 @@ async def serve(options: Options, say: Callable[[str], None]) -> None:
         try:
             await site.start()
         except OSError as error:
-            raise InputError(
-                f"Port {options.port} of {options.host} cannot be used ({error.strerror}): choose another, --port."
-            ) from error
+            raise InputError(_refusal(options, error)) from error
         address = _address(options.host, runner.addresses[0][1], gateway.token)
         say(address)
         if options.open_browser:
@@ -170,14 +182,20 @@ async def serve(options: Options, say: Callable[[str], None]) -> None:
         await runner.cleanup()
 
 
+def _refusal(options: Options, error: OSError) -> str:
+    """Why the address cannot be served, and which option to change."""
+    is_about_host = isinstance(error, socket.gaierror) or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    if is_about_host:
+        return f"{options.host} is no address of this computer: choose another --host, 0.0.0.0 for all that it has."
+    return f"Port {options.port} of {options.host} cannot be used ({error.strerror}): choose another, --port."
+
+
 def _address(host: str, port: int, token: str | None) -> str:
     shown = {"0.0.0.0": _own_name(), "::": _own_name()}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
 
 
 def _own_name() -> str:
-    import socket
-
     return socket.gethostname()
 
 

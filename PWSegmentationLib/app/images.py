@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from PWSegmentationLib.app.detached import check_inside
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.volume.reading import IMAGE_ENDINGS, read_volume
 from PWSegmentationLib.volume.volume import Volume
@@ -18,28 +19,36 @@ _LOOKED_AT = 20_000
 
 @dataclass(frozen=True)
 class Opened:
-    """An image that was read, what it is called, how it is shown first, what it was read from, and if that is DICOM."""
+    """An image that was read, what it is called, how it is shown first, what it was read from, if that is DICOM, and if
+    it is the demo's.
+    """
 
     name: str
     volume: Volume
     window: tuple[float, float]
     source: Path
     is_dicom: bool
+    is_sample: bool = False
 
 
-def open_image(path: Path, name: str = "") -> Opened:
+def open_image(path: Path, name: str = "", inside: Sequence[Path] | None = None) -> Opened:
     """Read an image file or DICOM folder. Slow, and needs no scene: to be called on a thread.
+
+    ``inside``: the folders that its voxels may lie in besides the file itself; None: anywhere.
 
     Raises
     ------
     InputError
         With one sentence, if it cannot be read or there is not enough memory to segment it.
     """
+    from PWSegmentationLib.export.provenance import image_digest
     from PWSegmentationLib.prediction.memory_need import memory_need
     from PWSegmentationLib.volume.dicom import is_dicom
     from PWSegmentationLib.volume.intensity import shown_range
     from PWSegmentationLib.volume.reading import read_header
 
+    if inside is not None:
+        check_inside(path, inside)
     header = read_header(path)
     needed, free = memory_need(header.grid, header.dtype.itemsize)
     if free is not None and needed > free:
@@ -49,6 +58,8 @@ def open_image(path: Path, name: str = "") -> Opened:
         )
     volume = read_volume(path)
     window = shown_range(volume.array, volume.valid())
+    # A second for a large image: here nobody waits for it.
+    image_digest(volume)
     return Opened(name or title(path), volume, window, path, path.is_dir() or is_dicom(path))
 
 
@@ -57,7 +68,7 @@ def open_sample() -> Opened:
     from PWSegmentationLib.samples.catalogue import CHEST_CT
     from PWSegmentationLib.samples.packages import default_cache, fetch
 
-    return open_image(fetch(CHEST_CT, default_cache()) / "cxr.nii.gz", "Chest CT")
+    return replace(open_image(fetch(CHEST_CT, default_cache()) / "cxr.nii.gz", "Chest CT"), is_sample=True)
 
 
 def title(path: Path) -> str:

@@ -38,6 +38,8 @@ class Page:
     def _connect(self) -> None:
         """Keys, and variables that the user changes in the page."""
         server, place = self._server, self._place
+        # Whoever reloads the page wants it mended.
+        server.controller.add_task("on_client_connected")(place.try_again)
 
         @server.trigger("pwseg_key")
         def on_key(key: str) -> None:
@@ -89,6 +91,7 @@ class Page:
                     build_panel(self._place)
                     self._build_views()
                 self._build_status()
+            self._build_warnings()
             build_open(self._place)
             build_export()
             build_help(SHORTCUTS)
@@ -192,6 +195,15 @@ class Page:
                     )
                 html.Div("{{ opening_text }}", v_if=("opening",), classes="pw-faint")
                 html.Div("{{ open_error }}", v_if=("open_error && !opening",), classes="pw-error", role="alert")
+
+    def _build_warnings(self) -> None:
+        """What must not be overlooked, for as long as it is so."""
+        with html.Div(classes="pw-warnings"):
+            html.Div("{{ unsaved }}", v_if=("unsaved",), role="alert", data_test="unsaved")
+            with html.Div(v_if=("unrestored",), role="alert", data_test="unrestored"):
+                html.Span("{{ unrestored }}")
+                html.Button("Try again", v_if=("unrestored_again",), click=self._place.try_again, data_test="try-again")
+                html.Button("OK", v_if=("!unrestored_again",), click="unrestored = ''", data_test="warning-read")
 
     def _build_status(self) -> None:
         with html.Div(classes="pw-status"):

@@ -57,7 +57,7 @@ def build_open(place: Workplace) -> None:
                     with html.Label("File or zip", classes="pw-file"):
                         html.Input(
                             type="file",
-                            accept=".nii,.gz,.nrrd,.mha,.mgz,.mgh,.dcm,.zip",
+                            accept=".nii,.gz,.nrrd,.mha,.mgz,.mgh,.dcm,.zip,.json",
                             data_test="upload-file",
                         )
                     with html.Label("DICOM folder", classes="pw-file"):

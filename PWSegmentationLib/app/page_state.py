@@ -35,6 +35,10 @@ _FIRST: dict[str, Any] = {
     "upload_text": "",
     "upload_limit": 0,
     "open_by_path": False,
+    # Why the session is not written, and why it is not there: told until it is.
+    "unsaved": "",
+    "unrestored": "",
+    "unrestored_again": True,
     "message": "",
     "message_is_error": False,
     "layout": "four",

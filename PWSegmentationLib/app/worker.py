@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ from typing import Any
 from aiohttp import web
 
 KEY_HEADER = "X-PWSegmentation-Key"
+
+# To end in good order; what is left then is closed by the system.
+_ENDING_S = 5.0
+# To write the session of a large image.
+_SAVING_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +82,7 @@ def main() -> int:
     place = Workplace(server, Allowance(orders.roots, orders.upload_bytes), orders.device)
     keeper = Keeper(place, orders.folder)
 
-    # Of tasks that nobody else refers to.
+    # Of the task, that nobody else refers to.
     tasks: list[asyncio.Future[None]] = []
 
     def on_bind(wslink_server: Any) -> None:
@@ -87,7 +93,7 @@ def main() -> int:
     def on_ready(**_: Any) -> None:
         sys.stdout.write(json.dumps({"port": server.port}) + "\n")
         sys.stdout.flush()
-        _watch_input(asyncio.get_running_loop(), lambda: tasks.append(asyncio.ensure_future(server.stop())))
+        _end_with_input(asyncio.get_running_loop(), keeper.save, server.stop, place.close)
         tasks.append(asyncio.ensure_future(keeper.begin(orders.image)))
 
     server.controller.add("on_server_bind")(on_bind)
@@ -112,13 +118,34 @@ def _guard(key: str) -> Any:
     return guard
 
 
-def _watch_input(loop: asyncio.AbstractEventLoop, on_closed: Callable[[], Any]) -> None:
-    """Call ``on_closed`` in the loop when the standard input ends."""
+def _end_with_input(
+    loop: asyncio.AbstractEventLoop,
+    save: Callable[[], None],
+    stop: Callable[[], Awaitable[None]],
+    close: Callable[[], None],
+) -> None:
+    """Save and stop when the standard input ends, and end the process, whatever becomes of that."""
+    saved = threading.Event()
+
+    async def end() -> None:
+        save()
+        saved.set()
+        try:
+            await stop()
+        except Exception:
+            # Pages may go while they are told to.
+            _log.exception("the server did not stop in good order")
+            close()
+            os._exit(0)
 
     def watch() -> None:
         while sys.stdin.readline():
             pass
-        loop.call_soon_threadsafe(on_closed)
+        asyncio.run_coroutine_threadsafe(end(), loop)
+        saved.wait(_SAVING_S)
+        # Where the process ends by itself, this thread is gone with it.
+        time.sleep(_ENDING_S)
+        os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
 

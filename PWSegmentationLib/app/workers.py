@@ -12,17 +12,23 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import WSCloseCode, web
 
-from PWSegmentationLib.app.keeping import DOCUMENT
+from PWSegmentationLib.app.kept_files import DOCUMENT
 from PWSegmentationLib.app.worker import Orders
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.files import in_short
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _STARTING_S = 120.0
 _ENDING_S = 20.0
+# Who has just come need not have a page yet.
+_YOUNG_S = 30.0
+# Of folders of sessions that were ended, until they are deleted.
+_ENDED = ".ended-"
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +39,7 @@ class Worker:
     def __init__(self, session: str, orders: Orders) -> None:
         self.session = session
         self.orders = orders
-        self.used_at = time.monotonic()
+        self.began_at = self.used_at = time.monotonic()
         self.life = secrets.token_hex(4)
         #: Those that look at it.
         self.sockets: set[web.WebSocketResponse] = set()
@@ -48,7 +54,15 @@ class Worker:
     @property
     def is_alive(self) -> bool:
         """Whether the process is there, or coming."""
+        task = self._starting
+        if task is not None and task.done() and (task.cancelled() or task.exception() is not None):
+            return False
         return self._process is None or self._process.returncode is None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether somebody looks at it, or has only just come."""
+        return bool(self.sockets) or time.monotonic() - self.began_at < _YOUNG_S
 
     @property
     def is_ready(self) -> bool:
@@ -64,7 +78,10 @@ class Worker:
 
     async def _start(self) -> int:
         command = (sys.executable, "-m", "PWSegmentationLib.app.worker")
-        log = (self.orders.folder / "worker.log").open("ab")
+        try:
+            log = (self.orders.folder / "worker.log").open("ab")
+        except OSError as error:
+            raise InputError(f"The session could not be started: {in_short(error)}.") from error
         with log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -115,7 +132,7 @@ class Workers:
     Parameters
     ----------
     folder
-        Where sessions are kept; made private.
+        Where sessions are kept: a private folder, see `private_folder`.
     make_orders
         Orders for a session's folder and key.
     most
@@ -141,21 +158,24 @@ class Workers:
         self._idle_s = idle_s
         self._days = days
         self._workers: dict[str, Worker] = {}
-        # Processes come and go one after the other, so that never two work in one folder.
+        # One at a time begins or ends, so that there are no more than may be, and no two in one folder.
         self._changing = asyncio.Lock()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.chmod(folder, 0o700)  # noqa: PTH101 - also one that was there
+        self._ending: set[str] = set()
         self.delete_old()
 
     def new(self) -> str:
-        """A new session; its name."""
+        """A new session; its name. Raises `InputError` if there is no room for it."""
         session = secrets.token_hex(16)
-        (self._folder / session).mkdir(mode=0o700)
+        try:
+            (self._folder / session).mkdir(mode=0o700)
+        except OSError as error:
+            raise InputError(f"No session can be begun: {in_short(error)}. Have room made on the server.") from error
         return session
 
     def exists(self, session: str) -> bool:
         """Whether there is such a session."""
-        return bool(_ID.fullmatch(session)) and (self._folder / session).is_dir()
+        is_known = bool(_ID.fullmatch(session)) and session not in self._ending
+        return is_known and (self._folder / session).is_dir()
 
     async def worker(self, session: str) -> Worker:
         """The process of a session, started if there is none. Raises `InputError` if there are too many."""
@@ -164,20 +184,22 @@ class Workers:
             worker.used_at = time.monotonic()
             return worker
         async with self._changing:
-            # Another request of this session may have waited here, too.
             worker = self._workers.get(session)
-            if worker is None or not worker.is_alive:
-                await self._make_room()
-                folder = self._folder / session
-                worker = self._workers[session] = Worker(session, self._make_orders(folder, secrets.token_hex(24)))
-                os.utime(folder)
+            if worker is not None and worker.is_alive:
+                return worker
+            await self._make_room()
+            if not self.exists(session):
+                raise InputError("This session is not there any more: it was ended.")
+            folder = self._folder / session
+            worker = self._workers[session] = Worker(session, self._make_orders(folder, secrets.token_hex(24)))
+            os.utime(folder)
             return worker
 
     async def _make_room(self) -> None:
         self._workers = {s: w for s, w in self._workers.items() if w.is_alive}
         if len(self._workers) < self._most:
             return
-        unused = [w for w in self._workers.values() if not w.sockets]
+        unused = [w for w in self._workers.values() if not w.is_used]
         if not unused:
             raise InputError(
                 f"{self._most} sessions are in use, and there is no room for more: close one, or start the server with "
@@ -191,12 +213,24 @@ class Workers:
 
     async def remove(self, session: str) -> None:
         """End a session for good: its process, its image, all that was made."""
-        async with self._changing:
-            worker = self._workers.get(session)
-            if worker is not None:
-                await self._end(worker)
-            if self.exists(session):
-                shutil.rmtree(self._folder / session, ignore_errors=True)
+        if not self.exists(session):
+            return
+        self._ending.add(session)
+        try:
+            folder, ended = self._folder / session, self._folder / f"{_ENDED}{session}"
+            # First, so that nobody finds it there any more, whatever happens to the process and to us.
+            # Not everywhere while files in it are open: then it goes with the process.
+            with suppress(OSError):
+                folder.rename(ended)
+            async with self._changing:
+                worker = self._workers.get(session)
+                if worker is not None:
+                    await self._end(worker)
+            for left in (folder, ended):
+                if left.exists():
+                    await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+        finally:
+            self._ending.discard(session)
 
     async def look_after(self) -> None:
         """End what is idle, delete what is old; for ever."""
@@ -205,7 +239,7 @@ class Workers:
             now = time.monotonic()
             for worker in list(self._workers.values()):
                 async with self._changing:
-                    if not worker.sockets and now - worker.used_at > self._idle_s:
+                    if not worker.is_used and now - worker.used_at > self._idle_s:
                         await self._end(worker)
             self.delete_old()
 
@@ -213,7 +247,10 @@ class Workers:
         """Delete sessions that were not used for long, and those in which nothing was done."""
         now = time.time()
         for folder in self._folder.iterdir():
-            if not _ID.fullmatch(folder.name) or folder.name in self._workers:
+            if folder.name.startswith(_ENDED) and folder.name.removeprefix(_ENDED) not in self._ending:
+                # Of a server that was stopped meanwhile.
+                shutil.rmtree(folder, ignore_errors=True)
+            if not _ID.fullmatch(folder.name) or folder.name in self._workers or folder.name in self._ending:
                 continue
             document = folder / DOCUMENT
             age = now - (document if document.is_file() else folder).stat().st_mtime
@@ -223,4 +260,5 @@ class Workers:
 
     async def close(self) -> None:
         """End all processes; the sessions stay."""
-        await asyncio.gather(*(self._end(w) for w in list(self._workers.values())))
+        async with self._changing:
+            await asyncio.gather(*(self._end(w) for w in list(self._workers.values())))

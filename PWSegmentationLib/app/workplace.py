@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +63,8 @@ class Workplace:
         # For whoever keeps the session.
         self.on_saved: Callable[[], None] = lambda: None
         self.on_voxels: Callable[[], None] = lambda: None
+        self.on_replacing: Callable[[], None] = lambda: None
+        self.on_try_again: Callable[[], Awaitable[None]] | None = None
         self._is_opening = False
         self._answers = 0
         self.state = PageState(server)
@@ -90,7 +92,9 @@ class Workplace:
 
     async def open_path(self, text: str) -> None:
         """Open an image by its path on this computer."""
-        await self.open(lambda: open_image(allowed(text, self.allowance.roots)), "Reading the image…")
+        await self.open(
+            lambda: open_image(allowed(text, self.allowance.roots), inside=self.allowance.roots), "Reading the image…"
+        )
 
     async def open(
         self, read: Callable[[], Opened], message: str, show: Callable[[Opened], None] | None = None
@@ -104,6 +108,7 @@ class Workplace:
             self.state.set(opening=True, opening_text=message, open_error="")
             try:
                 opened = await asyncio.get_running_loop().run_in_executor(None, read)
+                (show or self.show)(opened)
             except InputError as error:
                 self._refuse(str(error))
                 return
@@ -111,7 +116,6 @@ class Workplace:
                 _log.exception("opening failed")
                 self._refuse(f"The image could not be opened: {error}.")
                 return
-            (show or self.show)(opened)
         finally:
             self._is_opening = False
             self.state.set(opening=False)
@@ -129,6 +133,15 @@ class Workplace:
         assert self.opened is not None
         return self.opened
 
+    async def try_again(self) -> None:
+        """Bring a session back that could not be before."""
+        if self.on_try_again is not None:
+            await self.on_try_again()
+
+    def warn(self, text: str, *, again: bool = True) -> None:
+        """Say why the session is not there, and what to do, for as long as it is so; ``again``: it may be tried."""
+        self.state.set(unrestored=text, unrestored_again=again)
+
     def moved_source(self, path: Path) -> None:
         """The file that the image was read from is somewhere else now."""
         if self.opened is not None:
@@ -140,6 +153,7 @@ class Workplace:
 
         ``segmentation()`` makes the node to go on with, and prompts beside it; by default an empty one.
         """
+        self.on_replacing()
         self.close_image()
         self.opened = opened
         self.volume_node = add_volume(self.app.scene, opened.volume, opened.name)

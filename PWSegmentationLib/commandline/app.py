@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,9 @@ def options(args: argparse.Namespace) -> Any:
     from PWSegmentationLib.app.images import holds_dicom
     from PWSegmentationLib.samples.packages import default_cache
 
-    if args.sessions < 1 or args.max_upload <= 0 or args.days <= 0 or not 0 <= args.port <= 65535:
+    # "nan" and "inf" are numbers, too.
+    are_counts = all(math.isfinite(n) and n > 0 for n in (args.sessions, args.max_upload, args.days))
+    if not are_counts or not 0 <= args.port <= 65535:
         raise InputError("--sessions, --max-upload and --days must be above 0, and --port at most 65535.")
     image: str = args.image
     roots: tuple[Path, ...] | None = None if is_loopback(args.host) else ()

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ from PWSegmentationLib.volume.grid import RAS_TO_LPS
 
 FORMAT = "pwseg-prompts"
 VERSION = 1
+
+_MOST_VOXELS = 2**31
 
 
 def read_prompts(path: str | Path) -> PromptSet:
@@ -76,7 +79,7 @@ def prompts_to_dict(prompts: PromptSet) -> dict[str, Any]:
 
 
 def prompts_from_dict(document: Any, folder: Path | None = None) -> PromptSet:
-    """The inverse of `prompts_to_dict`; ``folder`` is where stroke files are looked for.
+    """The inverse of `prompts_to_dict`; ``folder`` is where stroke files are looked for; without it there may be none.
 
     Raises
     ------
@@ -172,11 +175,17 @@ def _strokes_from_dict(item: dict[str, Any], flip: np.ndarray, folder: Path | No
         from PWSegmentationLib.volume.reading import read_volume
 
         _refuse_unknown(item, ("file",), "a stroke file")
-        volume = read_volume((folder or Path()) / item["file"])
+        if folder is None:
+            raise InputError("its strokes lie in a file of their own: save the prompts with their strokes inside.")
+        volume = read_volume(folder / item["file"])
         return Strokes.from_labelmap(volume.array, volume.grid.affine)
     _refuse_unknown(item, ("shape", "affine", "labels"), "a stroke labelmap")
     shape = tuple(int(n) for n in item["shape"])
-    labels = np.frombuffer(zlib.decompress(base64.b64decode(item["labels"])), np.uint8).reshape(shape)
+    # No more than the shape says, though a few bytes can unpack to any number of them.
+    packed, size = base64.b64decode(item["labels"]), math.prod(shape)
+    if min(shape) < 1 or size > _MOST_VOXELS:
+        raise InputError(f"its strokes have the shape {shape}: an image has no such.")
+    labels = np.frombuffer(zlib.decompressobj().decompress(packed, size + 1), np.uint8).reshape(shape)
     affine = np.asarray(item["affine"], dtype=float).reshape(4, 4)
     return Strokes.from_labelmap(labels, np.diag([*flip, 1.0]) @ affine)
 

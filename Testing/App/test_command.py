@@ -22,6 +22,9 @@ def pwseg_app(*arguments: str) -> subprocess.CompletedProcess[str]:
         (("no-such-image.nii.gz",), "There is no file or folder"),
         (("--port", "70000"), "--port at most 65535"),
         (("--sessions", "0"), "must be above 0"),
+        (("--max-upload", "nan"), "must be above 0"),
+        (("--days", "inf"), "must be above 0"),
+        (("--host", "nosuch.invalid"), "choose another --host"),
     ],
 )
 def test_a_wrong_argument_is_told_in_one_sentence(tmp_path, arguments, said):
@@ -29,6 +32,16 @@ def test_a_wrong_argument_is_told_in_one_sentence(tmp_path, arguments, said):
 
     assert done.returncode == 2
     assert said in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_file_is_no_folder_for_sessions(tmp_path):
+    (tmp_path / "file").write_text("of the user")
+
+    done = pwseg_app("--state", str(tmp_path / "file"), "--port", "0")
+
+    assert done.returncode == 2
+    assert "is a file: sessions need a folder, choose another --state" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_port_in_use_is_told_in_one_sentence(tmp_path):

@@ -74,6 +74,8 @@ def test_two_requests_while_room_is_made_get_one_process(tmp_path):
         workers = Workers(tmp_path, lambda folder, key: Orders(folder=folder, key=key), most=1)
         old, new = workers.new(), workers.new()
         first = await workers.worker(old)
+        # Who has only just come is not sent away.
+        first.began_at -= 60
 
         async def ends_slowly() -> None:
             await asyncio.sleep(0.05)
@@ -125,7 +127,8 @@ def test_without_the_token_nothing_is_seen(tmp_path, ball, new_tab):
             answer = request.get(address, max_redirects=0)
             assert answer.status == 403, address
             assert "ball" not in answer.text()
-        assert list((tmp_path / "state").iterdir()) == []
+        # No session was begun.
+        assert [p.name for p in (tmp_path / "state").iterdir()] == ["token"]
         refused = tab.page.evaluate(
             """address => new Promise(done => { const socket = new WebSocket(address);
             socket.onopen = () => done(false); socket.onerror = () => done(true); })""",
@@ -158,3 +161,32 @@ def test_the_page_asks_nobody_but_its_own_server(restartable, new_tab):
 
     own = (restartable.address, restartable.address.replace("http", "ws"), "blob:", "data:")
     assert [url for url in asked if not url.startswith(own)] == []
+
+
+def test_who_opens_the_address_again_is_offered_the_session_of_before(restartable, new_tab):
+    one = new_tab().open(restartable.address)
+    one.wait_for_image("ball")
+    one.answered(lambda: one.click("Red", 0.5, 0.5))
+    address = one.page.url
+    wait_until(lambda: one.page.evaluate("localStorage.getItem('pwseg-session')"), "the browser to remember")
+
+    one.open(restartable.address)
+
+    one.page.get_by_text("You worked on ball before, a segment").wait_for()
+    assert one.page.url != address
+    one.page.get_by_text("go on with that").click()
+    one.wait_for_image("ball")
+    assert one.page.url == address and one.segments == ["Segment 1"]
+    assert not one.page.locator(".pw-earlier").count()
+
+
+def test_in_a_small_window_no_part_of_the_panel_lies_over_another(restartable, new_tab):
+    tab = new_tab()
+    tab.page.set_viewport_size({"width": 700, "height": 500})
+    tab.open(restartable.address)
+    tab.wait_for_image("ball")
+    # What does not fit into its part lies over the next.
+    panes = "[...document.querySelectorAll('.pw-pane')].filter(e => e.offsetHeight)"
+    assert set(tab.page.evaluate(f"{panes}.map(e => e.scrollHeight - e.clientHeight)")) == {0}
+    # Nor does the bar reach out of the window.
+    assert tab.page.evaluate("document.querySelector('.pw-bar').scrollWidth <= window.innerWidth")

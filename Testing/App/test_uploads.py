@@ -38,7 +38,10 @@ def small_server(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iter
 @pytest.fixture(scope="module")
 def _tab(small_server: AppServer, browser: Browser) -> Iterator[AppPage]:
     context = browser.new_context(viewport=SIZE, accept_downloads=True)
-    yield AppPage(context.new_page()).open(small_server.address)
+    made = AppPage(context.new_page()).open(small_server.address)
+    # One image after the other, whatever was made on the one before.
+    made.page.on("dialog", lambda dialog: dialog.accept())
+    yield made
     context.close()
 
 

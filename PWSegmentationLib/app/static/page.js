@@ -147,9 +147,30 @@
     }
   }
 
+  // Another image takes the place of this one and of all that was made on it.
+  function mayReplace() {
+    const count = state("segments")?.length || 0, waiting = state("unrestored_again") && state("unrestored");
+    if (!count && !waiting) return true;
+    const made = `${state("image")?.name} and ${count === 1 ? "its segment" : `its ${count} segments`} are closed for good`;
+    const lost = count ? `${made}: download first what you need.` : waiting;
+    return window.confirm(`${lost}\n\nOpen another image now?`);
+  }
+
+  document.addEventListener(
+    "click",
+    (event) => {
+      const opens = "[data-test=open-path], [data-test=dialog-sample], [data-test=sample], .pw-list-item";
+      if (!event.target.closest?.(opens) || mayReplace()) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    },
+    true,
+  );
+
   async function upload(files) {
     files = [...files].filter((file) => !file.name.startsWith("."));
     if (!files.length) return;
+    if (!files.every((file) => file.name.toLowerCase().endsWith(".json")) && !mayReplace()) return;
     set("open_error", "");
     const total = files.reduce((sum, file) => sum + file.size, 0);
     const limit = state("upload_limit");
@@ -190,37 +211,94 @@
 
   // ---- a server that was stopped, or a session whose process ended: say so, and go on when it is back
   const session = window.location.pathname.match(/\/s\/([0-9a-f]+)\//)?.[1];
-  let life = null, lost = false;
+  let life = null, lost = false, ended = false;
+
+  function banner(text) {
+    let found = document.querySelector(".pw-lost");
+    if (!found) {
+      found = document.createElement("div");
+      found.className = "pw-lost";
+      found.setAttribute("role", "alert");
+      document.body.appendChild(found);
+    }
+    if (found.textContent !== text) found.textContent = text;
+  }
+
+  const LOST = "The server cannot be reached. Your work is kept; this page goes on when it is back.";
+  const RESTARTED = "This server was restarted: open the address it printed. Your work is kept.";
 
   async function watch() {
-    let answer = null;
+    let status = 0, text = LOST;
     try {
-      answer = await fetch(`/sessions/${session}/ready`, { cache: "no-store" });
+      const answer = await fetch(`/sessions/${session}/ready`, { cache: "no-store" });
+      [status, text] = [answer.status, await answer.text()];
     } catch {
-      // Told below.
+      // Nobody answers.
     }
-    if (answer?.ok) {
-      const now = await answer.text();
-      if (lost || (life !== null && now !== life)) return window.location.reload();
-      life = now;
-    } else if (!lost) {
+    if (ended) return;
+    // There the server says what became of the session.
+    if (status === 404) return window.location.reload();
+    if (status === 200) {
+      if (lost || (life !== null && text !== life)) return window.location.reload();
+      life = text;
+    } else {
       lost = true;
-      const banner = document.createElement("div");
-      banner.className = "pw-lost";
-      banner.setAttribute("role", "alert");
-      banner.textContent = "The server cannot be reached. Your work is kept; this page goes on when it is back.";
-      document.body.appendChild(banner);
+      banner(status === 403 ? RESTARTED : text);
     }
     window.setTimeout(watch, lost ? 1000 : 5000);
   }
   watch();
 
+  // ---- who opens the address again may want the session from before
+  const EARLIER = "pwseg-session";
+
+  function earlier() {
+    try {
+      return JSON.parse(localStorage.getItem(EARLIER));
+    } catch {
+      return null;
+    }
+  }
+
+  function remember() {
+    const image = state("image")?.name, count = state("segments")?.length;
+    try {
+      if (image && count) localStorage.setItem(EARLIER, JSON.stringify({ session, image, count }));
+    } catch {
+      // The browser keeps nothing: then it offers nothing.
+    }
+  }
+
+  async function offerEarlier() {
+    const found = earlier();
+    if (!/^[0-9a-f]{32}$/.test(found?.session) || found.session === session) return;
+    const answer = await fetch(`/sessions/${found.session}`, { cache: "no-store" }).catch(() => null);
+    if (!answer?.ok) return;
+    const offer = document.createElement("div"), link = document.createElement("a"), close = document.createElement("button");
+    offer.className = "pw-earlier";
+    offer.append(`You worked on ${found.image} before, ${found.count === 1 ? "a segment" : `${found.count} segments`}: `);
+    link.href = `/s/${found.session}/`;
+    link.textContent = "go on with that";
+    close.textContent = "✕";
+    close.title = "Stay here";
+    close.addEventListener("click", () => offer.remove());
+    offer.append(link, close);
+    document.body.appendChild(offer);
+  }
+  offerEarlier();
+  window.setInterval(remember, 2000);
+
   // ---- the end
   document.addEventListener("click", async (event) => {
     if (!event.target.closest?.("[data-test=end-session]")) return;
     if (!window.confirm("Delete the image and all that was made here from the server? Download first what you need.")) return;
-    await fetch(`/sessions/${session}/remove`, { method: "POST" });
-    window.location.assign("/");
+    // Nobody is to ask for it any more: that would start it again.
+    ended = true;
+    const answer = await fetch(`/sessions/${session}/remove`, { method: "POST" }).catch(() => null);
+    if (answer?.ok) return window.location.assign("/");
+    ended = false;
+    watch();
+    say("The session could not be ended: try again.", true);
   });
 
   // ---- downloads: what is wrong is said on the page, not on one of its own
