@@ -150,11 +150,22 @@ class Driver:
 
     def key(self, sequence: Any, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
         """Press a key in Slicer's main window."""
+        QTest.keyClick(self._active_window(), sequence, modifier)
+
+    def write(self, field: QWidget, text: str) -> None:
+        """Write into a field, instead of what is in it; the window's shortcuts may take what it does not keep."""
+        self._active_window()
+        field.setFocus()
+        assert QApplication.focusWidget() is field, f"{field.objectName()} cannot be written in"
+        field.selectAll()  # type: ignore[attr-defined]
+        QTest.keyClicks(field, text)
+
+    def _active_window(self) -> QWidget:
         window = self.host.app.window
         window.activateWindow()
         # Told by an event: until that has come, the window's shortcuts are off.
         assert QTest.qWaitForWindowActive(window), "the main window does not become the active one"
-        QTest.keyClick(window, sequence, modifier)
+        return window
 
     def click_cell(self, table: QTableView, row: int, column: int, *, double: bool = False) -> None:
         at = table.visualRect(table.model().index(row, column)).center()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import slicer
 from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 
 from PWSegmentationLib.mrml import volume_from_node
 from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, dice, world
@@ -168,6 +169,22 @@ def test_on_demand_prompts_wait_for_segment(panel: Any) -> None:
     panel.wait()
 
     assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
+
+
+def test_a_key_segments_but_not_while_something_is_typed(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.autoSegmentCheckBox)
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    seconds = panel.ui.refineSecondsSpinBox
+    panel.write(seconds._cpp, "45")
+    QTest.keyClick(seconds._cpp, Qt.Key.Key_Return)
+    assert seconds.value == 45 and panel.widget.panel.jobs.kind != "segment"
+
+    panel.ui.segmentButton._cpp.setFocus()
+    panel.key(Qt.Key.Key_C)
+    panel.wait()
+
+    assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
 
 
 def test_clicks_faster_than_the_answers_are_all_answered(panel: Any) -> None:

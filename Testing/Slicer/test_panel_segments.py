@@ -25,8 +25,7 @@ def test_segments_are_added_named_and_coloured_in_the_table(panel: Any) -> None:
     table = panel.ui.segmentsTable._cpp
     panel.click_cell(table.tableWidget(), 0, table.NAME, double=True)
     editor = table.tableWidget().findChild(QLineEdit)
-    editor.selectAll()
-    QTest.keyClicks(editor, "liver")
+    panel.write(editor, "liver")
     QTest.keyClick(editor, Qt.Key.Key_Return)
 
     panel.place(panel.ui.positivePointButton, world(LEFT))

@@ -85,6 +85,7 @@ QT_AND_VTK = {
     "deleteLater",
     "enabled",
     "getSaveFileName",
+    "hasFocus",
     "horizontalHeader",
     "layout",
     "plainText",
