@@ -60,6 +60,22 @@ def test_a_box_of_two_corners(panel: Any) -> None:
     assert not panel.host.hand.click(world(RIGHT))
 
 
+def test_a_box_is_a_prompt_only_when_its_second_corner_is_placed(panel: Any) -> None:
+    panel.load()
+    first, second = (world(LEFT + sign * np.array([11, 11, 6])) for sign in (-1, 1))
+    panel.press(panel.ui.boxButton)
+    panel.host.hand.click(first)
+
+    panel.host.hand.hover(second)
+    panel.wait()
+
+    assert panel.listed() == [] and panel.ui.boxButton.checked
+    assert not panel.case.store.snapshot() and not panel.mask("Segment 1").any()
+    # Given up, nothing is left of it.
+    panel.press(panel.ui.boxButton)
+    assert panel.case.store.nodes() == []
+
+
 def test_a_scribble_drawn_in_an_oblique_view(panel: Any) -> None:
     panel.load()
     node = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()

@@ -2,7 +2,7 @@
 
 Sources in https://github.com/Slicer/Slicer: Libs/MRML/Widgets/qMRMLLayoutManager.h, qMRMLSliceWidget.h,
 qMRMLSliceView.h, ctkVTKAbstractView.h (CTK); placing follows
-Modules/Loadable/Markups/MRMLDM/vtkMRMLMarkupsDisplayableManager.cxx.
+Modules/Loadable/Markups/MRMLDM/vtkMRMLMarkupsDisplayableManager.cxx and VTKWidgets/vtkSlicerMarkupsWidget.cxx.
 """
 
 from __future__ import annotations
@@ -96,28 +96,64 @@ class Hand:
 
     def __init__(self, layout: LayoutManager, application_logic: Any) -> None:
         self._layout, self._logic = layout, application_logic
+        # What the mouse is placing into, and the interaction node that says when that is over.
+        self._placing: Any = None
+        self._interaction: Any = None
 
     def point_at(self, view: str, position: Sequence[float]) -> None:
         """Scroll a view to a world position, as a user does before clicking there."""
         self._layout.sliceWidget(view).mrmlSliceNode().JumpSliceByCentering(*position)  # type: ignore[union-attr]
 
     def click(self, position: Sequence[float]) -> bool:
-        """A click in place mode; false if the views are not in place mode, and nothing happens."""
-        interaction, selection = self._logic.GetInteractionNode(), self._logic.GetSelectionNode()
-        if interaction.GetCurrentInteractionMode() != interaction.Place:
+        """A click in place mode; false if the views are not in place mode, and nothing happens.
+
+        The mouse comes there before, and is never quite at rest after.
+        """
+        if not self.hover(position):
             return False
-        node = self._logic.GetMRMLScene().GetNodeByID(selection.GetActivePlaceNodeID() or "")
-        if node is None:
+        node, interaction = self._placing, self._logic.GetInteractionNode()
+        self._point(node, position, node.PositionDefined)
+        # Placing ends when the node has what it needs and placing is not persistent.
+        required = node.GetRequiredNumberOfControlPoints()
+        reached = node.GetNumberOfControlPoints() >= required and not node.GetNumberOfUndefinedControlPoints()
+        if reached and not interaction.GetPlaceModePersistence():
+            interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+        self.hover([v + 0.6 for v in position])
+        return True
+
+    def hover(self, position: Sequence[float]) -> bool:
+        """Move the mouse: in place mode the next point is there already, as a preview; false if not in place mode."""
+        interaction, selection = self._logic.GetInteractionNode(), self._logic.GetSelectionNode()
+        if interaction is not self._interaction:
+            self._interaction = interaction
+            interaction.AddObserver(interaction.InteractionModeChangedEvent, lambda *_: self._leave())
+        is_placing = interaction.GetCurrentInteractionMode() == interaction.Place
+        node = self._logic.GetMRMLScene().GetNodeByID(selection.GetActivePlaceNodeID() or "") if is_placing else None
+        if is_placing and node is None:
             node = self._logic.GetMRMLScene().AddNewNodeByClass(selection.GetActivePlaceNodeClassName())
             selection.SetActivePlaceNodeID(node.GetID())
-        node.AddControlPointWorld(vtk.vtkVector3d(*position))
-        # Placing ends when the node has what it needs and placing is not persistent.
-        complete = node.GetNumberOfDefinedControlPoints() >= max(1, node.GetRequiredNumberOfControlPoints())
-        if node.IsA("vtkMRMLMarkupsROINode"):
-            complete = min(node.GetSize()) > 0
-        if complete and not interaction.GetPlaceModePersistence():
-            interaction.SwitchToViewTransformMode()
-        return True
+        if node is not self._placing:
+            self._leave()
+        self._placing = node
+        if node is not None:
+            self._point(node, position, node.PositionPreview)
+        return is_placing
+
+    def _point(self, node: Any, position: Sequence[float], status: int) -> None:
+        numbers = range(node.GetNumberOfControlPoints())
+        preview = (n for n in numbers if node.GetNthControlPointPositionStatus(n) == node.PositionPreview)
+        index = next(preview, node.GetControlPointPlacementStartIndex())
+        event = slicer.vtkMRMLInteractionEventData()
+        event.SetWorldPosition(list(position))
+        turned = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        node.GetDisplayNode().UpdateActiveControlPointWorld(index, event, turned, None, None, status)
+
+    def _leave(self) -> None:
+        """The mouse leaves what it was placing into, and takes the preview with it."""
+        node, self._placing = self._placing, None
+        for number in reversed(range(node.GetNumberOfControlPoints() if node is not None else 0)):
+            if node.GetNthControlPointPositionStatus(number) == node.PositionPreview:
+                node.RemoveNthControlPoint(number)
 
     def drag(self, view: str, positions: Iterable[Sequence[float]]) -> bool:
         """Press the left button, move through world positions, release; true if somebody took the mouse."""
