@@ -2,7 +2,9 @@
 
 import slicer
 
-EVENTS = ("LeftButtonPressEvent", "MouseMoveEvent", "LeftButtonReleaseEvent")
+# The second of two quick clicks comes as a double click instead of a press.
+PRESSES = ("LeftButtonPressEvent", "LeftButtonDoubleClickEvent")
+EVENTS = (*PRESSES, "MouseMoveEvent", "LeftButtonReleaseEvent")
 # Before the views' own reaction to the mouse (window and level, ...).
 PRIORITY = 10.0
 
@@ -48,15 +50,19 @@ class SliceMouse:
 
     def _react(self, view, event):
         """Pass the event on; false if it is not ours."""
-        if self._receiver is None or (self._pressed is not view and event != "LeftButtonPressEvent"):
+        if self._receiver is None or (self._pressed is not view and event not in PRESSES):
+            return False
+        interactor = view.interactor()
+        # With a key held down the button moves the image, or blends it: that stays the view's.
+        if event in PRESSES and (interactor.GetShiftKey() or interactor.GetControlKey() or interactor.GetAltKey()):
             return False
         if event == "LeftButtonReleaseEvent":
             self._pressed = None
             self._receiver.onRelease()
             return True
-        xyz = view.convertDeviceToXYZ(view.interactor().GetEventPosition())
+        xyz = view.convertDeviceToXYZ(interactor.GetEventPosition())
         position = view.convertXYZToRAS(xyz)
-        if event == "LeftButtonPressEvent":
+        if event in PRESSES:
             self._pressed = view
             node = view.mrmlSliceNode()
             self._receiver.onPress(position, node.GetFieldOfView()[0] / max(1, node.GetDimensions()[0]))

@@ -93,6 +93,33 @@ def test_a_scribble_drawn_in_an_oblique_view(panel: Any) -> None:
     assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.85
 
 
+def test_two_quick_clicks_are_two_presses_and_none_is_the_views(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT), world(LEFT + [1, 0, 0]))
+    panel.press(panel.ui.deletePromptButton)
+    panel.host.hand.point_at("Red", world(LEFT))
+
+    taken = [panel.host.hand.drag("Red", [world(LEFT)], double=double) for double in (False, True)]
+    panel.wait()
+
+    # A double click of the view's would fill the window with it.
+    assert taken == [True, True]
+    assert panel.listed() == []
+
+
+def test_with_shift_the_mouse_moves_the_image_and_draws_nothing(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.positiveScribbleButton)
+    path = [world(LEFT + [d, 0, 0]) for d in np.linspace(-5, 5, 9)]
+    panel.host.hand.point_at("Red", path[0])
+
+    assert not panel.host.hand.drag("Red", path, shift=True)
+    panel.wait()
+
+    assert panel.listed() == []
+    assert panel.host.hand.drag("Red", path)
+
+
 def test_a_negative_scribble(panel: Any) -> None:
     panel.load()
     panel.place(panel.ui.positivePointButton, world(LEFT), world(RIGHT))

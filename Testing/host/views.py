@@ -155,8 +155,14 @@ class Hand:
             if node.GetNthControlPointPositionStatus(number) == node.PositionPreview:
                 node.RemoveNthControlPoint(number)
 
-    def drag(self, view: str, positions: Iterable[Sequence[float]]) -> bool:
-        """Press the left button, move through world positions, release; true if somebody took the mouse."""
+    def drag(
+        self, view: str, positions: Iterable[Sequence[float]], *, shift: bool = False, double: bool = False
+    ) -> bool:
+        """Press the left button, move through world positions, release; true if somebody took the mouse.
+
+        ``double``: it is the second of two quick clicks, for which Qt and VTK send a double click and no press.
+        """
+        press = "LeftButtonDoubleClickEvent" if double else "LeftButtonPressEvent"
         slice_view = self._layout.sliceWidget(view).sliceView()  # type: ignore[union-attr]
         to_view = vtk.vtkMatrix4x4()
         vtk.vtkMatrix4x4.Invert(slice_view.mrmlSliceNode().GetXYToRAS(), to_view)
@@ -164,10 +170,10 @@ class Hand:
         pixels = [np.rint(to_view.MultiplyPoint((*p, 1.0))[:2]).astype(int) for p in positions]
         reached: list[str] = []
         # What looks at the mouse after those who may have taken it, as the view's own interactor style does.
-        watch = interactor.AddObserver("LeftButtonPressEvent", lambda *_: reached.append("view"), -1.0)
+        watch = interactor.AddObserver(press, lambda *_: reached.append("view"), -1.0)
         for number, (x, y) in enumerate(pixels):
-            interactor.SetEventInformation(int(x), int(y), 0, 0, chr(0), 0, None)
-            interactor.InvokeEvent("LeftButtonPressEvent" if number == 0 else "MouseMoveEvent")
+            interactor.SetEventInformation(int(x), int(y), 0, int(shift), chr(0), int(double), None)
+            interactor.InvokeEvent(press if number == 0 else "MouseMoveEvent")
         interactor.InvokeEvent("LeftButtonReleaseEvent")
         interactor.RemoveObserver(watch)
         return not reached
