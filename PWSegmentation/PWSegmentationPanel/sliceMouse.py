@@ -19,15 +19,28 @@ class SliceMouse:
         self._receiver = None
         self._observed = []
         self._pressed = None
+        self._layoutManager = None
+        # One object, for a connection is found again by what was connected.
+        self._onLayoutChanged = self.onLayoutChanged
 
     def turnOn(self, receiver):
         """Give the mouse to ``receiver``."""
         self.turnOff()
         self._receiver = receiver
-        layoutManager = slicer.app.layoutManager()
-        for name in layoutManager.sliceViewNames():
-            view = layoutManager.sliceWidget(name).sliceView()
+        self._layoutManager = slicer.app.layoutManager()
+        self._layoutManager.connect("layoutChanged(int)", self._onLayoutChanged)
+        self._observeViews()
+
+    def onLayoutChanged(self, layout):
+        """Take the mouse of views that are new in the layout, too."""
+        self._observeViews()
+
+    def _observeViews(self):
+        for name in self._layoutManager.sliceViewNames():
+            view = self._layoutManager.sliceWidget(name).sliceView()
             interactor = view.interactor()
+            if any(interactor is observed for observed, _tag in self._observed):
+                continue
             for event in EVENTS:
                 tags = []
                 tag = interactor.AddObserver(event, self._handler(view, event, tags), PRIORITY)
@@ -39,7 +52,9 @@ class SliceMouse:
         for interactor, tag in self._observed:
             interactor.RemoveObserver(tag)
         self._observed = []
-        self._receiver = self._pressed = None
+        if self._layoutManager is not None:
+            self._layoutManager.disconnect("layoutChanged(int)", self._onLayoutChanged)
+        self._layoutManager = self._receiver = self._pressed = None
 
     def _handler(self, view, event, tags):
         def handle(interactor, name):

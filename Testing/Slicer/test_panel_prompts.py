@@ -120,6 +120,19 @@ def test_with_shift_the_mouse_moves_the_image_and_draws_nothing(panel: Any) -> N
     assert panel.host.hand.drag("Red", path)
 
 
+def test_a_view_that_comes_with_another_layout_can_be_drawn_in(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.positiveScribbleButton)
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutCompareView)
+
+    panel.draw(panel.ui.positiveScribbleButton, "Compare1", [world(LEFT + [d, 0, 0]) for d in (-3, 0, 3)])
+    panel.press(panel.ui.positiveScribbleButton)
+
+    assert panel.listed() == ["scribble +"]
+    # Put away, the mouse is the view's again.
+    assert not panel.host.hand.drag("Compare1", [world(LEFT)])
+
+
 def test_a_negative_scribble(panel: Any) -> None:
     panel.load()
     panel.place(panel.ui.positivePointButton, world(LEFT), world(RIGHT))

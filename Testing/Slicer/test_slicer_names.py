@@ -83,6 +83,7 @@ QT_AND_VTK = {
     "connect",
     "currentRow",
     "deleteLater",
+    "disconnect",
     "enabled",
     "getSaveFileName",
     "hasFocus",

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from PySide6.QtCore import QObject, Signal
+
+from Testing.host.pythonqt import wrap
 
 ORIENTATIONS = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
 SIZE = 256
@@ -57,29 +60,51 @@ class SliceWidget:
         return self._logic.GetSliceCompositeNode()
 
 
+class LayoutSignals(QObject):
+    """The signals of the layout manager that scripted modules connect to."""
+
+    layoutChanged = Signal(int)  # noqa: N815 - Slicer's name
+
+
 class LayoutManager:
-    """qMRMLLayoutManager with the three slice views of the conventional layout."""
+    """qMRMLLayoutManager with the three slice views of the conventional layout, and one more where views compare."""
 
     def __init__(self, application_logic: Any) -> None:
         self._logic = application_logic
+        self._signals = LayoutSignals()
         self._widgets: dict[str, SliceWidget] = {}
         self.rebuild()
 
     def rebuild(self) -> None:
         """Make the views' nodes, as after the scene was closed."""
-        collection = vtk.vtkCollection()
+        self._slices = vtk.vtkCollection()
         self._widgets = {}
         for name, orientation in ORIENTATIONS.items():
-            logic = slicer.vtkMRMLSliceLogic()
-            logic.SetMRMLApplicationLogic(self._logic)
-            logic.SetMRMLScene(self._logic.GetMRMLScene())
-            node = logic.AddSliceNode(name)
-            node.SetOrientation(orientation)
-            node.SetDimensions(SIZE, SIZE, 1)
-            node.SetFieldOfView(SIZE, SIZE, 1.0)
-            collection.AddItem(logic)
-            self._widgets[name] = SliceWidget(logic)
-        self._logic.SetSliceLogics(collection)
+            self._add(name, orientation)
+        self._logic.SetSliceLogics(self._slices)
+
+    def _add(self, name: str, orientation: str) -> None:
+        logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLApplicationLogic(self._logic)
+        logic.SetMRMLScene(self._logic.GetMRMLScene())
+        node = logic.AddSliceNode(name)
+        node.SetOrientation(orientation)
+        node.SetDimensions(SIZE, SIZE, 1)
+        node.SetFieldOfView(SIZE, SIZE, 1.0)
+        self._slices.AddItem(logic)
+        self._widgets[name] = SliceWidget(logic)
+
+    def setLayout(self, layout: int) -> None:  # noqa: N802 - Slicer's name
+        """Views that a layout needs are made when it is first shown, and stay."""
+        if layout == slicer.vtkMRMLLayoutNode.SlicerLayoutCompareView and "Compare1" not in self._widgets:
+            self._add("Compare1", "Axial")
+        self._signals.layoutChanged.emit(layout)
+
+    def connect(self, signature: str, function: Any) -> bool:
+        return bool(wrap(self._signals).connect(signature, function))
+
+    def disconnect(self, signature: str, function: Any) -> bool:
+        return bool(wrap(self._signals).disconnect(signature, function))
 
     def sliceViewNames(self) -> tuple[str, ...]:  # noqa: N802 - Slicer's name
         return tuple(self._widgets)
@@ -87,6 +112,7 @@ class LayoutManager:
     def sliceWidget(self, name: str) -> SliceWidget | None:  # noqa: N802 - Slicer's name
         return self._widgets.get(name)
 
+    @property
     def threeDViewCount(self) -> int:  # noqa: N802 - Slicer's name
         return 0
 
