@@ -89,7 +89,7 @@ class Panel(VTKObservationMixin):
         if self.case is not None and not self.logic.isOpen(parameters):
             self.closeCase()
         self._watchVolume(parameters.inputVolume)
-        if self.case is None and parameters.inputVolume and parameters.segmentation:
+        if self.case is None and parameters.segmentation and self._hasImage():
             # Prompts that came with the scene are listed at once.
             with self.showingErrors():
                 self._open()
@@ -115,8 +115,9 @@ class Panel(VTKObservationMixin):
 
     def openCase(self):
         """The session of the chosen nodes, opened if it is not; None, and a sentence, if there is no image."""
-        if self.parameters is None or not self.parameters.inputVolume:
-            self.say(_("Choose an image first."))
+        if not self._hasImage():
+            chosen = self.parameters is not None and self.parameters.inputVolume
+            self.say(self.logic.noImage() if chosen else _("Choose an image first."))
             return None
         if self.case is not None and not self.case.is_current:
             self.say(_("The image has changed: its segments are kept, and new prompts are about the image as it is."))
@@ -124,6 +125,11 @@ class Panel(VTKObservationMixin):
         if self.case is None:
             self._open()
         return self.case
+
+    def _hasImage(self):
+        """Whether an image is chosen; our overlays are volumes, too, but none to segment."""
+        volume = None if self.parameters is None else self.parameters.inputVolume
+        return volume is not None and not self.logic.isOverlay(volume)
 
     def _open(self):
         self.logic.openCase(self.parameters)

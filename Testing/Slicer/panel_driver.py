@@ -120,7 +120,9 @@ class Driver:
 
     # ---- the image
 
-    def load(self, image: np.ndarray | None = None, affine: np.ndarray = AFFINE, name: str = "CT") -> Any:
+    def load(
+        self, image: np.ndarray | None = None, affine: np.ndarray = AFFINE, name: str = "CT", *, choose: bool = True
+    ) -> Any:
         """Load an image, as the Data module does, and choose it."""
         array = two_balls() if image is None else image
         node = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
@@ -129,7 +131,8 @@ class Driver:
         data.GetPointData().SetScalars(numpy_to_vtk(np.asfortranarray(array).ravel(order="F"), deep=True))
         node.SetIJKToRASMatrix(array_to_matrix(affine))
         node.SetAndObserveImageData(data)
-        self.ui.volumeSelector.setCurrentNode(node)
+        if choose:
+            self.ui.volumeSelector.setCurrentNode(node)
         return node
 
     def load_file(self, path: Path, name: str) -> Any:

@@ -131,6 +131,32 @@ def test_moving_the_transform_starts_anew_and_keeps_the_segment(panel: Any) -> N
     assert np.array_equal(panel.mask("Segment 1"), before)
 
 
+def test_the_first_image_that_is_loaded_is_chosen(panel: Any) -> None:
+    volume = panel.load(choose=False)
+    assert panel.volume is None
+    panel.wait()
+    assert panel.volume is volume and "GB of memory" in panel.ui.memoryLabel.text
+
+    panel.load(name="MR", choose=False)
+    panel.wait()
+
+    assert panel.volume is volume
+
+
+def test_an_overlay_is_no_image_to_segment(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    panel.press(panel.ui.positivePointButton)
+    panel.ui.overlayComboBox.currentText = "probability"
+    panel.wait()
+
+    panel.ui.volumeSelector.setCurrentNode(panel.scene.GetFirstNodeByName("CT Segment 1 probability"))
+    panel.press(panel.ui.positivePointButton)
+
+    assert "choose the image" in panel.said and "choose the image" in panel.ui.memoryLabel.text
+    assert panel.case is None and not panel.ui.positivePointButton.checked
+
+
 def test_another_image_has_prompts_of_its_own(panel: Any) -> None:
     first = panel.load()
     panel.place(panel.ui.positivePointButton, world(LEFT))

@@ -111,6 +111,7 @@ QT_AND_VTK = {
     "setSectionResizeMode",
     "setSelectionBehavior",
     "setSingleShot",
+    "singleShot",
     "setStyleSheet",
     "stop",
     "text",
