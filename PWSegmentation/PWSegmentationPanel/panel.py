@@ -189,6 +189,7 @@ class Panel(VTKObservationMixin):
         if case is None or segmentId is None or self.parameters is None:
             return
         with self.showingErrors():
+            self._takeAwayOutside(segmentId)
             if self.parameters.manyLesions:
                 segmentId = self._splitLesion(segmentId)
             if not case.note_prompts():
@@ -198,6 +199,19 @@ class Panel(VTKObservationMixin):
                 self.startSegmenting(segmentId)
             else:
                 self.say(_("Press Segment when all prompts are placed."))
+
+    def _takeAwayOutside(self, segmentId):
+        """A new point outside the image is a slip of the hand, and nothing could be segmented with it."""
+        from PWSegmentationLib.mrml.volumes import image_grid
+
+        grid = image_grid(self.parameters.inputVolume)
+        new = [i for i in self.case.store.items(segmentId) if i not in self.prompts.items]
+        strays = [i for i in new if i.role in ("inside", "outside") and not grid.contains(i.position)]
+        # The last ones first, so that the numbers of the others stay right.
+        for item in reversed(strays):
+            self.case.store.delete(item)
+        if strays:
+            self.say(_("Outside the image: ignored."))
 
     def _splitLesion(self, segmentId):
         """In many-lesion mode a second + point of a segment starts the next one; the segment it is in now."""

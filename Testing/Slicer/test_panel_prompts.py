@@ -256,15 +256,42 @@ def test_clicks_faster_than_the_answers_are_all_answered(panel: Any) -> None:
     assert len(panel.listed()) == 3
 
 
-def test_what_cannot_be_meant_is_said_and_nothing_is_lost(panel: Any) -> None:
+def test_a_click_outside_the_image_is_no_prompt(panel: Any) -> None:
     panel.load()
     panel.place(panel.ui.positivePointButton, world(LEFT))
     before = panel.mask("Segment 1")
 
     panel.place(panel.ui.positivePointButton, (500.0, 0.0, 0.0))
 
-    assert "outside the volume" in panel.said
+    assert panel.said == "Outside the image: ignored."
+    assert panel.listed() == ["point +"]
     assert np.array_equal(panel.mask("Segment 1"), before)
+    panel.place(panel.ui.positivePointButton, world(RIGHT))
+    assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
+
+
+@pytest.mark.parametrize("what", ["a box outside the image", "a voxel inside and outside"])
+def test_what_cannot_be_meant_is_said_and_nothing_is_lost(panel: Any, what: str) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    before = panel.mask("Segment 1")
+
+    if what == "a box outside the image":
+        panel.press(panel.ui.boxButton)
+        for corner in ((500.0, 0.0, 0.0), (520.0, 20.0, 20.0)):
+            panel.host.hand.click(corner)
+        panel.wait()
+        assert "outside the volume" in panel.said
+    else:
+        panel.place(panel.ui.negativePointButton, world(LEFT))
+        assert "same voxel" in panel.said
+    assert np.array_equal(panel.mask("Segment 1"), before)
+    # Nor does it stand in the way of another segment.
+    panel.press(panel.ui.addSegmentButton)
+    panel.place(panel.ui.positivePointButton, world(RIGHT))
+    assert dice(panel.mask("Segment 2"), ball(RIGHT)) > 0.9
+    assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
+    panel.select("Segment 1")
     panel.press(panel.ui.removePromptButton)
     panel.wait()
     assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
