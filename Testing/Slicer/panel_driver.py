@@ -212,3 +212,18 @@ class Driver:
                 return
             time.sleep(0.003)
         raise AssertionError(f"waited {seconds} s; the panel says: {self.said}")
+
+
+def reopen(panel: Driver, folder: Path) -> None:
+    """File / Save as .mrb, close the scene, open the file."""
+    scene = panel.scene
+    assert scene.WriteToMRB(str(folder / "case.mrb"))
+    scene.Clear(False)
+    cache = slicer.vtkCacheManager()
+    cache.SetRemoteCacheDirectory(str(folder / "cache"))
+    unpacking = slicer.vtkDataIOManager()
+    unpacking.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(unpacking)
+    assert scene.ReadFromMRB(str(folder / "case.mrb"))
+    panel.wait()

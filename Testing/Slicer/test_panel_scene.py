@@ -9,22 +9,7 @@ import numpy as np
 import pytest
 import slicer
 
-from Testing.Slicer.panel_driver import AFFINE, LEFT, RIGHT, ball, dice, two_balls, world
-
-
-def reopen(panel: Any, folder: Path) -> None:
-    """File / Save as .mrb, close the scene, open the file."""
-    scene = panel.scene
-    assert scene.WriteToMRB(str(folder / "case.mrb"))
-    scene.Clear(False)
-    cache = slicer.vtkCacheManager()
-    cache.SetRemoteCacheDirectory(str(folder / "cache"))
-    unpacking = slicer.vtkDataIOManager()
-    unpacking.SetCacheManager(cache)
-    scene.SetCacheManager(cache)
-    scene.SetDataIOManager(unpacking)
-    assert scene.ReadFromMRB(str(folder / "case.mrb"))
-    panel.wait()
+from Testing.Slicer.panel_driver import AFFINE, LEFT, RIGHT, ball, dice, reopen, two_balls, world
 
 
 def everything(panel: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit
 
 from PWSegmentationLib import read_volume
-from PWSegmentationLib.mrml import volume_from_node
+from PWSegmentationLib.mrml import volume_from_node, write_overlay
 from PWSegmentationLib.mrml.volumes import voxels
-from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, dice, world
+from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, dice, reopen, world
 
 BETWEEN = (LEFT + RIGHT) / 2
 
@@ -182,6 +183,8 @@ def test_probability_and_uncertainty_over_the_image(panel: Any) -> None:
     panel.wait()
     shown = panel.scene.GetNodeByID(composite.GetForegroundVolumeID())
     assert shown.GetName() == "CT Segment 1 uncertainty"
+    # One at a time.
+    assert panel.scene.GetFirstNodeByName("CT Segment 1 probability") is None
     # It follows the prompts.
     before = voxels(shown).copy()
     panel.place(panel.ui.positivePointButton, world(RIGHT))
@@ -193,6 +196,50 @@ def test_probability_and_uncertainty_over_the_image(panel: Any) -> None:
     assert panel.ui.volumeSelector.currentNode() is volume
     # An overlay is no image to segment.
     assert panel.widget.logic.isOverlay(shown)
+
+
+def test_an_overlay_gives_back_the_foreground_that_the_user_had(panel: Any) -> None:
+    volume = panel.load()
+    other = panel.load(name="PET")
+    panel.ui.volumeSelector.setCurrentNode(volume)
+    slicer.util.setSliceViewerLayers(foreground=other, foregroundOpacity=0.4)
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+
+    for kind in ("probability", "uncertainty", "none"):
+        panel.ui.overlayComboBox.currentText = kind
+        panel.wait()
+        assert (composite.GetForegroundVolumeID() == other.GetID()) == (kind == "none")
+
+    assert composite.GetForegroundOpacity() == 0.4
+
+
+def test_there_is_one_overlay_and_it_is_not_saved(panel: Any, tmp_path: Path) -> None:
+    panel.load()
+    panel.ui.overlayComboBox.currentText = "uncertainty"
+    for position in (LEFT, RIGHT):
+        panel.press(panel.ui.addSegmentButton)
+        panel.place(panel.ui.positivePointButton, world(position))
+    names = [n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+    assert names == ["CT", "CT Segment 2 uncertainty"]
+
+    reopen(panel, tmp_path)
+
+    assert [n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")] == ["CT"]
+
+
+def test_an_overlay_of_an_older_scene_is_taken_from_the_views(panel: Any) -> None:
+    volume = panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    prediction = panel.case.prediction(panel.segment_id("Segment 1"))
+    slicer.util.setSliceViewerLayers(foreground=write_overlay(panel.scene, volume, prediction, "probability"))
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+
+    panel.select("Segment 1")
+    panel.widget.panel.overlays.refresh()
+    panel.wait()
+
+    assert composite.GetForegroundVolumeID() is None
 
 
 def test_the_segment_editors_intensity_mask_holds(panel: Any) -> None:
