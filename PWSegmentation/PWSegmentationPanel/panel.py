@@ -214,19 +214,22 @@ class Panel(VTKObservationMixin):
             self.say(_("Outside the image: ignored."))
 
     def _splitLesion(self, segmentId):
-        """In many-lesion mode a second + point of a segment starts the next one; the segment it is in now."""
+        """In many-lesion mode every + point but the first starts a segment; the segment that the last one is in."""
         case = self.case
         points = [i for i in case.store.items(segmentId) if i.role == "inside"]
         known = case.prompts_seen(segmentId)
         if len(points) < 2 or len(points) <= known:
             return segmentId
-        last = points[-1]
-        case.store.delete(last)
-        newId = self.segments.add(forPrompt=True)
-        case.store.add_point(newId, last.position)
+        # Several, where clicks were waiting while the application was busy.
+        more = points[max(1, known) :]
+        for item in reversed(more):
+            case.store.delete(item)
+        for item in more:
+            segmentId = self.segments.add(forPrompt=True)
+            case.store.add_point(segmentId, item.position)
         self.watchPrompts()
         self.tools.followSegment()
-        return newId
+        return segmentId
 
     def deletePrompts(self, items):
         """Delete prompts of the selected segment; one undo brings them back."""

@@ -242,6 +242,24 @@ def test_an_overlay_of_an_older_scene_is_taken_from_the_views(panel: Any) -> Non
     assert composite.GetForegroundVolumeID() is None
 
 
+def test_clicks_that_wait_while_slicer_is_busy_are_lesions_of_their_own(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.manyLesionsCheckBox)
+    panel.press(panel.ui.positivePointButton)
+
+    for position in (LEFT, RIGHT, LEFT + [2, 14, 0]):
+        panel.host.hand.click(world(position))
+    panel.wait()
+
+    assert panel.names == ["Lesion 1", "Lesion 2", "Lesion 3"]
+    assert [len(panel.prompts(n).points) for n in panel.names] == [1, 1, 1]
+    assert dice(panel.mask("Lesion 1"), ball(LEFT)) > 0.9
+    assert dice(panel.mask("Lesion 2"), ball(RIGHT)) > 0.9
+    panel.press(panel.ui.undoButton)
+    panel.wait()
+    assert panel.names == ["Lesion 1", "Lesion 2"]
+
+
 def test_the_segment_editors_intensity_mask_holds(panel: Any) -> None:
     volume = panel.load()
     editor = slicer.vtkMRMLSegmentEditorNode()
