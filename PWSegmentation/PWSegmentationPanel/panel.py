@@ -264,10 +264,20 @@ class Panel(VTKObservationMixin):
             return
         if not self._ensurePackages(lambda: self.startSegmenting(segmentId)):
             return
+        if not self.case.is_current and not self._startAnew():
+            return
         parameters = self.parameters
         job = self.case.start(segmentId, overwrite=parameters.overwriteMode)
         self.say(_("Segmenting…"))
         self.jobs.start("segment", job, lambda ended: self._onSegmented(ended, segmentId))
+
+    def _startAnew(self):
+        """Go on with the image as it is now, with the same tool; false if there is none any more."""
+        tool = self.tools.current
+        if self.openCase() is None:
+            return False
+        self.tools.choose(tool)
+        return True
 
     def _onSegmented(self, job, segmentId):
         with self.showingErrors(lost=lambda: self.startSegmenting(segmentId)):
