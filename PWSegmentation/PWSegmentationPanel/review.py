@@ -80,7 +80,10 @@ class Review:
         """The selected segment, and the node it is in; None, None if there is none."""
         parameters = self.panel.parameters
         segmentId = self.panel.segments.current()
-        if parameters is None or segmentId is None or parameters.segmentation is None:
+        if parameters is None or segmentId is None:
+            return None, None
+        # While another segmentation is being chosen, the table shows it before the parameters say so.
+        if parameters.segmentation is not self.panel.segments.node():
             return None, None
         return segmentId, parameters.segmentation
 

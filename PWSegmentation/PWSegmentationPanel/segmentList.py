@@ -26,9 +26,13 @@ class SegmentList:
         selected = [i for i in self._table.selectedSegmentIDs() if i in ids]
         return selected[0] if selected else (ids[0] if len(ids) == 1 else None)
 
+    def node(self):
+        """The segmentation that the table shows; None if there is none."""
+        return self._table.segmentationNode()
+
     def ids(self):
         """IDs of all segments."""
-        node = self._table.segmentationNode()
+        node = self.node()
         return list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
 
     def currentOrNew(self):
