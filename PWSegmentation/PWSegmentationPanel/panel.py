@@ -284,6 +284,9 @@ class Panel(VTKObservationMixin):
             applied = job.result()
             self._retried = False
             self.say(self._describe(applied))
+            if applied.prediction is not None:
+                # Which network it was.
+                self.log.write(applied.prediction.method)
         self.overlays.refresh()
         self.refresh()
 
@@ -292,7 +295,7 @@ class Panel(VTKObservationMixin):
         if found is None:
             return _("The segment has no prompts any more: it is empty.")
         summary = _("{name}: {volume:.1f} ml in {seconds:.1f} s ({method}).").format(
-            name=found.segment, volume=found.volume_ml, seconds=found.seconds, method=found.method
+            name=found.segment, volume=found.volume_ml, seconds=found.seconds, method=found.method.partition(" ")[0]
         )
         notes = [found.note, applied.note, self._whereItIsDone()]
         return " ".join([summary, *(note for note in notes if note)])

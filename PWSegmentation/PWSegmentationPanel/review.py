@@ -172,7 +172,9 @@ class Review:
 
         segmentId = next_to_review(reviews, self.panel.segments.current())
         if segmentId is None:
-            self.panel.say(_("All segments are completed."))
+            empty = [review.segment.name for review in reviews.values() if not review.segment.voxels]
+            warning = " " + _("Empty: {names}.").format(names=", ".join(empty)) if empty else ""
+            self.panel.say(_("All segments are completed.") + warning)
             return
         self.panel.segments.select(segmentId)
         place = place_to_look_at(reviews[segmentId], self.panel.parameters.inputVolume)

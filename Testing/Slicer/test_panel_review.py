@@ -108,6 +108,14 @@ def test_all_accepted(panel: Any) -> None:
     assert "All segments are completed" in panel.said
 
 
+def test_all_accepted_but_one_is_empty(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.addSegmentButton)
+    panel.press(panel.ui.acceptSegmentButton)
+    panel.wait()
+    assert panel.said == "All segments are completed. Empty: Segment 1."
+
+
 def test_what_has_changed_since_it_was_accepted_is_told_and_shown(panel: Any, tmp_path: Any) -> None:
     two_segments(panel)
     panel.select("Segment 1")

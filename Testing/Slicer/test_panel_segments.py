@@ -296,13 +296,16 @@ def test_export_writes_what_is_shown(panel: Any, tmp_path: Any) -> None:
     panel.press(panel.ui.addSegmentButton)
     panel.place(panel.ui.positivePointButton, world(RIGHT))
 
-    for name in ("both.seg.nrrd", "both.nii.gz"):
+    # What is given no ending gets that of the kind that is chosen.
+    for name, kind in (("both", ""), ("both", "Labelmap (*.nii.gz *.nrrd)")):
 
-        def choose(path: str = str(tmp_path / name)) -> None:
+        def choose(path: str = str(tmp_path / name), kind: str = kind) -> None:
             dialogs = [w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.isVisible()]
             if not dialogs:
                 QTimer.singleShot(10, choose)
                 return
+            if kind:
+                dialogs[0].filterSelected.emit(kind)
             dialogs[0].findChild(QLineEdit, "fileNameEdit").setText(path)
             dialogs[0].accept()
 

@@ -70,6 +70,7 @@ PYTHON = {
     "strip",
     "sum",
     "suppress",
+    "values",
     "which",
     "write",
 }
@@ -82,6 +83,7 @@ QT_AND_VTK = {
     "QTableWidgetItem",
     "QTimer",
     "NoEditTriggers",
+    "AcceptSave",
     "SelectRows",
     "Stretch",
     "addWidget",
@@ -93,12 +95,15 @@ QT_AND_VTK = {
     "deleteLater",
     "disconnect",
     "enabled",
-    "getSaveFileName",
+    "exec_",
     "hasFocus",
     "horizontalHeader",
     "layout",
     "plainText",
+    "selectedFiles",
+    "setAcceptMode",
     "setColumnCount",
+    "setDefaultSuffix",
     "setEditTriggers",
     "setEnabled",
     "setHorizontalHeaderLabels",
@@ -203,7 +208,14 @@ def test_signals_of_slicers_widgets_are_in_the_table() -> None:
         for n in calls
         if isinstance(n.func, ast.Attribute) and n.func.attr == "connect"
     }
-    of_qt = {"clicked(bool)", "editingFinished()", "timeout()", "activated()", "cellDoubleClicked(int,int)"}
+    of_qt = {
+        "clicked(bool)",
+        "editingFinished()",
+        "timeout()",
+        "activated()",
+        "filterSelected(QString)",
+        "cellDoubleClicked(int,int)",
+    }
 
     assert connected - of_qt <= {row["name"] for row in table()}
 
