@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import qt
 import slicer
 import vtk
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -135,6 +136,7 @@ class PWSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneReady)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneReady)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self.initializeParameterNode()
         # Reloaded, the module is on the screen already.
@@ -172,6 +174,16 @@ class PWSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneReady(self, caller, event):
         # Not shown, the module leaves the scene alone until it is entered.
         if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        """The first image is chosen, as Slicer's selector does not do it: once it is loaded, not while it is."""
+        if self.parent.isEntered and node.IsA("vtkMRMLScalarVolumeNode"):
+            qt.QTimer.singleShot(0, self.onImageAdded)
+
+    def onImageAdded(self):
+        if self.parent.isEntered and self._parameterNode is not None:
             self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -328,6 +340,8 @@ class PWSegmentationLogic(ScriptedLoadableModuleLogic):
 
         if volumeNode is None:
             return ""
+        if self.isOverlay(volumeNode):
+            return self.noImage()
         try:
             needed, free = memory_need(volumeNode)
         except InputError:
@@ -340,6 +354,10 @@ class PWSegmentationLogic(ScriptedLoadableModuleLogic):
         return (
             text if needed < free else text + " " + _("Crop the volume (Crop Volume module) or close other programs.")
         )
+
+    def noImage(self):
+        """A sentence on an overlay that was chosen as the image."""
+        return _("This is a probability or uncertainty that was made here: choose the image that it is of.")
 
     def isOverlay(self, volumeNode):
         """Whether a volume is a probability or uncertainty that was made here."""

@@ -15,7 +15,8 @@ class OverlayControls:
 
     def __init__(self, panel):
         self.panel = panel
-        self._shownId = None
+        # What the views showed before, by composite node: foreground and its opacity.
+        self._before = {}
         self._asked = None
 
     def refresh(self):
@@ -42,19 +43,33 @@ class OverlayControls:
     def _show(self, node):
         if node is None:
             self.hide()
-            return
-        opacity = self.panel.parameters.overlayOpacity
-        slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=opacity)
-        self._shownId = node.GetID()
+        else:
+            # Made anew from the prompts, it need not be in files.
+            for made in (node, node.GetDisplayNode()):
+                made.SetSaveWithScene(False)
+            for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+                if not self._showsOverlay(composite):
+                    before = composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()
+                    self._before[composite.GetID()] = before
+            opacity = self.panel.parameters.overlayOpacity
+            slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=opacity)
+        for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            if volume is not node and self.panel.logic.isOverlay(volume):
+                slicer.mrmlScene.RemoveNode(volume)
 
     def hide(self):
-        """Take our overlay from the views; another foreground stays."""
-        if self._shownId is not None:
-            for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-                if composite.GetForegroundVolumeID() == self._shownId:
-                    composite.SetForegroundVolumeID(None)
-                    composite.SetForegroundOpacity(0.0)
-            self._shownId = None
+        """Take overlays from the views, which show what they did before; another foreground stays."""
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            if self._showsOverlay(composite):
+                volumeId, opacity = self._before.get(composite.GetID(), (None, 0.0))
+                isThere = volumeId is not None and slicer.mrmlScene.GetNodeByID(volumeId) is not None
+                composite.SetForegroundVolumeID(volumeId if isThere else None)
+                composite.SetForegroundOpacity(opacity if isThere else 0.0)
+        self._before = {}
+
+    def _showsOverlay(self, composite):
+        volume = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+        return volume is not None and self.panel.logic.isOverlay(volume)
 
     def _showLegend(self, kind):
         label = self.panel.ui.overlayLegend

@@ -1,12 +1,18 @@
 """Packages that Slicer does not bring: explained, asked for, installed and checked on first use."""
 
+import contextlib
 import importlib.util
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 
 import slicer
 from slicer.i18n import tr as _
+
+from PWSegmentationLib.progress import Cancelled
 
 NEEDED = ("torch", "monai", "nibabel", "safetensors", "scipy")
 
@@ -96,17 +102,38 @@ class ImportCheck:
 
     def __init__(self):
         command = [pythonExecutable(), "-c", f"import {', '.join(NEEDED)}"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self._cancelled = False
+        # A file: a pipe is open as long as anything that was started holds it, and who reads it waits so long.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - read from when the process has ended
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._said,
+            # A group of its own, so that a launcher and what it launched can be ended together.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
 
     def poll(self):
         return self._process.poll() is not None
 
     def cancel(self):
-        self._process.kill()
+        self._cancelled = True
+        # Once it is known to have ended, its number may be another's.
+        if self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                if sys.platform == "win32":
+                    self._process.kill()
+                else:
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
     def result(self):
-        """Raises RuntimeError with the reason if the packages cannot be imported."""
-        said = self._process.stderr.read().strip()
+        """Raises RuntimeError with the reason if the packages cannot be imported, Cancelled if it was cancelled."""
+        if self._cancelled:
+            raise Cancelled
+        self._said.seek(0)
+        said = self._said.read().decode("utf-8", "replace").strip()
         if self._process.returncode != 0:
             reason = said.splitlines()[-1] if said else str(self._process.returncode)
             raise RuntimeError(_("The packages are installed but do not start: {reason}").format(reason=reason))

@@ -89,7 +89,7 @@ class Panel(VTKObservationMixin):
         if self.case is not None and not self.logic.isOpen(parameters):
             self.closeCase()
         self._watchVolume(parameters.inputVolume)
-        if self.case is None and parameters.inputVolume and parameters.segmentation:
+        if self.case is None and parameters.segmentation and self._hasImage():
             # Prompts that came with the scene are listed at once.
             with self.showingErrors():
                 self._open()
@@ -115,8 +115,9 @@ class Panel(VTKObservationMixin):
 
     def openCase(self):
         """The session of the chosen nodes, opened if it is not; None, and a sentence, if there is no image."""
-        if self.parameters is None or not self.parameters.inputVolume:
-            self.say(_("Choose an image first."))
+        if not self._hasImage():
+            chosen = self.parameters is not None and self.parameters.inputVolume
+            self.say(self.logic.noImage() if chosen else _("Choose an image first."))
             return None
         if self.case is not None and not self.case.is_current:
             self.say(_("The image has changed: its segments are kept, and new prompts are about the image as it is."))
@@ -124,6 +125,11 @@ class Panel(VTKObservationMixin):
         if self.case is None:
             self._open()
         return self.case
+
+    def _hasImage(self):
+        """Whether an image is chosen; our overlays are volumes, too, but none to segment."""
+        volume = None if self.parameters is None else self.parameters.inputVolume
+        return volume is not None and not self.logic.isOverlay(volume)
 
     def _open(self):
         self.logic.openCase(self.parameters)
@@ -183,6 +189,7 @@ class Panel(VTKObservationMixin):
         if case is None or segmentId is None or self.parameters is None:
             return
         with self.showingErrors():
+            self._takeAwayOutside(segmentId)
             if self.parameters.manyLesions:
                 segmentId = self._splitLesion(segmentId)
             if not case.note_prompts():
@@ -193,20 +200,36 @@ class Panel(VTKObservationMixin):
             else:
                 self.say(_("Press Segment when all prompts are placed."))
 
+    def _takeAwayOutside(self, segmentId):
+        """A new point outside the image is a slip of the hand, and nothing could be segmented with it."""
+        from PWSegmentationLib.mrml.volumes import image_grid
+
+        grid = image_grid(self.parameters.inputVolume)
+        new = [i for i in self.case.store.items(segmentId) if i not in self.prompts.items]
+        strays = [i for i in new if i.role in ("inside", "outside") and not grid.contains(i.position)]
+        # The last ones first, so that the numbers of the others stay right.
+        for item in reversed(strays):
+            self.case.store.delete(item)
+        if strays:
+            self.say(_("Outside the image: ignored."))
+
     def _splitLesion(self, segmentId):
-        """In many-lesion mode a second + point of a segment starts the next one; the segment it is in now."""
+        """In many-lesion mode every + point but the first starts a segment; the segment that the last one is in."""
         case = self.case
         points = [i for i in case.store.items(segmentId) if i.role == "inside"]
         known = case.prompts_seen(segmentId)
         if len(points) < 2 or len(points) <= known:
             return segmentId
-        last = points[-1]
-        case.store.delete(last)
-        newId = self.segments.add(forPrompt=True)
-        case.store.add_point(newId, last.position)
+        # Several, where clicks were waiting while the application was busy.
+        more = points[max(1, known) :]
+        for item in reversed(more):
+            case.store.delete(item)
+        for item in more:
+            segmentId = self.segments.add(forPrompt=True)
+            case.store.add_point(segmentId, item.position)
         self.watchPrompts()
         self.tools.followSegment()
-        return newId
+        return segmentId
 
     def deletePrompts(self, items):
         """Delete prompts of the selected segment; one undo brings them back."""
@@ -241,16 +264,29 @@ class Panel(VTKObservationMixin):
             return
         if not self._ensurePackages(lambda: self.startSegmenting(segmentId)):
             return
+        if not self.case.is_current and not self._startAnew():
+            return
         parameters = self.parameters
         job = self.case.start(segmentId, overwrite=parameters.overwriteMode)
         self.say(_("Segmenting…"))
         self.jobs.start("segment", job, lambda ended: self._onSegmented(ended, segmentId))
+
+    def _startAnew(self):
+        """Go on with the image as it is now, with the same tool; false if there is none any more."""
+        tool = self.tools.current
+        if self.openCase() is None:
+            return False
+        self.tools.choose(tool)
+        return True
 
     def _onSegmented(self, job, segmentId):
         with self.showingErrors(lost=lambda: self.startSegmenting(segmentId)):
             applied = job.result()
             self._retried = False
             self.say(self._describe(applied))
+            if applied.prediction is not None:
+                # Which network it was.
+                self.log.write(applied.prediction.method)
         self.overlays.refresh()
         self.refresh()
 
@@ -259,7 +295,7 @@ class Panel(VTKObservationMixin):
         if found is None:
             return _("The segment has no prompts any more: it is empty.")
         summary = _("{name}: {volume:.1f} ml in {seconds:.1f} s ({method}).").format(
-            name=found.segment, volume=found.volume_ml, seconds=found.seconds, method=found.method
+            name=found.segment, volume=found.volume_ml, seconds=found.seconds, method=found.method.partition(" ")[0]
         )
         notes = [found.note, applied.note, self._whereItIsDone()]
         return " ".join([summary, *(note for note in notes if note)])

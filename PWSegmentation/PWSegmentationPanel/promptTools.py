@@ -94,9 +94,11 @@ class PromptTools:
             if interaction.GetCurrentInteractionMode() == interaction.Place:
                 interaction.SwitchToViewTransformMode()
         node, self._placing = self._placing, None
-        # A box that was never drawn.
-        if node is not None and node.GetScene() and node.IsA("vtkMRMLMarkupsROINode") and min(node.GetSize()) <= 0:
-            slicer.mrmlScene.RemoveNode(node)
+        if node is not None and node.GetScene() and node.IsA("vtkMRMLMarkupsROINode"):
+            from PWSegmentationLib.mrml import is_drawn
+
+            if not is_drawn(node):
+                slicer.mrmlScene.RemoveNode(node)
 
     def onInteractionModeChanged(self, caller, event):
         """The user has left the place mode (Escape, right click), or placing has ended by itself."""

@@ -25,6 +25,8 @@ class Review:
         self._onLooked = None
         # The versions whose differences the views show.
         self._shown = None
+        # The segment, and its node, that the comment field is about.
+        self._commented = None, None
         self._timer = qt.QTimer()
         self._timer.setInterval(INTERVAL_MS)
         self._timer.connect("timeout()", self.onTimer)
@@ -60,7 +62,7 @@ class Review:
         self.refresh()
 
     def onCommentEdited(self):
-        segmentId, node = self._current()
+        segmentId, node = self._commented
         if segmentId is not None:
             from PWSegmentationLib.mrml.review import set_comment
 
@@ -78,7 +80,10 @@ class Review:
         """The selected segment, and the node it is in; None, None if there is none."""
         parameters = self.panel.parameters
         segmentId = self.panel.segments.current()
-        if parameters is None or segmentId is None or parameters.segmentation is None:
+        if parameters is None or segmentId is None:
+            return None, None
+        # While another segmentation is being chosen, the table shows it before the parameters say so.
+        if parameters.segmentation is not self.panel.segments.node():
             return None, None
         return segmentId, parameters.segmentation
 
@@ -167,7 +172,9 @@ class Review:
 
         segmentId = next_to_review(reviews, self.panel.segments.current())
         if segmentId is None:
-            self.panel.say(_("All segments are completed."))
+            empty = [review.segment.name for review in reviews.values() if not review.segment.voxels]
+            warning = " " + _("Empty: {names}.").format(names=", ".join(empty)) if empty else ""
+            self.panel.say(_("All segments are completed.") + warning)
             return
         self.panel.segments.select(segmentId)
         place = place_to_look_at(reviews[segmentId], self.panel.parameters.inputVolume)
@@ -184,19 +191,30 @@ class Review:
             button.enabled = bool(self.panel.segments.ids())
         for widget in (ui.acceptSegmentButton, ui.fixSegmentButton, ui.flagSegmentButton, ui.reviewCommentLineEdit):
             widget.enabled = segmentId is not None
+        self._showComment(segmentId, node)
         review = None if segmentId is None or self._known() is None else self._review.of(segmentId)
         self._refreshChanges(segmentId, review)
         if segmentId is None:
             ui.reviewLabel.text = ""
-            ui.reviewCommentLineEdit.text = ""
-            return
-        from PWSegmentationLib.mrml.review import comment
-
-        ui.reviewCommentLineEdit.text = comment(node, segmentId)
-        if self.isRunning:
+        elif self.isRunning:
             self._showProgress()
         else:
             ui.reviewLabel.text = _("Not checked as it is now.") if review is None else self._describe(review)
+
+    def _showComment(self, segmentId, node):
+        """Show what was said of the segment; what is being typed stays, and goes to the segment it was begun for."""
+        line = self.panel.ui.reviewCommentLineEdit
+        if line.hasFocus():
+            if self._commented == (segmentId, node):
+                return
+            self.onCommentEdited()
+        self._commented = segmentId, node
+        if segmentId is None:
+            line.text = ""
+            return
+        from PWSegmentationLib.mrml.review import comment
+
+        line.text = comment(node, segmentId)
 
     def _showProgress(self):
         job = self._job

@@ -4,6 +4,14 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+# Kinds of files, and the ending of one that was given none.
+KINDS = {
+    _("Segmentation (*.seg.nrrd)"): "seg.nrrd",
+    _("Labelmap (*.nii.gz *.nrrd)"): "nii.gz",
+    _("DICOM segmentation (*.seg.dcm)"): "seg.dcm",
+    _("Surfaces (*.stl *.obj *.ply)"): "stl",
+}
+
 
 class SegmentList:
     """Knows which segment is selected, and makes new ones."""
@@ -26,9 +34,13 @@ class SegmentList:
         selected = [i for i in self._table.selectedSegmentIDs() if i in ids]
         return selected[0] if selected else (ids[0] if len(ids) == 1 else None)
 
+    def node(self):
+        """The segmentation that the table shows; None if there is none."""
+        return self._table.segmentationNode()
+
     def ids(self):
         """IDs of all segments."""
-        node = self._table.segmentationNode()
+        node = self.node()
         return list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
 
     def currentOrNew(self):
@@ -92,12 +104,13 @@ class SegmentList:
             self.panel.refresh()
 
     def onExportButton(self, checked=False):
-        kinds = _("Segmentation (*.seg.nrrd);;Labelmap (*.nii.gz *.nrrd);;Surfaces (*.stl *.obj *.ply)")
-        # A tuple or a text, as the version of PythonQt has it.
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export segments"), "", kinds)
-        path = path if isinstance(path, str) else path[0]
-        if path:
-            self.export(path)
+        dialog = qt.QFileDialog(slicer.util.mainWindow(), _("Export segments"), "", ";;".join(KINDS))
+        dialog.setAcceptMode(qt.QFileDialog.AcceptSave)
+        dialog.setDefaultSuffix(next(iter(KINDS.values())))
+        dialog.connect("filterSelected(QString)", lambda kind: dialog.setDefaultSuffix(KINDS[kind]))
+        if dialog.exec_():
+            self.export(dialog.selectedFiles()[0])
+        dialog.deleteLater()
 
     def export(self, path):
         """Write all segments to a file."""

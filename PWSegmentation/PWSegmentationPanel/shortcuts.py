@@ -14,7 +14,8 @@ class Shortcuts:
         # PythonQt deletes what nobody refers to.
         self._cells = []
         tools, ui = panel.tools, panel.ui
-        # Key, what it does, the button whose tool tip names it, what is called.
+        # Key, what it does, the button whose tool tip names it, what is called. Fields that are typed into keep letters
+        # for themselves, but not Return: it would be taken from every field of the application.
         self.keys = [
             ("P", _("Point +"), ui.positivePointButton, lambda: tools.toggle("inside")),
             ("N", _("Point −"), ui.negativePointButton, lambda: tools.toggle("outside")),
@@ -25,7 +26,7 @@ class Shortcuts:
             ("A", _("New segment"), ui.addSegmentButton, panel.segments.onAddButton),
             ("E", _("Next segment"), None, panel.segments.selectNext),
             ("L", _("Lock or unlock the segment"), ui.lockSegmentButton, lambda: ui.lockSegmentButton.click()),
-            ("Return", _("Segment"), ui.segmentButton, panel.onSegmentButton),
+            ("C", _("Segment"), ui.segmentButton, panel.onSegmentButton),
             ("R", _("Refine"), ui.refineButton, panel.onRefineButton),
             ("U", _("Next uncertain spot"), ui.uncertainSpotButton, panel.onUncertainSpotButton),
             ("Shift+A", _("Review: accept the segment"), ui.acceptSegmentButton, panel.review.onAcceptButton),

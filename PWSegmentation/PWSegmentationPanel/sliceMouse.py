@@ -2,7 +2,9 @@
 
 import slicer
 
-EVENTS = ("LeftButtonPressEvent", "MouseMoveEvent", "LeftButtonReleaseEvent")
+# The second of two quick clicks comes as a double click instead of a press.
+PRESSES = ("LeftButtonPressEvent", "LeftButtonDoubleClickEvent")
+EVENTS = (*PRESSES, "MouseMoveEvent", "LeftButtonReleaseEvent")
 # Before the views' own reaction to the mouse (window and level, ...).
 PRIORITY = 10.0
 
@@ -17,15 +19,28 @@ class SliceMouse:
         self._receiver = None
         self._observed = []
         self._pressed = None
+        self._layoutManager = None
+        # One object, for a connection is found again by what was connected.
+        self._onLayoutChanged = self.onLayoutChanged
 
     def turnOn(self, receiver):
         """Give the mouse to ``receiver``."""
         self.turnOff()
         self._receiver = receiver
-        layoutManager = slicer.app.layoutManager()
-        for name in layoutManager.sliceViewNames():
-            view = layoutManager.sliceWidget(name).sliceView()
+        self._layoutManager = slicer.app.layoutManager()
+        self._layoutManager.connect("layoutChanged(int)", self._onLayoutChanged)
+        self._observeViews()
+
+    def onLayoutChanged(self, layout):
+        """Take the mouse of views that are new in the layout, too."""
+        self._observeViews()
+
+    def _observeViews(self):
+        for name in self._layoutManager.sliceViewNames():
+            view = self._layoutManager.sliceWidget(name).sliceView()
             interactor = view.interactor()
+            if any(interactor is observed for observed, _tag in self._observed):
+                continue
             for event in EVENTS:
                 tags = []
                 tag = interactor.AddObserver(event, self._handler(view, event, tags), PRIORITY)
@@ -37,7 +52,9 @@ class SliceMouse:
         for interactor, tag in self._observed:
             interactor.RemoveObserver(tag)
         self._observed = []
-        self._receiver = self._pressed = None
+        if self._layoutManager is not None:
+            self._layoutManager.disconnect("layoutChanged(int)", self._onLayoutChanged)
+        self._layoutManager = self._receiver = self._pressed = None
 
     def _handler(self, view, event, tags):
         def handle(interactor, name):
@@ -48,15 +65,19 @@ class SliceMouse:
 
     def _react(self, view, event):
         """Pass the event on; false if it is not ours."""
-        if self._receiver is None or (self._pressed is not view and event != "LeftButtonPressEvent"):
+        if self._receiver is None or (self._pressed is not view and event not in PRESSES):
+            return False
+        interactor = view.interactor()
+        # With a key held down the button moves the image, or blends it: that stays the view's.
+        if event in PRESSES and (interactor.GetShiftKey() or interactor.GetControlKey() or interactor.GetAltKey()):
             return False
         if event == "LeftButtonReleaseEvent":
             self._pressed = None
             self._receiver.onRelease()
             return True
-        xyz = view.convertDeviceToXYZ(view.interactor().GetEventPosition())
+        xyz = view.convertDeviceToXYZ(interactor.GetEventPosition())
         position = view.convertXYZToRAS(xyz)
-        if event == "LeftButtonPressEvent":
+        if event in PRESSES:
             self._pressed = view
             node = view.mrmlSliceNode()
             self._receiver.onPress(position, node.GetFieldOfView()[0] / max(1, node.GetDimensions()[0]))

@@ -46,7 +46,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("A", "New segment", "add", _on("case", "add_segment")),
     Shortcut("E", "Next segment", "next", _on("case", "select_next")),
     Shortcut("L", "Lock or unlock the segment", "lock", _lock),
-    Shortcut("Return", "Segment", "segment", _on("case", "segment_now")),
+    Shortcut("C", "Segment", "segment", _on("case", "segment_now")),
     Shortcut("R", "Refine", "refine", _on("case", "refine")),
     Shortcut("U", "Next uncertain spot", "spot", _on("case", "next_uncertain_spot")),
     Shortcut("Shift+A", "Review: accept the segment", "accept", _on("review", "accept")),

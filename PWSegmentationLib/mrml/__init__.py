@@ -7,7 +7,7 @@ scene or Qt. All of it must be called on the thread that owns the scene.
 from __future__ import annotations
 
 from PWSegmentationLib.mrml.export import export_scene, export_segments, segmentation_from_node
-from PWSegmentationLib.mrml.markups import box_from_node, points_from_node, scribble_from_node
+from PWSegmentationLib.mrml.markups import box_from_node, is_drawn, points_from_node, scribble_from_node
 from PWSegmentationLib.mrml.nodes import prepare_scene
 from PWSegmentationLib.mrml.overlays import clear_overlay, is_overlay, write_overlay
 from PWSegmentationLib.mrml.prompt_nodes import PromptNodes, prompt_set, segment_prompts
@@ -32,6 +32,7 @@ __all__ = [
     "clear_overlay",
     "export_scene",
     "export_segments",
+    "is_drawn",
     "is_locked",
     "is_overlay",
     "memory_need",

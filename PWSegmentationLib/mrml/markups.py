@@ -21,6 +21,13 @@ def points_from_node(node: Node, positive: bool = True) -> tuple[Point, ...]:
     return tuple(Point(position, positive) for position in _defined_positions(node))
 
 
+def is_drawn(node: Node) -> bool:
+    """Whether an ROI has been drawn: one that was only created, or of which a corner follows the mouse, is not yet."""
+    numbers = range(node.GetNumberOfControlPoints())
+    follows = any(node.GetNthControlPointPositionStatus(n) == node.PositionPreview for n in numbers)
+    return not follows and min(node.GetSize()) > 0
+
+
 def box_from_node(node: Node) -> Box:
     """The box of an ROI, as Slicer shows it in world.
 
@@ -39,7 +46,7 @@ def box_from_node(node: Node) -> Box:
     center, size = [0.0] * 3, [0.0] * 3
     node.GetCenterWorld(center)
     node.GetSizeWorld(size)
-    if min(size) <= 0:
+    if not is_drawn(node) or min(size) <= 0:
         raise InputError(f"The ROI '{name_of(node)}' is not placed yet: draw it around the structure.")
     axes = matrix_to_array(node.GetObjectToWorldMatrix())[:3, :3]
     axes = axes / np.linalg.norm(axes, axis=0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.mrml.markups import box_from_node, points_from_node, scribble_from_node
+from PWSegmentationLib.mrml.markups import box_from_node, is_drawn, points_from_node, scribble_from_node
 from PWSegmentationLib.mrml.nodes import Node
 from PWSegmentationLib.mrml.strokes import strokes_from_labelmap_node, strokes_from_segmentation
 from PWSegmentationLib.prompts.prompts import Prompt, PromptSet, SegmentPrompts
@@ -72,4 +72,4 @@ def _is_placed(node: Node) -> bool:
     """Whether an ROI has been drawn; one that was only created is not meant yet."""
     if node is None:
         raise InputError("Choose a region of interest (Markups) here, not nothing.")
-    return not node.IsA("vtkMRMLMarkupsROINode") or min(node.GetSize()) > 0
+    return not node.IsA("vtkMRMLMarkupsROINode") or is_drawn(node)

@@ -15,7 +15,7 @@ import slicer
 import vtk
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.mrml.markups import box_from_node, points_from_node
+from PWSegmentationLib.mrml.markups import box_from_node, is_drawn, points_from_node
 from PWSegmentationLib.mrml.nodes import Node, Scene, name_of
 from PWSegmentationLib.mrml.subject_hierarchy import place_in_folder
 from PWSegmentationLib.prompts.prompts import (
@@ -323,7 +323,7 @@ def _prompts_of(node: Node) -> list[Prompt]:
         points.extend(points_from_node(node, role == "inside"))
         return points
     if role == "box":
-        return [box_from_node(node)] if min(node.GetSize()) > 0 else []
+        return [box_from_node(node)] if is_drawn(node) else []
     path = tuple(at for _, at in _defined(node))
     return [Scribble(path, _radius(node), role == "scribble inside")] if path else []
 

@@ -21,6 +21,7 @@ from PWSegmentationLib.mrml.volumes import image_grid, volume_from_node
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.uncertain_spots import UncertainSpot, uncertain_spots
 from PWSegmentationLib.progress import Cancel, Cancelled, Progress
+from PWSegmentationLib.prompts.checks import can_be_meant
 from PWSegmentationLib.prompts.prompts import PromptSet
 from PWSegmentationLib.segments.competition import changed_region
 from PWSegmentationLib.session.engine import FinetuneReport, Method
@@ -361,8 +362,8 @@ class SceneSession:
             raise InputError(f"Segment '{self._writer.name(segment_id)}' is locked: unlock it to change it.")
         self._follow_names()
         ids = [i for i in self.store.prompted() if i not in self._restored]
-        wanted = self.store.prompt_set(ids)
         name = self._writer.name(segment_id)
+        wanted = self._with_others_as_known(self.store.prompt_set(ids), name)
         if name in wanted and not wanted[name].has_positive:
             raise InputError(f"Segment '{name}' has only negative prompts: also mark where it is.")
         self.session.allow_overlap = overwrite == "none"
@@ -370,6 +371,15 @@ class SceneSession:
             self.session.prompts = wanted
         self._names = {i: self._writer.name(i) for i in ids}
         return name
+
+    def _with_others_as_known(self, wanted: PromptSet, name: str) -> PromptSet:
+        """``wanted``, but what cannot be meant of other segments does not stand in the way of ``name``: they stay."""
+        before = self.session.prompts
+        for segment in wanted:
+            if segment.name != name and not can_be_meant(segment, self._grid):
+                known = segment.name in before
+                wanted = wanted.with_segment(before[segment.name]) if known else wanted.without_segment(segment.name)
+        return wanted
 
     def _answering(self, job: SceneJob[Applied], name: str, overwrite: OverwriteMode) -> Iterator[None]:
         answered = [s.name for s in self.session.prompts if s.has_positive]

@@ -41,6 +41,15 @@ def check_placement(segment: SegmentPrompts, grid: Grid) -> None:
     _check_contradictions(segment, grid)
 
 
+def can_be_meant(segment: SegmentPrompts, grid: Grid) -> bool:
+    """Whether `check_placement` finds nothing."""
+    try:
+        check_placement(segment, grid)
+    except InputError:
+        return False
+    return True
+
+
 def _check_inside(prompt: object, name: str, grid: Grid) -> None:
     if isinstance(prompt, Point) and not grid.contains(prompt.position):
         raise InputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -224,9 +226,13 @@ def host() -> Iterator[Any]:
 
 
 @pytest.fixture
-def panel(host: Any) -> Iterator[Any]:
+def panel(host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The hand of a user who has just closed the scene."""
     from Testing.Slicer.panel_driver import Driver
 
+    errors: list[str] = []
+    # What nobody catches Slicer shows in red, and goes on: here it fails.
+    monkeypatch.setattr(sys, "excepthook", lambda *error: errors.append("".join(traceback.format_exception(*error))))
     yield Driver(host)
     host.scene.Clear(False)
+    assert not errors, errors[0]

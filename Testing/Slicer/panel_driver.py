@@ -120,7 +120,9 @@ class Driver:
 
     # ---- the image
 
-    def load(self, image: np.ndarray | None = None, affine: np.ndarray = AFFINE, name: str = "CT") -> Any:
+    def load(
+        self, image: np.ndarray | None = None, affine: np.ndarray = AFFINE, name: str = "CT", *, choose: bool = True
+    ) -> Any:
         """Load an image, as the Data module does, and choose it."""
         array = two_balls() if image is None else image
         node = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
@@ -129,7 +131,8 @@ class Driver:
         data.GetPointData().SetScalars(numpy_to_vtk(np.asfortranarray(array).ravel(order="F"), deep=True))
         node.SetIJKToRASMatrix(array_to_matrix(affine))
         node.SetAndObserveImageData(data)
-        self.ui.volumeSelector.setCurrentNode(node)
+        if choose:
+            self.ui.volumeSelector.setCurrentNode(node)
         return node
 
     def load_file(self, path: Path, name: str) -> Any:
@@ -150,11 +153,22 @@ class Driver:
 
     def key(self, sequence: Any, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
         """Press a key in Slicer's main window."""
+        QTest.keyClick(self._active_window(), sequence, modifier)
+
+    def write(self, field: QWidget, text: str) -> None:
+        """Write into a field, instead of what is in it; the window's shortcuts may take what it does not keep."""
+        self._active_window()
+        field.setFocus()
+        assert QApplication.focusWidget() is field, f"{field.objectName()} cannot be written in"
+        field.selectAll()  # type: ignore[attr-defined]
+        QTest.keyClicks(field, text)
+
+    def _active_window(self) -> QWidget:
         window = self.host.app.window
         window.activateWindow()
         # Told by an event: until that has come, the window's shortcuts are off.
         assert QTest.qWaitForWindowActive(window), "the main window does not become the active one"
-        QTest.keyClick(window, sequence, modifier)
+        return window
 
     def click_cell(self, table: QTableView, row: int, column: int, *, double: bool = False) -> None:
         at = table.visualRect(table.model().index(row, column)).center()
@@ -198,3 +212,18 @@ class Driver:
                 return
             time.sleep(0.003)
         raise AssertionError(f"waited {seconds} s; the panel says: {self.said}")
+
+
+def reopen(panel: Driver, folder: Path) -> None:
+    """File / Save as .mrb, close the scene, open the file."""
+    scene = panel.scene
+    assert scene.WriteToMRB(str(folder / "case.mrb"))
+    scene.Clear(False)
+    cache = slicer.vtkCacheManager()
+    cache.SetRemoteCacheDirectory(str(folder / "cache"))
+    unpacking = slicer.vtkDataIOManager()
+    unpacking.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(unpacking)
+    assert scene.ReadFromMRB(str(folder / "case.mrb"))
+    panel.wait()

@@ -149,6 +149,20 @@ def test_an_roi_not_placed_yet_adds_nothing(scene: Any) -> None:
         box_from_node(roi)
 
 
+def test_a_box_whose_second_corner_follows_the_mouse_is_not_placed_yet(add_markups: Callable[..., Any]) -> None:
+    roi = add_markups("ROI", (0, 0, 0))
+    roi.CreateDefaultDisplayNodes()
+    mouse = slicer.vtkMRMLInteractionEventData()
+    mouse.SetWorldPosition((20, 20, 20))
+    turned = np.eye(3).ravel()
+    roi.GetDisplayNode().UpdateActiveControlPointWorld(1, mouse, turned, None, None, roi.PositionPreview)
+    assert min(roi.GetSize()) > 0
+
+    assert segment_prompts(PromptNodes("liver", boxes=[roi])).boxes == ()
+    with pytest.raises(InputError, match="not placed yet"):
+        box_from_node(roi)
+
+
 def test_a_curve_is_followed_as_it_is_drawn(
     add_markups: Callable[..., Any], put_under: Callable[[Any, np.ndarray], Any]
 ) -> None:

@@ -140,6 +140,37 @@ print(outcome(("json", "no_such_package")))
     assert "do not start" in said[-1] and "no_such_package" in said[-1]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the launcher is a script of the shell")
+def test_checking_new_packages_can_be_stopped(tmp_path: Path) -> None:
+    # As Slicer's: a launcher starts Python and waits for it.
+    launcher = tmp_path / "PythonSlicer"
+    launcher.write_text('#!/bin/sh\nsleep 30 &\necho $! > "$0.pid"\nwait\n')
+    launcher.chmod(0o755)
+    said = run(f"""
+import os, time
+from pathlib import Path
+from PWSegmentationLib.progress import Cancelled
+packages.pythonExecutable = lambda: {str(launcher)!r}
+check = packages.ImportCheck()
+started = Path({str(launcher)!r} + ".pid")
+while not (started.exists() and started.read_text()):
+    time.sleep(0.01)
+began = time.monotonic()
+check.cancel()
+while not check.poll():
+    time.sleep(0.01)
+try:
+    check.result()
+except Cancelled:
+    print("cancelled", time.monotonic() - began < 10)
+time.sleep(0.2)
+state = Path("/proc") / started.read_text().strip() / "stat"
+print("gone", not state.exists() or state.read_text().split()[2] == "Z")
+""")
+
+    assert said[-2:] == ["cancelled True", "gone True"]
+
+
 @pytest.mark.parametrize("path", sorted(MODULE.rglob("*.py")), ids=lambda p: p.name)
 def test_signals_are_connected_by_their_full_signature(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))

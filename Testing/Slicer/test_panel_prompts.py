@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import slicer
 from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 
 from PWSegmentationLib.mrml import volume_from_node
 from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, dice, world
@@ -59,6 +60,22 @@ def test_a_box_of_two_corners(panel: Any) -> None:
     assert not panel.host.hand.click(world(RIGHT))
 
 
+def test_a_box_is_a_prompt_only_when_its_second_corner_is_placed(panel: Any) -> None:
+    panel.load()
+    first, second = (world(LEFT + sign * np.array([11, 11, 6])) for sign in (-1, 1))
+    panel.press(panel.ui.boxButton)
+    panel.host.hand.click(first)
+
+    panel.host.hand.hover(second)
+    panel.wait()
+
+    assert panel.listed() == [] and panel.ui.boxButton.checked
+    assert not panel.case.store.snapshot() and not panel.mask("Segment 1").any()
+    # Given up, nothing is left of it.
+    panel.press(panel.ui.boxButton)
+    assert panel.case.store.nodes() == []
+
+
 def test_a_scribble_drawn_in_an_oblique_view(panel: Any) -> None:
     panel.load()
     node = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
@@ -74,6 +91,46 @@ def test_a_scribble_drawn_in_an_oblique_view(panel: Any) -> None:
     assert np.ptp(voxels[:, 0]) > 7
     assert scribble.radius == panel.ui.brushRadiusSlider.value
     assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.85
+
+
+def test_two_quick_clicks_are_two_presses_and_none_is_the_views(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT), world(LEFT + [1, 0, 0]))
+    panel.press(panel.ui.deletePromptButton)
+    panel.host.hand.point_at("Red", world(LEFT))
+
+    taken = [panel.host.hand.drag("Red", [world(LEFT)], double=double) for double in (False, True)]
+    panel.wait()
+
+    # A double click of the view's would fill the window with it.
+    assert taken == [True, True]
+    assert panel.listed() == []
+
+
+def test_with_shift_the_mouse_moves_the_image_and_draws_nothing(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.positiveScribbleButton)
+    path = [world(LEFT + [d, 0, 0]) for d in np.linspace(-5, 5, 9)]
+    panel.host.hand.point_at("Red", path[0])
+
+    assert not panel.host.hand.drag("Red", path, shift=True)
+    panel.wait()
+
+    assert panel.listed() == []
+    assert panel.host.hand.drag("Red", path)
+
+
+def test_a_view_that_comes_with_another_layout_can_be_drawn_in(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.positiveScribbleButton)
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutCompareView)
+
+    panel.draw(panel.ui.positiveScribbleButton, "Compare1", [world(LEFT + [d, 0, 0]) for d in (-3, 0, 3)])
+    panel.press(panel.ui.positiveScribbleButton)
+
+    assert panel.listed() == ["scribble +"]
+    # Put away, the mouse is the view's again.
+    assert not panel.host.hand.drag("Compare1", [world(LEFT)])
 
 
 def test_a_negative_scribble(panel: Any) -> None:
@@ -170,6 +227,22 @@ def test_on_demand_prompts_wait_for_segment(panel: Any) -> None:
     assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
 
 
+def test_a_key_segments_but_not_while_something_is_typed(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.autoSegmentCheckBox)
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    seconds = panel.ui.refineSecondsSpinBox
+    panel.write(seconds._cpp, "45")
+    QTest.keyClick(seconds._cpp, Qt.Key.Key_Return)
+    assert seconds.value == 45 and panel.widget.panel.jobs.kind != "segment"
+
+    panel.ui.segmentButton._cpp.setFocus()
+    panel.key(Qt.Key.Key_C)
+    panel.wait()
+
+    assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
+
+
 def test_clicks_faster_than_the_answers_are_all_answered(panel: Any) -> None:
     panel.load()
     panel.press(panel.ui.positivePointButton)
@@ -183,15 +256,42 @@ def test_clicks_faster_than_the_answers_are_all_answered(panel: Any) -> None:
     assert len(panel.listed()) == 3
 
 
-def test_what_cannot_be_meant_is_said_and_nothing_is_lost(panel: Any) -> None:
+def test_a_click_outside_the_image_is_no_prompt(panel: Any) -> None:
     panel.load()
     panel.place(panel.ui.positivePointButton, world(LEFT))
     before = panel.mask("Segment 1")
 
     panel.place(panel.ui.positivePointButton, (500.0, 0.0, 0.0))
 
-    assert "outside the volume" in panel.said
+    assert panel.said == "Outside the image: ignored."
+    assert panel.listed() == ["point +"]
     assert np.array_equal(panel.mask("Segment 1"), before)
+    panel.place(panel.ui.positivePointButton, world(RIGHT))
+    assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
+
+
+@pytest.mark.parametrize("what", ["a box outside the image", "a voxel inside and outside"])
+def test_what_cannot_be_meant_is_said_and_nothing_is_lost(panel: Any, what: str) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    before = panel.mask("Segment 1")
+
+    if what == "a box outside the image":
+        panel.press(panel.ui.boxButton)
+        for corner in ((500.0, 0.0, 0.0), (520.0, 20.0, 20.0)):
+            panel.host.hand.click(corner)
+        panel.wait()
+        assert "outside the volume" in panel.said
+    else:
+        panel.place(panel.ui.negativePointButton, world(LEFT))
+        assert "same voxel" in panel.said
+    assert np.array_equal(panel.mask("Segment 1"), before)
+    # Nor does it stand in the way of another segment.
+    panel.press(panel.ui.addSegmentButton)
+    panel.place(panel.ui.positivePointButton, world(RIGHT))
+    assert dice(panel.mask("Segment 2"), ball(RIGHT)) > 0.9
+    assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
+    panel.select("Segment 1")
     panel.press(panel.ui.removePromptButton)
     panel.wait()
     assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import slicer
 from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 
 from PWSegmentationLib.export.reading import read_segmentation
 from PWSegmentationLib.mrml import export_scene, export_segments, segment_mask
 from PWSegmentationLib.mrml.labelmaps import oriented_image
-from PWSegmentationLib.mrml.review import SceneReview, set_status
+from PWSegmentationLib.mrml.review import SceneReview, comment, set_status
 from PWSegmentationLib.mrml.reviewed import CHANGES_ROLE, KEPT_ROLE
 from PWSegmentationLib.mrml.volumes import image_grid
 from PWSegmentationLib.volume.grid import Region
@@ -107,6 +108,14 @@ def test_all_accepted(panel: Any) -> None:
     assert "All segments are completed" in panel.said
 
 
+def test_all_accepted_but_one_is_empty(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.addSegmentButton)
+    panel.press(panel.ui.acceptSegmentButton)
+    panel.wait()
+    assert panel.said == "All segments are completed. Empty: Segment 1."
+
+
 def test_what_has_changed_since_it_was_accepted_is_told_and_shown(panel: Any, tmp_path: Any) -> None:
     two_segments(panel)
     panel.select("Segment 1")
@@ -177,6 +186,37 @@ def test_comment_and_status_go_into_the_file(panel: Any, tmp_path: Any) -> None:
     assert [s.status for s in found.segments] == ["flagged", "inprogress"]
     assert [p.name for p in files] == ["out.seg.nrrd", "out.seg.nrrd.provenance.json"]
     assert ball(LEFT)[tuple(np.argwhere(found.segments[0].over(Region.whole(found.grid.shape))).T)].mean() > 0.9
+
+
+def test_return_ends_a_comment_and_starts_nothing(panel: Any) -> None:
+    two_segments(panel)
+    panel.ui.reviewCollapsibleButton.collapsed = False
+    panel.select("Segment 1")
+    said, line = panel.said, panel.ui.reviewCommentLineEdit
+    panel.write(line._cpp, "too small at C")
+    # What happens meanwhile takes nothing of it.
+    panel.widget.panel.refresh()
+    assert line.text == "too small at C"
+
+    QTest.keyClick(line._cpp, Qt.Key.Key_Return)
+
+    assert panel.widget.panel.jobs.kind != "segment" and panel.said == said
+    assert comment(panel.segmentation, panel.segment_id("Segment 1")) == "too small at C"
+
+
+def test_a_comment_goes_to_the_segment_it_was_begun_for(panel: Any) -> None:
+    two_segments(panel)
+    panel.ui.reviewCollapsibleButton.collapsed = False
+    panel.select("Segment 1")
+    panel.write(panel.ui.reviewCommentLineEdit._cpp, "too small")
+
+    panel.key(Qt.Key.Key_Tab)
+    panel.write(panel.ui.reviewCommentLineEdit._cpp, "much too small")
+    panel.widget.panel.segments.select(panel.segment_id("Segment 2"))
+
+    assert panel.ui.reviewCommentLineEdit.text == ""
+    assert comment(panel.segmentation, panel.segment_id("Segment 1")) == "much too small"
+    assert comment(panel.segmentation, panel.segment_id("Segment 2")) == ""
 
 
 def test_a_whole_scene_is_exported(panel: Any, tmp_path: Any) -> None:

@@ -8,23 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+import vtk
 
-from Testing.Slicer.panel_driver import AFFINE, LEFT, RIGHT, ball, dice, two_balls, world
-
-
-def reopen(panel: Any, folder: Path) -> None:
-    """File / Save as .mrb, close the scene, open the file."""
-    scene = panel.scene
-    assert scene.WriteToMRB(str(folder / "case.mrb"))
-    scene.Clear(False)
-    cache = slicer.vtkCacheManager()
-    cache.SetRemoteCacheDirectory(str(folder / "cache"))
-    unpacking = slicer.vtkDataIOManager()
-    unpacking.SetCacheManager(cache)
-    scene.SetCacheManager(cache)
-    scene.SetDataIOManager(unpacking)
-    assert scene.ReadFromMRB(str(folder / "case.mrb"))
-    panel.wait()
+from Testing.Slicer.panel_driver import AFFINE, LEFT, RIGHT, ball, dice, reopen, two_balls, world
 
 
 def everything(panel: Any) -> None:
@@ -129,6 +115,63 @@ def test_moving_the_transform_starts_anew_and_keeps_the_segment(panel: Any) -> N
 
     assert dice(panel.mask("Segment 2"), ball(RIGHT)) > 0.9
     assert np.array_equal(panel.mask("Segment 1"), before)
+
+
+def test_the_first_image_that_is_loaded_is_chosen(panel: Any) -> None:
+    volume = panel.load(choose=False)
+    assert panel.volume is None
+    panel.wait()
+    assert panel.volume is volume and "GB of memory" in panel.ui.memoryLabel.text
+
+    panel.load(name="MR", choose=False)
+    panel.wait()
+
+    assert panel.volume is volume
+
+
+def test_an_overlay_is_no_image_to_segment(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    panel.press(panel.ui.positivePointButton)
+    panel.ui.overlayComboBox.currentText = "probability"
+    panel.wait()
+
+    panel.ui.volumeSelector.setCurrentNode(panel.scene.GetFirstNodeByName("CT Segment 1 probability"))
+    panel.press(panel.ui.positivePointButton)
+
+    assert "choose the image" in panel.said and "choose the image" in panel.ui.memoryLabel.text
+    assert panel.case is None and not panel.ui.positivePointButton.checked
+
+
+def test_an_image_that_changes_while_a_tool_is_on_is_gone_on_with(panel: Any) -> None:
+    volume = panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    # As the Sequences module does it when another frame is shown.
+    frame = vtk.vtkImageData()
+    frame.DeepCopy(volume.GetImageData())
+    volume.SetAndObserveImageData(frame)
+    panel.wait()
+
+    for position in (RIGHT, RIGHT + [2, 0, 0]):
+        assert panel.ui.positivePointButton.checked
+        panel.place(panel.ui.positivePointButton, world(position))
+
+    assert panel.listed() == ["point +"] * 3
+    assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
+
+
+def test_segmentations_are_switched_between(panel: Any) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    first = panel.segmentation
+    panel.ui.segmentationSelector.setCurrentNode(None)
+    panel.place(panel.ui.positivePointButton, world(RIGHT))
+    panel.press(panel.ui.addSegmentButton)
+    second = panel.segmentation
+
+    for node, names in ((first, ["Segment 1"]), (second, ["Segment 1", "Segment 2"]), (first, ["Segment 1"])):
+        panel.ui.segmentationSelector.setCurrentNode(node)
+        assert panel.segmentation is node and panel.names == names
 
 
 def test_another_image_has_prompts_of_its_own(panel: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit
 
 from PWSegmentationLib import read_volume
-from PWSegmentationLib.mrml import volume_from_node
+from PWSegmentationLib.mrml import volume_from_node, write_overlay
 from PWSegmentationLib.mrml.volumes import voxels
-from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, dice, world
+from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, dice, reopen, world
 
 BETWEEN = (LEFT + RIGHT) / 2
 
@@ -25,8 +26,7 @@ def test_segments_are_added_named_and_coloured_in_the_table(panel: Any) -> None:
     table = panel.ui.segmentsTable._cpp
     panel.click_cell(table.tableWidget(), 0, table.NAME, double=True)
     editor = table.tableWidget().findChild(QLineEdit)
-    editor.selectAll()
-    QTest.keyClicks(editor, "liver")
+    panel.write(editor, "liver")
     QTest.keyClick(editor, Qt.Key.Key_Return)
 
     panel.place(panel.ui.positivePointButton, world(LEFT))
@@ -183,6 +183,8 @@ def test_probability_and_uncertainty_over_the_image(panel: Any) -> None:
     panel.wait()
     shown = panel.scene.GetNodeByID(composite.GetForegroundVolumeID())
     assert shown.GetName() == "CT Segment 1 uncertainty"
+    # One at a time.
+    assert panel.scene.GetFirstNodeByName("CT Segment 1 probability") is None
     # It follows the prompts.
     before = voxels(shown).copy()
     panel.place(panel.ui.positivePointButton, world(RIGHT))
@@ -194,6 +196,68 @@ def test_probability_and_uncertainty_over_the_image(panel: Any) -> None:
     assert panel.ui.volumeSelector.currentNode() is volume
     # An overlay is no image to segment.
     assert panel.widget.logic.isOverlay(shown)
+
+
+def test_an_overlay_gives_back_the_foreground_that_the_user_had(panel: Any) -> None:
+    volume = panel.load()
+    other = panel.load(name="PET")
+    panel.ui.volumeSelector.setCurrentNode(volume)
+    slicer.util.setSliceViewerLayers(foreground=other, foregroundOpacity=0.4)
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+
+    for kind in ("probability", "uncertainty", "none"):
+        panel.ui.overlayComboBox.currentText = kind
+        panel.wait()
+        assert (composite.GetForegroundVolumeID() == other.GetID()) == (kind == "none")
+
+    assert composite.GetForegroundOpacity() == 0.4
+
+
+def test_there_is_one_overlay_and_it_is_not_saved(panel: Any, tmp_path: Path) -> None:
+    panel.load()
+    panel.ui.overlayComboBox.currentText = "uncertainty"
+    for position in (LEFT, RIGHT):
+        panel.press(panel.ui.addSegmentButton)
+        panel.place(panel.ui.positivePointButton, world(position))
+    names = [n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+    assert names == ["CT", "CT Segment 2 uncertainty"]
+
+    reopen(panel, tmp_path)
+
+    assert [n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")] == ["CT"]
+
+
+def test_an_overlay_of_an_older_scene_is_taken_from_the_views(panel: Any) -> None:
+    volume = panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    prediction = panel.case.prediction(panel.segment_id("Segment 1"))
+    slicer.util.setSliceViewerLayers(foreground=write_overlay(panel.scene, volume, prediction, "probability"))
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+
+    panel.select("Segment 1")
+    panel.widget.panel.overlays.refresh()
+    panel.wait()
+
+    assert composite.GetForegroundVolumeID() is None
+
+
+def test_clicks_that_wait_while_slicer_is_busy_are_lesions_of_their_own(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.manyLesionsCheckBox)
+    panel.press(panel.ui.positivePointButton)
+
+    for position in (LEFT, RIGHT, LEFT + [2, 14, 0]):
+        panel.host.hand.click(world(position))
+    panel.wait()
+
+    assert panel.names == ["Lesion 1", "Lesion 2", "Lesion 3"]
+    assert [len(panel.prompts(n).points) for n in panel.names] == [1, 1, 1]
+    assert dice(panel.mask("Lesion 1"), ball(LEFT)) > 0.9
+    assert dice(panel.mask("Lesion 2"), ball(RIGHT)) > 0.9
+    panel.press(panel.ui.undoButton)
+    panel.wait()
+    assert panel.names == ["Lesion 1", "Lesion 2"]
 
 
 def test_the_segment_editors_intensity_mask_holds(panel: Any) -> None:
@@ -232,13 +296,16 @@ def test_export_writes_what_is_shown(panel: Any, tmp_path: Any) -> None:
     panel.press(panel.ui.addSegmentButton)
     panel.place(panel.ui.positivePointButton, world(RIGHT))
 
-    for name in ("both.seg.nrrd", "both.nii.gz"):
+    # What is given no ending gets that of the kind that is chosen.
+    for name, kind in (("both", ""), ("both", "Labelmap (*.nii.gz *.nrrd)")):
 
-        def choose(path: str = str(tmp_path / name)) -> None:
+        def choose(path: str = str(tmp_path / name), kind: str = kind) -> None:
             dialogs = [w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.isVisible()]
             if not dialogs:
                 QTimer.singleShot(10, choose)
                 return
+            if kind:
+                dialogs[0].filterSelected.emit(kind)
             dialogs[0].findChild(QLineEdit, "fileNameEdit").setText(path)
             dialogs[0].accept()
 

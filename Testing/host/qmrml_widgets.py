@@ -125,7 +125,11 @@ class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801 - Slicer's name
             for kind in self._options["nodeTypes"]:
                 self._box.addItem(f"Create new {self._options['baseName'] or kind}", self._CREATE + kind)
         wanted = self._current if self._current in nodes else None
-        if wanted is None and nodes and not self._options["noneEnabled"]:
+        # Qt chooses the first item that comes into an empty list, and a neighbour of one that goes. Where there are
+        # items for actions the list is never empty: the first node that comes is not chosen.
+        actions = any(self._options[f"{what}Enabled"] for what in ("add", "remove", "rename"))
+        may_choose = not self._options["noneEnabled"] and (self._current is not None or not actions)
+        if wanted is None and nodes and may_choose:
             wanted = nodes[0]
         self.setCurrentNode(wanted)
 

@@ -5,7 +5,6 @@
   const set = (name, value) => trame()?.state?.set(name, value);
 
   // ---- keys: those of the Slicer module
-  const NAMES = { Enter: "Return", Escape: "Escape" };
 
   function isTyping(target) {
     return target.closest?.("input:not([type=range]):not([type=checkbox]):not([type=color]), textarea, select");
@@ -14,15 +13,13 @@
   document.addEventListener("keydown", (event) => {
     if (!trame() || event.altKey || isTyping(event.target) || document.querySelector(".v-overlay--active")) return;
     const control = event.ctrlKey || event.metaKey;
-    const letter = event.key.length === 1 ? event.key.toUpperCase() : NAMES[event.key];
+    const letter = event.key.length === 1 ? event.key.toUpperCase() : event.key === "Escape" && event.key;
     if (!letter) return;
     let key = control ? `Ctrl+${letter}` : letter;
     if (control && event.shiftKey && letter === "Z") key = "Ctrl+Y";
     else if (event.shiftKey && letter.length === 1) key = `Shift+${letter}`;
     if (control && key !== "Ctrl+Z" && key !== "Ctrl+Y") return;
     if (event.repeat && !control) return;
-    // Who goes through the page with the keyboard presses buttons with Return.
-    if (letter === "Return" && event.target.closest?.("button:focus-visible, a:focus-visible")) return;
     event.preventDefault();
     trame().trigger("pwseg_key", [key]);
   });
