@@ -338,7 +338,7 @@ class Panel(VTKObservationMixin):
         with self.showingErrors():
             case.note_prompts()
             if step(case):
-                self.say(message)
+                self.say(" ".join(text for text in (message, case.note) if text))
                 self.watchPrompts()
                 segmentId = self.segments.current()
                 # Prompts that were placed so quickly that their mask was never shown.

@@ -346,7 +346,7 @@ class Case:
         with self.showing_errors():
             self.session.note_prompts()
             if step():
-                self._listener.say(message)
+                self._listener.say(" ".join(text for text in (message, self.session.note) if text))
                 self._after_step()
 
     def _after_step(self) -> None:

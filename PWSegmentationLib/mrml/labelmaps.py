@@ -49,6 +49,12 @@ def segment_within(segmentation_node: Node, segment_id: str, region: Region) -> 
     return out
 
 
+def labels_within(segmentation_node: Node, segment_id: str, region: Region) -> NDArray[Any]:
+    """A copy of the labelmap that holds a segment, over ``region`` of its indices: labels of all that share it."""
+    stored = _stored(segmentation_node, segment_id)
+    return np.zeros(region.shape, np.uint8) if stored is None else stored.region.fitted(stored.array, region).copy()
+
+
 def _stored(segmentation_node: Node, segment_id: str) -> Labelmap | None:
     """The labelmap that holds a segment, as a view: its label value, and those of segments it shares it with."""
     image = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)

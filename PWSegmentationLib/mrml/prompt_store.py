@@ -205,9 +205,9 @@ class PromptStore:
         """What a prompt node says."""
         return node.GetAttribute(_ROLE)  # type: ignore[no-any-return]
 
-    def prompts(self, segment_id: str) -> SegmentPrompts:
-        """The prompts of one segment under its present name; nodes that are not placed yet add nothing."""
-        found = SegmentPrompts(self._segment_name(segment_id))
+    def prompts(self, segment_id: str, name: str = "") -> SegmentPrompts:
+        """The prompts of one segment under its present name, or ``name``; nodes that are not placed yet add nothing."""
+        found = SegmentPrompts(name or self._segment_name(segment_id))
         for node in self.nodes(segment_id):
             for prompt in _prompts_of(node):
                 found = found.with_prompt(prompt)

@@ -29,6 +29,7 @@ from PWSegmentationLib.prompts.prompts import (
 )
 from PWSegmentationLib.segments.competition import changed_region, settle
 from PWSegmentationLib.session.engine import Engine, FinetuneReport, Method, Options, Task
+from PWSegmentationLib.session.renaming import renamed_keys, renamed_state
 from PWSegmentationLib.volume.volume import Volume
 
 if TYPE_CHECKING:
@@ -291,6 +292,18 @@ class Session:
         self.prompts[name]
         kept = {kind: _renamed(getattr(self._state, kind), name, new_name) for kind in ("models", "frozen", "earlier")}
         self._do(prompts=PromptSet(renamed), active=new_name, **kept)
+
+    def follow_names(self, names: Mapping[str, str]) -> None:
+        """Segments are called otherwise (new names by old ones) and always were: in the history and a running job, too.
+
+        No step to undo, and no answer is lost.
+        """
+        self._state = renamed_state(self._state, names)
+        self._undo = [renamed_state(state, names) for state in self._undo]
+        self._redo = [renamed_state(state, names) for state in self._redo]
+        self._said = {n: replace(p, segment=n) for n, p in renamed_keys(self._said, names).items()}
+        if self._job is not None:
+            self._job.follow_names(names)
 
     def remove_segment(self, name: str) -> None:
         """Remove a segment with its prompts. Raises `InputError` if it is locked or unknown."""
