@@ -257,7 +257,7 @@ class Panel(VTKObservationMixin):
     def _describe(self, applied):
         found = applied.prediction
         if found is None:
-            return _("The segment has no prompts any more: it is empty.")
+            return applied.note
         summary = _("{name}: {volume:.1f} ml in {seconds:.1f} s ({method}).").format(
             name=found.segment, volume=found.volume_ml, seconds=found.seconds, method=found.method
         )

@@ -456,6 +456,6 @@ def _millilitres(segmentation_node: Node, segment_id: str) -> float | None:
 def _described(applied: Applied) -> str:
     found = applied.prediction
     if found is None:
-        return "The segment has no prompts any more: it is empty."
+        return applied.note
     text = f"{found.segment}: {found.volume_ml:.1f} ml in {found.seconds:.1f} s ({found.method})."
     return " ".join(t for t in (text, found.note, applied.note) if t)

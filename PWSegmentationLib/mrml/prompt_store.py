@@ -213,6 +213,14 @@ class PromptStore:
                 found = found.with_prompt(prompt)
         return found
 
+    def prompts_in(self, snapshot: Snapshot, segment_id: str, name: str) -> SegmentPrompts:
+        """The prompts of one segment as they were, called ``name``."""
+        found = SegmentPrompts(name)
+        for kept in snapshot:
+            for prompt in _prompts_in(kept) if kept.segment_id == segment_id else []:
+                found = found.with_prompt(prompt)
+        return found
+
     def prompt_set(self, segment_ids: Sequence[str] | None = None) -> PromptSet:
         """The prompts of the segments that have any. Raises `InputError` if two segments have one name."""
         ids = self.prompted() if segment_ids is None else segment_ids
@@ -326,6 +334,14 @@ def _prompts_of(node: Node) -> list[Prompt]:
         return [box_from_node(node)] if min(node.GetSize()) > 0 else []
     path = tuple(at for _, at in _defined(node))
     return [Scribble(path, _radius(node), role == "scribble inside")] if path else []
+
+
+def _prompts_in(kept: _Kept) -> list[Prompt]:
+    if kept.role == "box":
+        return [Box(at, kept.size, kept.axes) for at in kept.points]  # type: ignore[arg-type]
+    if kept.role in ("inside", "outside"):
+        return [Point(at, kept.role == "inside") for at in kept.points]
+    return [Scribble(kept.points, kept.radius, kept.role == "scribble inside")] if kept.points else []
 
 
 def _radius(node: Node) -> float:

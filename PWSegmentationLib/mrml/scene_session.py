@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.mrml.earlier_work import EarlierWork
 from PWSegmentationLib.mrml.labelmaps import segment_labelmap
 from PWSegmentationLib.mrml.nodes import Node, Scene, name_of
 from PWSegmentationLib.mrml.overlays import OverlayKind
@@ -30,7 +31,7 @@ from PWSegmentationLib.mrml.volumes import image_grid, volume_from_node
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.uncertain_spots import UncertainSpot, uncertain_spots
 from PWSegmentationLib.progress import Cancel, Cancelled, Progress
-from PWSegmentationLib.prompts.prompts import PromptSet
+from PWSegmentationLib.prompts.prompts import Point, PromptSet, SegmentPrompts
 from PWSegmentationLib.segments.competition import changed_region
 from PWSegmentationLib.session.engine import FinetuneReport, Method
 from PWSegmentationLib.session.jobs import Job
@@ -38,6 +39,8 @@ from PWSegmentationLib.session.session import Session
 from PWSegmentationLib.volume.grid import Region
 
 _RESAMPLED = "The segmentation has a geometry of its own: the segment was resampled to it."
+
+_VOXELS_STAY = "Segment '{name}' has no prompts any more, and keeps its voxels: remove it if it is not wanted."
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,28 @@ class Refined:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A question: about which segment, and the prompt nodes then of all segments that are asked about, by ID."""
+    """A question: about which segment, and by ID the prompt nodes then of all segments that are asked about.
+
+    ``works``: what segments hold that no answer of ours explains, ``before``: how segments were that are to be changed
+    only where their answer is another than this, or the part of them that was written last.
+    """
 
     segment_id: str
-    markups: Mapping[str, Snapshot]
     overwrite: OverwriteMode
+    markups: Mapping[str, Snapshot] = field(default_factory=dict)
+    works: Mapping[str, EarlierWork] = field(default_factory=dict)
+    before: dict[str, Prediction] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class _Writing:
+    """Answers to be written, by segment ID: to which prompts, and where it was done so far."""
+
+    asked: _Asked
+    active: str | None
+    answers: dict[str, Prediction]
+    prompts: Mapping[str, SegmentPrompts]
+    written: dict[str, Region]
 
 
 class SceneSession:
@@ -116,6 +136,9 @@ class SceneSession:
         answered = {i: self._markups_of(i) for i in self.store.prompted() if self._has_voxels(i)}
         self._history = SceneHistory(Known(markups=self.store.snapshot(), answered=answered))
         self._names = SceneNames(segmentation_node)
+        # Segments that held something before they were asked about; and the places that stand for it, see `_asked_of`.
+        self._made_elsewhere: set[str] = set()
+        self._stand_ins: dict[str, Point] = {}
         place_beside(scene, segmentation_node, volume_node)
         self._spots: tuple[Prediction, deque[UncertainSpot]] | None = None
         self._overlays = SceneOverlays(scene, volume_node)
@@ -176,16 +199,25 @@ class SceneSession:
         if segment_id is not None:
             self._check_unlocked(segment_id, "change it")
         before = self.session.prompts
-        wanted = self._without_given_up(before).with_segment(prompts)
+        kept = self._without_given_up(before)
+        wanted = kept.with_segment(prompts)
+        works = {}
+        if segment_id is not None:
+            answered = kept[name] if name in kept else SegmentPrompts(name)
+            work = self._work_in(segment_id, answered)
+            works = {} if work is None else {segment_id: work}
+        asked = _Asked(segment_id or "", overwrite, works=works)
         self.session.allow_overlap = overwrite == "none"
         if wanted != before:
             self.session.prompts = wanted
+        for work in works.values():
+            self.session.go_by(name, work.as_answer(prompts))
         try:
             prediction = self.session.predict(name, progress=progress, cancel=cancel)
             if segment_id is not None:
                 self._names.give(segment_id, name)
             written: dict[str, Region] = {}
-            for _ in self._writing(self.session.predictions(), name, overwrite, written, make=segment_id is None):
+            for _ in self._writing(self.session.predictions(), name, asked, written, make=segment_id is None):
                 pass
         except BaseException:
             # Also for an interrupt: half of an answer must not stay.
@@ -209,41 +241,31 @@ class SceneSession:
         self,
         answers: Mapping[str, Prediction],
         active: str,
-        overwrite: OverwriteMode,
+        asked: _Asked,
         written: dict[str, Region],
         *,
         make: bool = False,
         joins: bool = True,
         onto: SegmentStep | None = None,
-        asked: Mapping[str, Snapshot] | None = None,
     ) -> Iterator[None]:
         """Write every segment that is not what the scene shows, one by one; ``written``, by ID, is filled.
 
-        ``make``: the active segment is not there yet. ``onto`` the last step, it is part of that. ``asked``: what the
-        answers answer.
+        ``make``: the active segment is not there yet. ``onto`` the last step, it is part of that.
         """
         # By ID from here on, whatever segments are called meanwhile.
         ids = {name: self._names.id_of(name) for name in {*answers, *self.session.prompts.names}}
-        prompted = {i for name, i in ids.items() if i is not None and name in self.session.prompts}
+        prompted = {i: self.session.prompts[n] for n, i in ids.items() if i is not None and n in self.session.prompts}
         by_id = {i: answers[name] for name, i in ids.items() if i is not None and name in answers}
         new = answers[active] if make else None
-        return self._writing_by_id(by_id, new, ids.get(active), prompted, overwrite, written, joins, onto, asked or {})
+        writing = _Writing(asked, ids.get(active), by_id, prompted, written)
+        return self._writing_by_id(writing, new, joins, onto)
 
     def _writing_by_id(
-        self,
-        answers: dict[str, Prediction],
-        new: Prediction | None,
-        active: str | None,
-        prompted: set[str],
-        overwrite: OverwriteMode,
-        written: dict[str, Region],
-        joins: bool,
-        onto: SegmentStep | None,
-        asked: Mapping[str, Snapshot],
+        self, writing: _Writing, new: Prediction | None, joins: bool, onto: SegmentStep | None
     ) -> Iterator[None]:
         yield
         known = self._history.known
-        shown = {i: p for i, p in known.shown.items() if i in prompted}
+        shown = {i: p for i, p in known.shown.items() if i in writing.prompts}
         step = onto
         if step is None and joins and self._history.goes_on and self._history.last is not None:
             step = self._history.last.changes
@@ -252,44 +274,57 @@ class SceneSession:
         try:
             self._writer.history.go_on(step)
             if new is not None:
-                active = self._writer.add(new.segment)
-                self._names.give(active, new.segment)
-                answers[active] = new
-            # Their prompts were deleted: nothing says any more where they are.
-            gone = {i: _empty(known.shown[i]) for i in self._names.known() if i in known.shown and i not in shown}
+                self._make(new, writing)
             # The active segment last, so that it has the last word where segments meet.
-            for segment_id in [*gone, *sorted(answers, key=lambda i: i == active)]:
+            for segment_id in [*self._unprompted(shown), *sorted(writing.answers, key=lambda i: i == writing.active)]:
                 # Somebody may have made a step of his own in between.
                 self._writer.history.go_on(step)
-                now = answers.get(segment_id) or gone[segment_id]
                 before = known.shown.get(segment_id)
-                region = self._write_one(segment_id, now, before, overwrite, is_active=segment_id == active)
-                if segment_id in answers:
-                    shown[segment_id] = now
+                region = self._write_one(segment_id, writing, before)
+                if segment_id in writing.answers:
+                    shown[segment_id] = writing.answers[segment_id]
                 if region is not None:
-                    written[segment_id] = region
+                    writing.written[segment_id] = region
                     yield
         except BaseException:
             self._writer.take_back(step, first)
             del step.parts[first:]
             raise
-        answered = {**known.answered, **{i: m for i, m in asked.items() if i in shown}}
-        now_known = replace(
-            self._history.known,
-            prompts=self.session.prompts,
-            shown=shown,
-            models=self.session.models,
-            answered=answered,
+        answered = {**known.answered, **{i: m for i, m in writing.asked.markups.items() if i in shown}}
+        session = self.session
+        now = replace(
+            self._history.known, prompts=session.prompts, shown=shown, models=session.models, answered=answered
         )
-        self._history.push(now_known, step, joins=joins, onto=onto)
+        self._history.push(now, step, joins=joins, onto=onto)
 
-    def _write_one(
-        self, segment_id: str, now: Prediction, before: Prediction | None, overwrite: OverwriteMode, *, is_active: bool
-    ) -> Region | None:
+    def _make(self, new: Prediction, writing: _Writing) -> None:
+        """Make the active segment."""
+        writing.active = self._writer.add(new.segment)
+        self._names.give(writing.active, new.segment)
+        writing.answers[writing.active] = new
+
+    def _unprompted(self, shown: Mapping[str, Prediction]) -> list[str]:
+        """Segments whose prompts were deleted: nothing says any more where they are, unless they were there before."""
+        before = self._history.known.shown
+        return [i for i in self._names.known() if i in before and i not in shown and i not in self._made_elsewhere]
+
+    def _write_one(self, segment_id: str, writing: _Writing, before: Prediction | None) -> Region | None:
         """Write one segment; the region that was written, None if its voxels are as before, or may not change."""
         # What was removed while it was computed stays so.
         if not self._writer.has(segment_id) or segment_id in self._locked():
             return None
+        asked = writing.asked
+        now = writing.answers.get(segment_id)
+        is_active, work = segment_id == writing.active, asked.works.get(segment_id)
+        if now is None:
+            assert before is not None
+            now = _empty(before)
+        elif work is not None:
+            was, now = work.changed_by(now, writing.prompts[segment_id], before)
+            before, is_active = asked.before.get(segment_id, was), False
+            asked.before[segment_id] = now
+        elif segment_id in asked.before:
+            before, is_active = asked.before[segment_id], False
         # What the scene showed before is only known of segments that were written here.
         region: Region | None = now.region
         if before is not None:
@@ -299,7 +334,13 @@ class SceneSession:
         # Of the others only voxels won or lost are touched, so that what was edited by hand there stays.
         since = None if is_active else before
         self._writer.write(
-            now, segment_id, region=region, since=since, overwrite=overwrite, locked=self._locked(), undo_step=False
+            now,
+            segment_id,
+            region=region,
+            since=since,
+            overwrite=asked.overwrite,
+            locked=self._locked(),
+            undo_step=False,
         )
         return region
 
@@ -388,15 +429,44 @@ class SceneSession:
         self._follow_names()
         wake = {segment_id, *also}
         ids = [i for i in self.store.prompted() if i in wake or not self._rests(i)]
-        found = (self.store.prompts(i, self._names.of(i)) for i in ids)
-        wanted = PromptSet(tuple(p for p in found if len(p)))
+        prompts = {i: self.store.prompts(i, self._names.of(i)) for i in ids}
+        prompts, works = self._with_works({i: p for i, p in prompts.items() if len(p)}, segment_id, also)
+        wanted = PromptSet(tuple(prompts.values()))
         name = self._names.of(segment_id)
         if name in wanted and not wanted[name].has_positive:
             raise InputError(f"Segment '{name}' has only negative prompts: also mark where it is.")
         self.session.allow_overlap = overwrite == "none"
         if wanted != self.session.prompts:
             self.session.prompts = wanted
-        return _Asked(segment_id, {i: self._markups_of(i) for i in ids}, overwrite)
+        for i, work in works.items():
+            self.session.go_by(self._names.of(i), work.as_answer(prompts[i]))
+        return _Asked(segment_id, overwrite, {i: self._markups_of(i) for i in ids}, works)
+
+    def _with_works(
+        self, prompts: dict[str, SegmentPrompts], active: str, also: Sequence[str]
+    ) -> tuple[dict[str, SegmentPrompts], dict[str, EarlierWork]]:
+        """What is asked; and the work in the active segment, and in others that are answered for the first time."""
+        known, works = self._history.known, {}
+        for i, asked in prompts.items():
+            # What is refined is changed only where its answer becomes another.
+            if i not in also and (i == active or i not in known.shown):
+                work = self._work_in(i, self.store.prompts_in(known.answered.get(i, ()), i, asked.name))
+                if work is not None and not asked.has_positive:
+                    self._stand_ins[i] = place = work.inner_point(asked)
+                    work = replace(work, answered=work.answered.with_prompt(place))
+                if work is not None:
+                    works[i] = work
+                    self._made_elsewhere |= {i} - known.shown.keys()
+            if not asked.has_positive and i in self._stand_ins:
+                # Negative prompts alone say where a segment ends that was there before, but not where to look for it.
+                prompts[i] = asked.with_prompt(self._stand_ins[i])
+        return prompts, works
+
+    def _work_in(self, segment_id: str, answered: SegmentPrompts) -> EarlierWork | None:
+        """What a segment holds, if that is not just what our answers have made of it."""
+        if not self._writer.history.has_other_work(segment_id):
+            return None
+        return EarlierWork.of(self.segmentation_node, segment_id, self.volume_node, answered)
 
     def _rests(self, segment_id: str) -> bool:
         """Whether a segment came with its voxels, and has not been prompted since."""
@@ -427,6 +497,9 @@ class SceneSession:
         notes = [_RESAMPLED] if self.resamples else []
         if self._names.shared(segment_id):
             notes.append(f"Another segment is called '{name}', too: rename one, or they cannot be exported.")
+        if prediction is None:
+            stays = self._has_voxels(segment_id)
+            notes = [_VOXELS_STAY.format(name=name) if stays else "The segment has no prompts any more: it is empty."]
         prediction = None if prediction is None else replace(prediction, segment=name)
         return Applied(segment_id, prediction, self._by_name(written), " ".join(notes))
 
@@ -435,7 +508,7 @@ class SceneSession:
     ) -> Iterator[None]:
         said = {n: p for n, p in self.session.said.items() if self.session.prompts[n].has_positive}
         name = self._names.of(asked.segment_id)
-        return self._writing(said, name, asked.overwrite, written, onto=onto, asked=asked.markups)
+        return self._writing(said, name, asked, written, onto=onto)
 
     def _check_there(self, segment_id: str) -> None:
         if not self._writer.has(segment_id):
@@ -457,15 +530,23 @@ class SceneSession:
             yield from job.finishing(self._writing_said(asked, written, onto=step.changes))
 
     def _refining(self, job: SceneJob[Refined], asked: _Asked, ids: Sequence[str], budget_s: float) -> Iterator[None]:
+        name = self._names.of(asked.segment_id)
+        yield from job.follow(self.session.start_predict(name), 0.0, 0.1)
+        # Of segments that rested only what refining makes different is written.
+        said, known = self.session.said, self._history.known
+        asked.before.update(
+            {i: p for i in ids if i not in known.shown and i in known.answered and (p := said.get(self._names.of(i)))}
+        )
+        asked.before.update({i: known.shown[i] for i in ids if i in known.shown})
         names = [self._names.of(i) for i in ids]
-        reports = yield from job.follow(self.session.start_finetune(budget_s, names), 0.0, 0.9)
+        reports = yield from job.follow(self.session.start_finetune(budget_s, names), 0.1, 0.9)
         self._follow_names()
         name = self._names.of(asked.segment_id)
         yield from job.follow(self.session.start_predict(name), 0.9, 1.0)
         written: dict[str, Region] = {}
         answers = self.session.predictions()
         self._follow_names()
-        writing = self._writing(answers, name, asked.overwrite, written, joins=False, asked=asked.markups)
+        writing = self._writing(answers, name, asked, written, joins=False)
         yield from job.finishing(writing)
         job.give(Refined(reports, self._by_name(written)))
 

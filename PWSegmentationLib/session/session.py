@@ -398,6 +398,12 @@ class Session:
             found[name] = _Earlier(answer, each.options, each.model)
         return found
 
+    def go_by(self, name: str, answer: EarlierAnswer) -> None:
+        """Let the next answer of a segment go by ``answer``, which somebody else gave, to fewer prompts."""
+        model = self._state.models.get(name)
+        earlier = _Earlier(replace(answer, others=self._others(name)), self.options, model)
+        self._state = replace(self._state, earlier={**self._state.earlier, name: earlier})
+
     def _trim_history(self) -> None:
         """Drop the answers of old states beyond the memory limit; the same prompts give them again."""
         held: set[int] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from PWSegmentationLib.mrml import SceneSession, segment_mask, set_locked, volum
 from PWSegmentationLib.mrml.labelmaps import oriented_image
 from PWSegmentationLib.mrml.nodes import node_to_world
 from PWSegmentationLib.mrml.review import COMMENT_TAG
+from PWSegmentationLib.session.engine import FinetuneReport
 from PWSegmentationLib.volume.grid import Region
 from Testing.Slicer.conftest import OBLIQUE
 from Testing.Slicer.test_scene_session import (
@@ -306,3 +308,151 @@ def test_a_segment_without_a_name_can_be_prompted(on_scene: SceneSession) -> Non
     click(on_scene, only, LEFT)
 
     assert np.array_equal(of(on_scene, only), ball(LEFT))
+
+
+# ---- segments that hold more than our answers ------------------------------------------------------------------
+
+
+def test_a_click_inside_adds_to_a_segment_made_elsewhere(on_scene: SceneSession) -> None:
+    organ = painted(on_scene, "organ", ball(LEFT, 9.0))
+
+    click(on_scene, organ, RIGHT)
+
+    assert np.array_equal(of(on_scene, organ), ball(LEFT, 9.0) | ball(RIGHT))
+    assert on_scene.undo() and np.array_equal(of(on_scene, organ), ball(LEFT, 9.0))
+
+
+def test_a_click_within_a_segment_made_elsewhere_says_nothing_new(on_scene: SceneSession) -> None:
+    organ = painted(on_scene, "organ", ball(LEFT, 4.0))
+
+    click(on_scene, organ, LEFT)
+
+    assert np.array_equal(of(on_scene, organ), ball(LEFT, 4.0))
+
+
+def test_a_click_outside_alone_takes_away_from_a_segment_made_elsewhere(on_scene: SceneSession) -> None:
+    organ = painted(on_scene, "organ", ball(LEFT, 4.0) | ball(RIGHT, 4.0))
+
+    click(on_scene, organ, RIGHT, positive=False)
+
+    assert np.array_equal(of(on_scene, organ), ball(LEFT, 4.0))
+    click(on_scene, organ, RIGHT + [0, 3, 0], positive=False)
+    assert np.array_equal(of(on_scene, organ), ball(LEFT, 4.0))
+
+
+def test_a_segment_made_elsewhere_outlives_its_prompts(on_scene: SceneSession) -> None:
+    organ = painted(on_scene, "organ", ball(LEFT))
+    click(on_scene, organ, RIGHT)
+    on_scene.store.delete(on_scene.store.items(organ)[0])
+
+    job = on_scene.start(organ)
+    finish(job)
+
+    assert (of(on_scene, organ) & ball(LEFT)).sum() == ball(LEFT).sum()
+    assert job.result().note.startswith("Segment 'organ' has no prompts any more, and keeps its voxels")
+
+
+def test_what_was_erased_does_not_come_back_with_the_next_click(on_scene: SceneSession) -> None:
+    only = on_scene.add_segment("only")
+    click(on_scene, only, LEFT)
+    half = ball(LEFT) & (np.indices(SHAPE)[1] < LEFT[1] - 2)
+    by_hand(on_scene, only, half, erase=True)
+    bump = ball(LEFT + [0, 9, 0], 2.0) & ~ball(LEFT)
+    by_hand(on_scene, only, bump)
+
+    click(on_scene, only, LEFT + [3, 1, 0])
+
+    assert np.array_equal(of(on_scene, only), ball(LEFT) & ~half | bump)
+    click(on_scene, only, RIGHT)
+    assert np.array_equal(of(on_scene, only), ball(LEFT) & ~half | bump | ball(RIGHT))
+
+
+def test_segments_nobody_has_edited_follow_their_prompts_everywhere(on_scene: SceneSession) -> None:
+    only = on_scene.add_segment("only")
+    click(on_scene, only, LEFT)
+    click(on_scene, only, RIGHT)
+    on_scene.store.delete(on_scene.store.items(only)[0])
+
+    finish(on_scene.start(only))
+
+    assert np.array_equal(of(on_scene, only), ball(RIGHT))
+
+
+def reopened(on_scene: SceneSession) -> SceneSession:
+    """Another session on the same nodes, as after loading the scene, going to another image and back, and so on."""
+    on_scene.close()
+    return SceneSession(
+        on_scene.scene, on_scene.volume_node, on_scene.segmentation_node, Session(engine=GrowingEngine())
+    )
+
+
+def test_reopened_a_lesion_can_be_marked_within_an_older_segment(on_scene: SceneSession) -> None:
+    organ = on_scene.add_segment("organ")
+    click(on_scene, organ, LEFT)
+    by_hand(on_scene, organ, ball(LEFT, 9.0))
+    again = reopened(on_scene)
+    lesion = again.add_segment("lesion")
+
+    click(again, lesion, LEFT + [2, 0, 0])
+
+    assert np.array_equal(of(again, lesion), ball(LEFT + [2, 0, 0]))
+    assert np.array_equal(of(again, organ), ball(LEFT, 9.0) & ~of(again, lesion))
+
+
+def test_reopened_corrections_by_hand_outlive_the_next_click(on_scene: SceneSession) -> None:
+    only = on_scene.add_segment("only")
+    click(on_scene, only, LEFT)
+    hole, bump = ball(LEFT - [0, 5, 0], 2.0), ball(LEFT + [0, 9, 0], 2.0)
+    by_hand(on_scene, only, bump)
+    by_hand(on_scene, only, hole, erase=True)
+    again = reopened(on_scene)
+    corrected = (ball(LEFT) | bump) & ~hole
+
+    finish(again.start(only))
+    assert np.array_equal(of(again, only), corrected)
+    click(again, only, RIGHT)
+
+    assert np.array_equal(of(again, only), corrected | ball(RIGHT))
+
+
+class LearningEngine(GrowingEngine):
+    """Fits a network that adds a ball above; or none."""
+
+    learns = True
+
+    def finetune(self, tasks: Any, options: Any, budget_s: float, **more: Any) -> Any:
+        model = "network" if self.learns else None
+        return {t.segment.name: (model, FinetuneReport(t.segment.name, self.learns, "so it is", 1, 0.1)) for t in tasks}
+
+    def predict(self, task: Any, options: Any, *, model: Any = None, **more: Any) -> Any:
+        found = super().predict(task, options, **more)
+        above = ball(self.grid.to_index(task.segment.points[0].position) + [0, 0, 4], 5.05)
+        return found if model is None else replace(found, region_mask=found.region_mask | above)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("anew", [True, False])
+def test_refining_changes_segments_edited_by_hand_only_where_it_has_learnt_something(
+    on_scene: SceneSession, anew: bool, learns: bool
+) -> None:
+    corrected = {}
+    for name, at in (("first", LEFT), ("second", RIGHT)):
+        segment_id = on_scene.add_segment(name)
+        click(on_scene, segment_id, at)
+        by_hand(on_scene, segment_id, ball(at - [0, 5, 0], 2.0), erase=True)
+        by_hand(on_scene, segment_id, ball(at + [0, 9, 0], 2.0))
+        corrected[segment_id] = of(on_scene, segment_id), ball(at + [0, 0, 4], 5.05) & ~ball(at)
+    case = reopened(on_scene) if anew else on_scene
+    engine = LearningEngine()
+    engine.learns = learns
+    case.session.use_engine(engine)
+
+    job = case.start_finetune(1.0)
+    finish(job)
+
+    for segment_id, (before, learnt) in corrected.items():
+        assert np.array_equal(of(case, segment_id), before | learnt if learns else before)
+    assert bool(job.result().written) == learns
+    if learns:
+        assert case.undo()
+        assert all(np.array_equal(of(case, i), before) for i, (before, _) in corrected.items())
