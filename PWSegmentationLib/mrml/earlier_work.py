@@ -21,9 +21,9 @@ from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET, working_spacing
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
 
-# How far around a prompt that contradicts it, a segment may change: so many times as far as the prompt lies behind its
-# border, and so many mm at least; no farther than that.
-_REACH, _LEAST_MM, _MOST_MM = 4.0, 8.0, 120.0
+# How far around a prompt that contradicts it, a segment may grow or shrink: so many times as far as the prompt lies
+# behind its border, and so many mm at least; no farther than that.
+_GROWS, _SHRINKS, _LEAST_MM, _MOST_MM = 4.0, 2.0, 4.0, 120.0
 # So much around it is known not to be of the segment.
 _AROUND_MM = 40.0
 # Of a scribble so many positions are looked at, and of a segment so many for one in its middle.
@@ -80,19 +80,25 @@ class EarlierWork:
         taking = [p for p in _positions(new, False) if self._holds(p)]
         said = before if known is None else known.region.fitted(known.region_mask, box)
         erased, painted = said & ~before, before & ~said
-        add = self._parts(after & ~before, box, adding, erased) | self._near(after & ~before & ~erased, box, back)
-        take = self._parts(before & ~after, box, taking, painted) | self._near(before & ~after & ~painted, box, back)
+        more, less = after & ~before, before & ~after
+        add = self._parts(more, box, adding, erased, _GROWS) | self._near(more & ~erased, box, back, _GROWS)
+        take = self._parts(less, box, taking, painted, _SHRINKS) | self._near(less & ~painted, box, back, _SHRINKS)
         for drawn in new.boxes:
             index = self.grid.to_voxel(drawn.corners)
             inside = Region(tuple(index.min(axis=0)), tuple(index.max(axis=0) + 1)).intersection(box)
             if not inside.is_empty:
                 part = inside.shifted([-v for v in box.start]).slices
-                add[part] |= (after & ~before)[part]
+                add[part] |= more[part]
         was, now = (_with_mask(found, box, mask) for mask in (before, (before | add) & ~take))
         return was, now
 
     def _parts(
-        self, change: NDArray[np.bool_], box: Region, positions: list[Position], by_hand: NDArray[np.bool_]
+        self,
+        change: NDArray[np.bool_],
+        box: Region,
+        positions: list[Position],
+        by_hand: NDArray[np.bool_],
+        reach: float,
     ) -> NDArray[np.bool_]:
         """The connected parts of a change that prompts lie in, within their reach; ``by_hand`` for those in it."""
         from scipy import ndimage
@@ -103,17 +109,19 @@ class EarlierWork:
             if (voxel < 0).any() or (voxel >= box.shape).any():
                 continue
             means_it = bool(by_hand[tuple(voxel)])
-            parts, _ = ndimage.label(self._near(change if means_it else change & ~by_hand, box, [position]))
+            parts, _ = ndimage.label(self._near(change if means_it else change & ~by_hand, box, [position], reach))
             # What was worked on a coarser grid may leave the very voxel out.
             around = parts[tuple(slice(max(0, v - 1), v + 2) for v in voxel)]
             out |= np.isin(parts, np.setdiff1d(around, [0]))
         return out
 
-    def _near(self, change: NDArray[np.bool_], box: Region, positions: list[Position]) -> NDArray[np.bool_]:
-        """The part of a change that is within the reach of prompts."""
+    def _near(
+        self, change: NDArray[np.bool_], box: Region, positions: list[Position], reach: float
+    ) -> NDArray[np.bool_]:
+        """The part of a change that is within the reach of prompts: so many times their distance from the border."""
         allowed = np.zeros(box.shape, bool)
         for position in positions:
-            self._allow(allowed, box, position)
+            self._allow(allowed, box, position, reach)
         return change & allowed
 
     def inner_point(self, outside: SegmentPrompts) -> Point:
@@ -146,9 +154,9 @@ class EarlierWork:
                 nearest = float(np.sqrt((away**2).sum(axis=1).min()))
         return nearest
 
-    def _allow(self, allowed: NDArray[np.bool_], box: Region, position: Position) -> None:
+    def _allow(self, allowed: NDArray[np.bool_], box: Region, position: Position, times: float) -> None:
         """Mark what lies within a prompt's reach."""
-        reach = float(np.clip(_REACH * self._depth(position), _LEAST_MM, _MOST_MM))
+        reach = float(np.clip(times * self._depth(position), _LEAST_MM, _MOST_MM))
         window = self.grid.region_of(np.atleast_2d(position), reach).intersection(box)
         if window.is_empty:
             return

@@ -104,6 +104,8 @@ class PromptStore:
         self.segmentation_node = segmentation_node
         self.volume_node = volume_node
         self._last_key = 0
+        # Of nodes that were removed here.
+        self._removed: set[str] = set()
 
     # ---- nodes -----------------------------------------------------------------------------------------------
 
@@ -240,7 +242,7 @@ class PromptStore:
             if role in ("inside", "outside"):
                 found += [PromptItem(role, at, key, index) for index, at in positions]
             elif role == "box":
-                found += [PromptItem(role, b.center, key) for b in _prompts_of(node) if isinstance(b, Box)]
+                found += [PromptItem(role, _center(node), key)] if min(node.GetSize()) > 0 else []
             elif positions:
                 found.append(PromptItem(role, positions[len(positions) // 2][1], key))
         return found
@@ -261,13 +263,22 @@ class PromptStore:
                 return False
             node.RemoveNthControlPoint(item.index)
         else:
-            self.scene.RemoveNode(node)
+            self._remove(node)
         return True
 
     def delete_segment(self, segment_id: str) -> None:
         """Delete all prompts of a segment."""
         for node in self.nodes(segment_id):
-            self.scene.RemoveNode(node)
+            self._remove(node)
+
+    def _remove(self, node: Node) -> None:
+        self._removed.add(str(node.GetAttribute(_KEY)))
+        self.scene.RemoveNode(node)
+
+    def removed_elsewhere(self, before: Snapshot) -> set[str]:
+        """IDs of segments of which somebody else has removed nodes from the scene since ``before``."""
+        there = {str(n.GetAttribute(_KEY)) for n in self._all()} | self._removed
+        return {kept.segment_id for kept in before if kept.key not in there}
 
     def nearest(self, position: Sequence[float], within: float, segment_id: str) -> PromptItem | None:
         """The prompt of a segment nearest to a world position, if one is within so many mm."""
@@ -280,7 +291,7 @@ class PromptStore:
 
     def _distance(self, item: PromptItem, position: np.ndarray) -> float:
         node = self.node_of(item)
-        if item.role == "box" and node is not None:
+        if item.role == "box" and node is not None and _keep(node) != _Kept(item.key, "box", self.segment_of(node), ()):
             box = box_from_node(node)
             outside = np.abs((position - np.array(box.center)) @ box.axes) - 0.5 * np.array(box.size)
             # From its faces: a click in the middle of a box means what lies in it.
@@ -298,6 +309,7 @@ class PromptStore:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Make the prompts what they were; only nodes that differ are touched."""
+        self._removed -= {k.key for k in snapshot}
         wanted = {k.key: k for k in snapshot}
         for node in list(self._all()):
             kept = _keep(node)
@@ -306,7 +318,7 @@ class PromptStore:
                     # The list stays, for a tool may be placing into it.
                     node.RemoveAllControlPoints()
                 else:
-                    self.scene.RemoveNode(node)
+                    self._remove(node)
         there = {n.GetAttribute(_KEY): n for n in self._all()}
         segments = set(self.segmentation_node.GetSegmentation().GetSegmentIDs())
         for key, kept in wanted.items():
@@ -336,6 +348,12 @@ def _prompts_of(node: Node) -> list[Prompt]:
     return [Scribble(path, _radius(node), role == "scribble inside")] if path else []
 
 
+def _center(node: Node) -> Position:
+    center = [0.0] * 3
+    node.GetCenterWorld(center)
+    return (center[0], center[1], center[2])
+
+
 def _prompts_in(kept: _Kept) -> list[Prompt]:
     if kept.role == "box":
         return [Box(at, kept.size, kept.axes) for at in kept.points]  # type: ignore[arg-type]
@@ -360,7 +378,11 @@ def _keep(node: Node) -> _Kept | None:
     role: Role = node.GetAttribute(_ROLE)
     key, segment_id = str(node.GetAttribute(_KEY)), str(node.GetAttribute(_SEGMENT))
     if role == "box":
-        box = next((b for b in _prompts_of(node) if isinstance(b, Box)), None)
+        try:
+            box = next((b for b in _prompts_of(node) if isinstance(b, Box)), None)
+        except InputError:
+            # It says why when it is asked for.
+            return _Kept(key, role, segment_id, ())
         return None if box is None else _Kept(key, role, segment_id, (box.center,), 0.0, box.size, box.orientation)
     points = tuple(at for _, at in _defined(node))
     radius = _radius(node) if role.startswith("scribble") else 0.0
@@ -368,6 +390,8 @@ def _keep(node: Node) -> _Kept | None:
 
 
 def _put_back(node: Node, kept: _Kept) -> None:
+    if not kept.points:
+        return
     if kept.role != "box":
         _set_points(node, kept.points)
         return

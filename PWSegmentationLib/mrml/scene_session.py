@@ -7,7 +7,7 @@ writes by ID, so that an answer reaches the segment that it was asked for, or no
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.mrml.earlier_work import EarlierWork
-from PWSegmentationLib.mrml.labelmaps import segment_labelmap
+from PWSegmentationLib.mrml.labelmaps import segment_labelmap, segment_ml
 from PWSegmentationLib.mrml.nodes import Node, Scene, name_of
 from PWSegmentationLib.mrml.overlays import OverlayKind
 from PWSegmentationLib.mrml.prompt_nodes import PromptNodes, segment_prompts
@@ -48,13 +48,22 @@ class Applied:
     """What one `SceneSession.apply` did.
 
     ``written`` maps the names of the segments that changed to the region, in voxels of the image, that was written.
-    ``note`` is a sentence for the user, empty where there is nothing to say.
+    ``note`` is a sentence for the user, empty where there is nothing to say. ``volume_ml`` is what the segment has now,
+    and ``held_back_ml`` what it did not get of the answer because of locks or masking.
     """
 
     segment_id: str
     prediction: Prediction | None
     written: Mapping[str, Region]
     note: str = ""
+    volume_ml: float = 0.0
+    held_back_ml: float = 0.0
+
+    @property
+    def volume_text(self) -> str:
+        """The volume, for people."""
+        held = f" ({self.held_back_ml:.1f} ml held back by locks or masking)" if self.held_back_ml >= 0.05 else ""
+        return f"{self.volume_ml:.1f} ml{held}"
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,8 @@ class SceneSession:
     session
         What predicts; by default a new `Session`. Its image is set here.
     masking
-        A Segment Editor parameter node whose masking settings are honoured; by default everything may be edited.
+        Gives the Segment Editor parameter node whose masking settings are honoured, None if there is none; it is asked
+        before every answer is written. By default everything may be edited.
 
     Raises
     ------
@@ -118,10 +128,11 @@ class SceneSession:
         segmentation_node: Node,
         session: Session | None = None,
         *,
-        masking: Node | None = None,
+        masking: Callable[[], Node | None] | None = None,
     ) -> None:
         volume = volume_from_node(volume_node)
-        self._writer = SegmentWriter(scene, segmentation_node, volume_node, masking=masking)
+        self._writer = SegmentWriter(scene, segmentation_node, volume_node)
+        self._masking = masking
         self.scene = scene
         self.volume_node = volume_node
         self.segmentation_node = segmentation_node
@@ -138,7 +149,10 @@ class SceneSession:
         self._names = SceneNames(segmentation_node)
         # Segments that held something before they were asked about; and the places that stand for it, see `_asked_of`.
         self._made_elsewhere: set[str] = set()
+        self._held_back: dict[str, float] = {}
         self._stand_ins: dict[str, Point] = {}
+        # Segments whose prompt nodes somebody has removed from the scene.
+        self._tidied: set[str] = set()
         place_beside(scene, segmentation_node, volume_node)
         self._spots: tuple[Prediction, deque[UncertainSpot]] | None = None
         self._overlays = SceneOverlays(scene, volume_node)
@@ -279,6 +293,7 @@ class SceneSession:
             for segment_id in [*self._unprompted(shown), *sorted(writing.answers, key=lambda i: i == writing.active)]:
                 # Somebody may have made a step of his own in between.
                 self._writer.history.go_on(step)
+                self._writer.masking = None if self._masking is None else self._masking()
                 before = known.shown.get(segment_id)
                 region = self._write_one(segment_id, writing, before)
                 if segment_id in writing.answers:
@@ -325,6 +340,9 @@ class SceneSession:
             asked.before[segment_id] = now
         elif segment_id in asked.before:
             before, is_active = asked.before[segment_id], False
+        elif not is_active and self._was_edited(segment_id, now, before):
+            # Others' prompts are no reason to change what somebody has put right; they take the voxels they get.
+            return None
         # What the scene showed before is only known of segments that were written here.
         region: Region | None = now.region
         if before is not None:
@@ -342,7 +360,12 @@ class SceneSession:
             locked=self._locked(),
             undo_step=False,
         )
+        self._held_back[segment_id] = self._writer.held_back_ml
         return region
+
+    def _was_edited(self, segment_id: str, now: Prediction, before: Prediction | None) -> bool:
+        """Whether a segment whose answer is another now holds more than answers, or less."""
+        return before is not None and before is not now and self._writer.history.has_other_work(segment_id)
 
     def _locked(self) -> frozenset[str]:
         """IDs of the segments that are locked in the session or completed in the scene."""
@@ -369,6 +392,13 @@ class SceneSession:
             return False
         # The first prompt of a segment that was made for it is one step with it.
         known = replace(self._history.known, markups=markups)
+        # Who tidies markups away in the scene has finished with the segments.
+        taken = {i for i in self.store.removed_elsewhere(self._history.known.markups) if self._has_voxels(i)}
+        if taken:
+            answered = {**known.answered, **{i: markups_of(i, markups) for i in taken}}
+            shown = {i: p for i, p in known.shown.items() if i not in taken}
+            known = replace(known, shown=shown, answered=answered)
+            self._tidied |= taken
         self._history.push(known, None, joins=self._history.goes_on, is_open=True)
         return True
 
@@ -398,8 +428,19 @@ class SceneSession:
         InputError
             For prompts that cannot be meant, or a segment that is locked.
         """
+        self.note_prompts()
+        if segment_id in self._tidied:
+            self._tidied.discard(segment_id)
+            return SceneJob(lambda job: self._leaving(job, segment_id))
         asked = self._ask(segment_id, overwrite)
         return SceneJob(lambda job: self._answering(job, asked))
+
+    def _leaving(self, job: SceneJob[Applied], segment_id: str) -> Iterator[None]:
+        """Nothing is done to a segment whose prompts were removed elsewhere."""
+        name = self._writer.name(segment_id)
+        text = f"Prompts of '{name}' were removed from the scene: the segment stays as it is. Undo brings them back."
+        job.give(Applied(segment_id, None, {}, text))
+        yield from ()
 
     def start_finetune(
         self, budget_s: float, *, overwrite: OverwriteMode = "all", segment_ids: Sequence[str] | None = None
@@ -501,7 +542,15 @@ class SceneSession:
             stays = self._has_voxels(segment_id)
             notes = [_VOXELS_STAY.format(name=name) if stays else "The segment has no prompts any more: it is empty."]
         prediction = None if prediction is None else replace(prediction, segment=name)
-        return Applied(segment_id, prediction, self._by_name(written), " ".join(notes))
+        volume_ml = segment_ml(self.segmentation_node, segment_id)
+        return Applied(
+            segment_id,
+            prediction,
+            self._by_name(written),
+            " ".join(notes),
+            volume_ml,
+            self._held_back.get(segment_id, 0.0),
+        )
 
     def _writing_said(
         self, asked: _Asked, written: dict[str, Region], onto: SegmentStep | None = None
@@ -645,6 +694,7 @@ class SceneSession:
     def _return_to(self, known: Known, left: Left, now: bool) -> None:
         self._follow_names()
         self.note = left.note
+        self._tidied.clear()
         self.store.restore(known.markups)
         # What could not be put back, of a segment that is gone, is not known either.
         self._history.known = replace(known, markups=self.store.snapshot())

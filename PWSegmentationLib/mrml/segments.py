@@ -99,6 +99,8 @@ class SegmentWriter:
         self._logic.SetSegmentEditorNode(self._editor)
         self._logic.SetSegmentationNode(segmentation_node)
         self._logic.SetSourceVolumeNode(volume_node)
+        # Of the last prediction that was written, voxels that locks and masking kept the segment from.
+        self.held_back = 0
         self.history = SegmentHistory(segmentation_node, self._modify_alone)
         self._done: list[SegmentStep] = []
         self._undone: list[SegmentStep] = []
@@ -189,6 +191,7 @@ class SegmentWriter:
             )
         if undo_step:
             self.begin_step()
+        self.held_back = 0
         found = self.segment_id(prediction.segment) if segment_id is None else segment_id
         is_new = found is None or self._segment(found) is None
         if region is None:
@@ -200,6 +203,11 @@ class SegmentWriter:
         if region is not None and not region.is_empty:
             self._replace(name, prediction, since, region, overwrite, self.locked(locked))
         return name
+
+    @property
+    def held_back_ml(self) -> float:
+        """How much of the last prediction that was written locks and masking kept out of the segment."""
+        return self.held_back * abs(float(np.linalg.det(self._lattice()[0][:3, :3]))) / 1000.0
 
     def segment_id(self, name: str) -> str | None:
         """The ID of the segment called ``name``; None if there is none."""
@@ -249,11 +257,12 @@ class SegmentWriter:
             before = self._on_lattice(since, where, affine, offset)
             add, remove = add & ~before, remove & before
         remove &= segment_within(self.segmentation_node, segment_id, where)
+        wanted = add.copy()
         others = self._overwritten(segment_id, overwrite)
         for other in others:
             if other in locked:
                 add &= ~segment_within(self.segmentation_node, other, where)
-        box = Region.around(add | remove)
+        box = Region.around(wanted | remove)
         if box is None:
             return
         with self.history.recording(box.shifted(where.start), affine):
@@ -261,6 +270,7 @@ class SegmentWriter:
             self._modify(segment_id, remove, where, affine, adds=False)
             self._modify(segment_id, add, where, affine, adds=True)
             self._cut(segment_id, add, where, affine, [o for o in others if o not in locked])
+        self.held_back = int(np.count_nonzero(wanted & ~segment_within(self.segmentation_node, segment_id, where)))
 
     def _modify(
         self, segment_id: str, change: NDArray[np.bool_], where: Region, affine: NDArray[np.float64], *, adds: bool
@@ -506,7 +516,8 @@ def _prepare_segmentation(segmentation_node: Node, volume_node: Node) -> None:
         segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     geometry = segmentation.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
     # A geometry that someone chose, or that segments already have, stays.
-    if not geometry and (is_new or not segmentation.DetermineCommonLabelmapGeometry()):
+    extent = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
+    if not geometry and (is_new or not segmentation.DetermineCommonLabelmapGeometry(extent, None)):
         _set_geometry(segmentation_node, volume_node)
 
 

@@ -456,3 +456,115 @@ def test_refining_changes_segments_edited_by_hand_only_where_it_has_learnt_somet
     if learns:
         assert case.undo()
         assert all(np.array_equal(of(case, i), before) for i, (before, _) in corrected.items())
+
+
+def test_what_was_put_right_by_hand_in_a_neighbour_outlives_others_prompts(
+    scene: Any,
+    two_balls: Any,  # noqa: F811
+    segmentation: Any,
+) -> None:
+    on_scene = SceneSession(scene, two_balls, segmentation, Session(engine=NeighbourlyEngine()))
+    first, second = (on_scene.add_segment(name) for name in ("first", "second"))
+    click(on_scene, first, LEFT)
+    by_hand(on_scene, first, ball(LEFT, 9.0))
+
+    # So near that the first one's answer becomes a smaller one.
+    click(on_scene, second, LEFT + [9.0, 0.0, 0.0])
+
+    assert np.array_equal(of(on_scene, first), ball(LEFT, 9.0) & ~of(on_scene, second))
+
+
+# ---- prompts that somebody else removes, or turns round --------------------------------------------------------
+
+
+def test_a_segment_outlives_that_its_markups_are_tidied_away(on_scene: SceneSession) -> None:
+    first, second = on_scene.add_segment("first"), on_scene.add_segment("second")
+    click(on_scene, first, LEFT)
+    click(on_scene, second, RIGHT)
+    for node in on_scene.store.nodes():
+        on_scene.scene.RemoveNode(node)
+    assert on_scene.note_prompts()
+
+    job = on_scene.start(first)
+    finish(job)
+
+    assert job.result().note.startswith("Prompts of 'first' were removed from the scene: the segment stays as it is.")
+    third = on_scene.add_segment("third")
+    click(on_scene, third, LEFT + [0, 0, 6])
+    assert np.array_equal(of(on_scene, second), ball(RIGHT))
+    assert np.array_equal(of(on_scene, first), ball(LEFT) & ~of(on_scene, third))
+    assert on_scene.undo() and on_scene.undo() and on_scene.undo()
+    assert np.array_equal(of(on_scene, first), ball(LEFT))
+    assert len(on_scene.store.items(first)) == len(on_scene.store.items(second)) == 1
+
+
+def test_deleting_the_last_prompt_here_empties_the_segment(on_scene: SceneSession) -> None:
+    only = on_scene.add_segment("only")
+    click(on_scene, only, LEFT)
+    on_scene.store.delete(on_scene.store.items(only)[0])
+
+    job = on_scene.start(only)
+    finish(job)
+
+    assert not of(on_scene, only).any()
+    assert job.result().note == "The segment has no prompts any more: it is empty."
+
+
+def test_a_box_that_is_inside_out_says_so_when_it_is_used_and_is_listed_until_then(on_scene: SceneSession) -> None:
+    only = on_scene.add_segment("only")
+    click(on_scene, only, LEFT)
+    box = on_scene.store.add_box(only, OBLIQUE[:3] @ [*LEFT, 1.0], (10.0, 10.0, 10.0))
+    on_scene.note_prompts()
+    box.SetInsideOut(True)
+
+    assert [i.role for i in on_scene.store.items(only)] == ["inside", "box"] and on_scene.can_undo
+    assert on_scene.store.nearest(OBLIQUE[:3] @ [*LEFT, 1.0], 5.0, only) is not None
+    with pytest.raises(InputError, match="is inside out: switch that off"):
+        on_scene.start(only)
+    assert np.array_equal(of(on_scene, only), ball(LEFT))
+    box.SetInsideOut(False)
+    finish(on_scene.start(only))
+
+
+# ---- what is said ----------------------------------------------------------------------------------------------
+
+
+def test_the_volume_that_is_told_is_what_the_segment_has(on_scene: SceneSession) -> None:
+    kept = painted(on_scene, "kept", ball(LEFT + [5, 0, 0], 4.0))
+    set_locked(on_scene.segmentation_node, kept, True)
+    only = on_scene.add_segment("only")
+
+    done = click(on_scene, only, LEFT)
+
+    ml = abs(np.linalg.det(OBLIQUE[:3, :3])) / 1000.0
+    assert done.volume_ml == pytest.approx(of(on_scene, only).sum() * ml)
+    assert done.held_back_ml == pytest.approx((ball(LEFT) & of(on_scene, kept)).sum() * ml)
+    assert done.volume_text == f"{done.volume_ml:.1f} ml ({done.held_back_ml:.1f} ml held back by locks or masking)"
+    assert "held back" not in click(on_scene, only, RIGHT).volume_text
+
+
+# ---- segmentations without a geometry of their own -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("filled", [True, False])
+def test_a_segmentation_that_says_no_geometry_can_be_worked_on(on_scene: SceneSession, filled: bool) -> None:
+    node = on_scene.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "made elsewhere")
+    node.CreateDefaultDisplayNodes()
+    segments = node.GetSegmentation()
+    labelmap = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    segments.SetSourceRepresentationName(labelmap)
+    organ = slicer.vtkSegment()
+    organ.SetName("organ")
+    if filled:
+        grid = volume_from_node(on_scene.volume_node).grid
+        organ.AddRepresentation(labelmap, oriented_image(ball(RIGHT), Region.whole(SHAPE), grid.affine))
+    segments.AddSegment(organ, "organ")
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    segments.SetConversionParameter(name, "")
+    again = SceneSession(on_scene.scene, on_scene.volume_node, node, Session(engine=GrowingEngine()))
+    only = again.add_segment("only")
+
+    click(again, only, LEFT)
+
+    assert np.array_equal(of(again, only), ball(LEFT)) and not again.resamples
+    assert np.array_equal(of(again, "organ"), ball(RIGHT) if filled else np.zeros(SHAPE, bool))
