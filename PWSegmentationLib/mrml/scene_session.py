@@ -504,8 +504,8 @@ class SceneSession:
         return prompts, works
 
     def _work_in(self, segment_id: str, answered: SegmentPrompts) -> EarlierWork | None:
-        """What a segment holds, if that is not just what our answers have made of it."""
-        if not self._writer.history.has_other_work(segment_id):
+        """What a segment holds, if that is not just what an answer that is known has made of it."""
+        if segment_id in self._history.known.shown and not self._writer.history.has_other_work(segment_id):
             return None
         return EarlierWork.of(self.segmentation_node, segment_id, self.volume_node, answered)
 

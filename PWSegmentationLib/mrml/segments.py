@@ -257,15 +257,18 @@ class SegmentWriter:
             before = self._on_lattice(since, where, affine, offset)
             add, remove = add & ~before, remove & before
         remove &= segment_within(self.segmentation_node, segment_id, where)
-        wanted = add.copy()
+        boxes = [box for box in (Region.around(add), Region.around(remove)) if box is not None]
+        if not boxes:
+            return
+        # Most of what was looked at stays as it is.
+        box = boxes[0].union(boxes[-1])
+        where, add, remove = box.shifted(where.start), add[box.slices], remove[box.slices]
+        wanted = add
         others = self._overwritten(segment_id, overwrite)
         for other in others:
             if other in locked:
-                add &= ~segment_within(self.segmentation_node, other, where)
-        box = Region.around(wanted | remove)
-        if box is None:
-            return
-        with self.history.recording(box.shifted(where.start), affine):
+                add = add & ~segment_within(self.segmentation_node, other, where)
+        with self.history.recording(where, affine):
             self._set_up(segment_id, overwrite, self.masking)
             self._modify(segment_id, remove, where, affine, adds=False)
             self._modify(segment_id, add, where, affine, adds=True)
