@@ -17,15 +17,11 @@ from PWSegmentationLib.mrml.volumes import image_grid
 from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.prompts import Point, Position, SegmentPrompts
-from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET, working_spacing
 from PWSegmentationLib.volume.grid import Grid, Region
-from PWSegmentationLib.volume.resampling import resample
 
 # How far around a prompt that contradicts it, a segment may grow or shrink: so many times as far as the prompt lies
 # behind its border, and so many mm at least; no farther than that.
 _GROWS, _SHRINKS, _LEAST_MM, _MOST_MM = 4.0, 2.0, 4.0, 120.0
-# So much around it is known not to be of the segment.
-_AROUND_MM = 40.0
 # Of a scribble so many positions are looked at, and of a segment so many for one in its middle.
 _POSITIONS = 24
 
@@ -49,11 +45,6 @@ class EarlierWork:
 
     def as_answer(self, asked: SegmentPrompts) -> EarlierAnswer:
         """What the next answer may go by: to those of the prompts ``asked`` that are not new."""
-        margin = np.ceil(_AROUND_MM / np.array(self.grid.spacing)).astype(int)
-        around = self.region.grown(margin).intersection(Region.whole(self.grid.shape))
-        fine = self.grid.crop(around)
-        coarse = fine.resampled(working_spacing(np.array(fine.shape) * fine.spacing, fine.spacing, VOXEL_BUDGET))
-        said = resample(self.region.fitted(self.mask, around), fine, coarse).astype(np.float16)
         new = asked.beyond(self.answered)
         old = SegmentPrompts(
             asked.name,
@@ -62,7 +53,7 @@ class EarlierWork:
             tuple(s for s in asked.scribbles if s not in new.scribbles),
             tuple(s for s in asked.strokes if s not in new.strokes),
         )
-        return EarlierAnswer(old, (), coarse, said)
+        return EarlierAnswer.of_mask(old, self.grid, self.region, self.mask)
 
     def changed_by(
         self, found: Prediction, asked: SegmentPrompts, known: Prediction | None

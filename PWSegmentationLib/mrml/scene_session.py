@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from PWSegmentationLib.mrml.scene_history import Known, SceneHistory, Step, mark
 from PWSegmentationLib.mrml.scene_job import SceneJob
 from PWSegmentationLib.mrml.scene_names import SceneNames
 from PWSegmentationLib.mrml.scene_overlays import SceneOverlays
+from PWSegmentationLib.mrml.scene_questions import Applied, Asked, Refined, Writing
 from PWSegmentationLib.mrml.segment_history import Left, SegmentStep
 from PWSegmentationLib.mrml.segments import OverwriteMode, SegmentWriter
 from PWSegmentationLib.mrml.subject_hierarchy import place_beside
@@ -33,7 +34,7 @@ from PWSegmentationLib.prediction.uncertain_spots import UncertainSpot, uncertai
 from PWSegmentationLib.progress import Cancel, Cancelled, Progress
 from PWSegmentationLib.prompts.prompts import Point, PromptSet, SegmentPrompts
 from PWSegmentationLib.segments.competition import changed_region
-from PWSegmentationLib.session.engine import FinetuneReport, Method
+from PWSegmentationLib.session.engine import Method
 from PWSegmentationLib.session.jobs import Job
 from PWSegmentationLib.session.session import Session
 from PWSegmentationLib.volume.grid import Region
@@ -41,63 +42,6 @@ from PWSegmentationLib.volume.grid import Region
 _RESAMPLED = "The segmentation has a geometry of its own: the segment was resampled to it."
 
 _VOXELS_STAY = "Segment '{name}' has no prompts any more, and keeps its voxels: remove it if it is not wanted."
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What one `SceneSession.apply` did.
-
-    ``written`` maps the names of the segments that changed to the region, in voxels of the image, that was written.
-    ``note`` is a sentence for the user, empty where there is nothing to say. ``volume_ml`` is what the segment has now,
-    and ``held_back_ml`` what it did not get of the answer because of locks or masking.
-    """
-
-    segment_id: str
-    prediction: Prediction | None
-    written: Mapping[str, Region]
-    note: str = ""
-    volume_ml: float = 0.0
-    held_back_ml: float = 0.0
-
-    @property
-    def volume_text(self) -> str:
-        """The volume, for people."""
-        held = f" ({self.held_back_ml:.1f} ml held back by locks or masking)" if self.held_back_ml >= 0.05 else ""
-        return f"{self.volume_ml:.1f} ml{held}"
-
-
-@dataclass(frozen=True)
-class Refined:
-    """What `SceneSession.start_finetune` did: a report for each segment, and what was written."""
-
-    reports: Mapping[str, FinetuneReport]
-    written: Mapping[str, Region]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A question: about which segment, and by ID the prompt nodes then of all segments that are asked about.
-
-    ``works``: what segments hold that no answer of ours explains, ``before``: how segments were that are to be changed
-    only where their answer is another than this, or the part of them that was written last.
-    """
-
-    segment_id: str
-    overwrite: OverwriteMode
-    markups: Mapping[str, Snapshot] = field(default_factory=dict)
-    works: Mapping[str, EarlierWork] = field(default_factory=dict)
-    before: dict[str, Prediction] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class _Writing:
-    """Answers to be written, by segment ID: to which prompts, and where it was done so far."""
-
-    asked: _Asked
-    active: str | None
-    answers: dict[str, Prediction]
-    prompts: Mapping[str, SegmentPrompts]
-    written: dict[str, Region]
 
 
 class SceneSession:
@@ -220,7 +164,7 @@ class SceneSession:
             answered = kept[name] if name in kept else SegmentPrompts(name)
             work = self._work_in(segment_id, answered)
             works = {} if work is None else {segment_id: work}
-        asked = _Asked(segment_id or "", overwrite, works=works)
+        asked = Asked(segment_id or "", overwrite, works=works)
         self.session.allow_overlap = overwrite == "none"
         if wanted != before:
             self.session.prompts = wanted
@@ -255,7 +199,7 @@ class SceneSession:
         self,
         answers: Mapping[str, Prediction],
         active: str,
-        asked: _Asked,
+        asked: Asked,
         written: dict[str, Region],
         *,
         make: bool = False,
@@ -271,11 +215,11 @@ class SceneSession:
         prompted = {i: self.session.prompts[n] for n, i in ids.items() if i is not None and n in self.session.prompts}
         by_id = {i: answers[name] for name, i in ids.items() if i is not None and name in answers}
         new = answers[active] if make else None
-        writing = _Writing(asked, ids.get(active), by_id, prompted, written)
+        writing = Writing(asked, ids.get(active), by_id, prompted, written)
         return self._writing_by_id(writing, new, joins, onto)
 
     def _writing_by_id(
-        self, writing: _Writing, new: Prediction | None, joins: bool, onto: SegmentStep | None
+        self, writing: Writing, new: Prediction | None, joins: bool, onto: SegmentStep | None
     ) -> Iterator[None]:
         yield
         known = self._history.known
@@ -312,7 +256,7 @@ class SceneSession:
         )
         self._history.push(now, step, joins=joins, onto=onto)
 
-    def _make(self, new: Prediction, writing: _Writing) -> None:
+    def _make(self, new: Prediction, writing: Writing) -> None:
         """Make the active segment."""
         writing.active = self._writer.add(new.segment)
         self._names.give(writing.active, new.segment)
@@ -323,7 +267,7 @@ class SceneSession:
         before = self._history.known.shown
         return [i for i in self._names.known() if i in before and i not in shown and i not in self._made_elsewhere]
 
-    def _write_one(self, segment_id: str, writing: _Writing, before: Prediction | None) -> Region | None:
+    def _write_one(self, segment_id: str, writing: Writing, before: Prediction | None) -> Region | None:
         """Write one segment; the region that was written, None if its voxels are as before, or may not change."""
         # What was removed while it was computed stays so.
         if not self._writer.has(segment_id) or segment_id in self._locked():
@@ -462,7 +406,7 @@ class SceneSession:
         ids = [i for i in ids if self._names.of(i) in self.session.prompts]
         return SceneJob(lambda job: self._refining(job, asked, ids, budget_s))
 
-    def _ask(self, segment_id: str, overwrite: OverwriteMode, also: Sequence[str] = ()) -> _Asked:
+    def _ask(self, segment_id: str, overwrite: OverwriteMode, also: Sequence[str] = ()) -> Asked:
         """Bring the prompts in the scene into the session: those of ``also`` and of all that do not rest."""
         self._check_current()
         self.note_prompts()
@@ -481,7 +425,7 @@ class SceneSession:
             self.session.prompts = wanted
         for i, work in works.items():
             self.session.go_by(self._names.of(i), work.as_answer(prompts[i]))
-        return _Asked(segment_id, overwrite, {i: self._markups_of(i) for i in ids}, works)
+        return Asked(segment_id, overwrite, {i: self._markups_of(i) for i in ids}, works)
 
     def _with_works(
         self, prompts: dict[str, SegmentPrompts], active: str, also: Sequence[str]
@@ -514,7 +458,7 @@ class SceneSession:
         known = self._history.known
         return segment_id not in known.shown and known.answered.get(segment_id) == self._markups_of(segment_id)
 
-    def _answering(self, job: SceneJob[Applied], asked: _Asked) -> Iterator[None]:
+    def _answering(self, job: SceneJob[Applied], asked: Asked) -> Iterator[None]:
         segment_id = asked.segment_id
         answered = [s.name for s in self.session.prompts if s.has_positive]
         prediction: Prediction | None = None
@@ -553,7 +497,7 @@ class SceneSession:
         )
 
     def _writing_said(
-        self, asked: _Asked, written: dict[str, Region], onto: SegmentStep | None = None
+        self, asked: Asked, written: dict[str, Region], onto: SegmentStep | None = None
     ) -> Iterator[None]:
         said = {n: p for n, p in self.session.said.items() if self.session.prompts[n].has_positive}
         name = self._names.of(asked.segment_id)
@@ -564,7 +508,7 @@ class SceneSession:
             raise InputError("The segment was removed from the scene meanwhile: nothing was written.")
 
     def _answering_others(
-        self, job: SceneJob[Applied], about: str, asked: _Asked, written: dict[str, Region], share: float
+        self, job: SceneJob[Applied], about: str, asked: Asked, written: dict[str, Region], share: float
     ) -> Iterator[None]:
         """The segments that the prompts of the one that was written make different; one step of undo with it."""
         step = self._history.last
@@ -578,7 +522,7 @@ class SceneSession:
             self._follow_names()
             yield from job.finishing(self._writing_said(asked, written, onto=step.changes))
 
-    def _refining(self, job: SceneJob[Refined], asked: _Asked, ids: Sequence[str], budget_s: float) -> Iterator[None]:
+    def _refining(self, job: SceneJob[Refined], asked: Asked, ids: Sequence[str], budget_s: float) -> Iterator[None]:
         name = self._names.of(asked.segment_id)
         yield from job.follow(self.session.start_predict(name), 0.0, 0.1)
         # Of segments that rested only what refining makes different is written.
