@@ -41,12 +41,14 @@ def renamed_task(task: Task, names: Names) -> Task:
 def renamed_state(state: _State, names: Names) -> _State:
     """A state of a session."""
     frozen = {n: None if p is None else replace(p, segment=n) for n, p in renamed_keys(state.frozen, names).items()}
+    fitted = renamed_keys(state.models, names)
+    models = {n: replace(f, prompts=_segment(f.prompts, names)) for n, f in fitted.items()}
     return replace(
         state,
         prompts=renamed_set(state.prompts, names),
         active=None if state.active is None else names.get(state.active, state.active),
         frozen=frozen,
-        models={n: replace(f, prompts=_segment(f.prompts, names)) for n, f in renamed_keys(state.models, names).items()},
+        models=models,
         answers={n: renamed_answer(a, names) for n, a in renamed_keys(state.answers, names).items()},
         earlier={n: _earlier(e, names) for n, e in renamed_keys(state.earlier, names).items()},
     )

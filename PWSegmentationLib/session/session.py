@@ -400,7 +400,7 @@ class Session:
 
     def go_by(self, name: str, answer: EarlierAnswer) -> None:
         """Let the next answer of a segment go by ``answer``, which somebody else gave, to fewer prompts."""
-        model = self._state.models.get(name)
+        model = self.models.get(name)
         earlier = _Earlier(replace(answer, others=self._others(name)), self.options, model)
         self._state = replace(self._state, earlier={**self._state.earlier, name: earlier})
 
