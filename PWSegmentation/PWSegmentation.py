@@ -253,8 +253,11 @@ class PWSegmentationLogic(ScriptedLoadableModuleLogic):
             node.CreateDefaultDisplayNodes()
         else:
             node = parameters.segmentation
-        # The user's masking settings of the Segment Editor hold here too.
-        masking = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+
+        # The user's masking settings of the Segment Editor hold here too, which may be opened later.
+        def masking():
+            return slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+
         session = Session(engine=self.engine(parameters.device))
         self.case = SceneSession(slicer.mrmlScene, parameters.inputVolume, node, session, masking=masking)
         self.applyOptions(parameters)

@@ -25,6 +25,8 @@ from PWSegmentationPanel.shortcuts import Shortcuts
 SETTLING_MS = 20
 WARMING_MS = 30
 
+STOPPED_REFINING = _("Refining was stopped: start it again.")
+
 
 class Panel(VTKObservationMixin):
     """Connects the widgets in ``ui`` to the logic; the parameter node comes and goes with the scene.
@@ -293,9 +295,9 @@ class Panel(VTKObservationMixin):
     def _describe(self, applied):
         found = applied.prediction
         if found is None:
-            return _("The segment has no prompts any more: it is empty.")
-        summary = _("{name}: {volume:.1f} ml in {seconds:.1f} s ({method}).").format(
-            name=found.segment, volume=found.volume_ml, seconds=found.seconds, method=found.method.partition(" ")[0]
+            return applied.note
+        summary = _("{name}: {volume} in {seconds:.1f} s ({method}).").format(
+            name=found.segment, volume=applied.volume_text, seconds=found.seconds, method=found.method.partition(" ")[0]
         )
         notes = [found.note, applied.note, self._whereItIsDone()]
         return " ".join([summary, *(note for note in notes if note)])
@@ -315,12 +317,14 @@ class Panel(VTKObservationMixin):
 
     def _onRefined(self, job):
         with self.showingErrors(unavailable=self.onRefineButton):
-            reports = job.result().reports
+            reports, written = job.result().reports, job.result().written
             for name, report in reports.items():
                 self.log.write(f"{name}: {report.reason} ({report.steps} steps, {report.seconds:.0f} s)")
             used = [name for name, report in reports.items() if report.accepted]
             if used:
                 self.say(_("Refined: {names}.").format(names=", ".join(used)))
+            elif written:
+                self.say(_("Answered, but not refined: {names}.").format(names=", ".join(written)))
             else:
                 self.say(_("Nothing was changed: the network was not better than what the prompts say by themselves."))
         pending, self._pending = self._pending, None
@@ -358,6 +362,8 @@ class Panel(VTKObservationMixin):
         """Stop what is computed: nothing in the scene changes any more."""
         self._pending = None
         self._settling.stop()
+        if self.jobs.kind == "refine":
+            self.say(STOPPED_REFINING)
         self.jobs.drop()
 
     def onUndoButton(self, checked=False):
@@ -370,11 +376,12 @@ class Panel(VTKObservationMixin):
         case = self.case
         if case is None:
             return
+        stopped = STOPPED_REFINING if self.jobs.kind == "refine" else ""
         self.stopJob()
         with self.showingErrors():
             case.note_prompts()
             if step(case):
-                self.say(message)
+                self.say(" ".join(text for text in (message, case.note, stopped) if text))
                 self.watchPrompts()
                 segmentId = self.segments.current()
                 # Prompts that were placed so quickly that their mask was never shown.

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-import numpy as np
-
 from PWSegmentationLib.app.job_runner import JobRunner
 from PWSegmentationLib.app.prompt_watch import PromptWatch
 from PWSegmentationLib.errors import EngineLost, InputError
@@ -21,7 +19,7 @@ from PWSegmentationLib.mrml import (
     is_locked,
     set_locked,
 )
-from PWSegmentationLib.mrml.labelmaps import segment_labelmap
+from PWSegmentationLib.mrml.labelmaps import segment_ml
 from PWSegmentationLib.mrml.nodes import Node, Scene
 from PWSegmentationLib.mrml.overlays import OverlayKind
 from PWSegmentationLib.progress import Cancelled
@@ -35,6 +33,7 @@ from PWSegmentationLib.session.jobs import Job
 Overlay: TypeAlias = Literal["none", "probability", "uncertainty"]
 
 _WARMING_S = 0.03
+STOPPED_REFINING = "Refining was stopped: start it again."
 
 _log = logging.getLogger(__name__)
 
@@ -312,6 +311,8 @@ class Case:
             self._tell_written(self._ids_of(refined.written))
             if used:
                 self._listener.say(f"Refined: {', '.join(used)}.")
+            elif refined.written:
+                self._listener.say(f"Answered, but not refined: {', '.join(refined.written)}.")
             else:
                 why = next((r.reason for r in refined.reports.values()), "")
                 self._listener.say(f"Nothing was changed: what the prompts say by themselves is better. {why}".strip())
@@ -331,6 +332,8 @@ class Case:
         """Stop what is computed: nothing in the scene changes any more."""
         self._pending = None
         self._watch.drop()
+        if self.jobs.kind == "refine":
+            self._listener.say(STOPPED_REFINING)
         self.jobs.drop()
 
     # ---- steps -----------------------------------------------------------------------------------------------
@@ -344,11 +347,13 @@ class Case:
         self._step(lambda: self.session.redo(now=False), "Done again.")
 
     def _step(self, step: Callable[[], bool], message: str) -> None:
+        if self.jobs.kind == "refine":
+            message = f"{message} {STOPPED_REFINING}"
         self.stop()
         with self.showing_errors():
             self.session.note_prompts()
             if step():
-                self._listener.say(message)
+                self._listener.say(" ".join(text for text in (message, self.session.note) if text))
                 self._after_step()
 
     def _after_step(self) -> None:
@@ -415,7 +420,7 @@ class Case:
         if prediction is not None:
             return prediction.volume_ml
         if segment_id not in self._counted:
-            self._counted[segment_id] = _millilitres(self.segmentation_node, segment_id)
+            self._counted[segment_id] = segment_ml(self.segmentation_node, segment_id) or None
         return self._counted[segment_id]
 
     def _tell_written(self, segment_ids: Sequence[str] | None) -> None:
@@ -452,18 +457,9 @@ def check_name(name: str) -> None:
         raise InputError(f"The name '{name[:20]}…' is too long: choose one of 64 letters at most.")
 
 
-def _millilitres(segmentation_node: Node, segment_id: str) -> float | None:
-    """The volume of a segment's voxels; None while it is empty."""
-    stored = segment_labelmap(segmentation_node, segment_id)
-    count = 0 if stored is None else int(np.count_nonzero(stored.array))
-    if stored is None or count == 0:
-        return None
-    return count * abs(float(np.linalg.det(stored.affine[:3, :3]))) / 1000.0
-
-
 def _described(applied: Applied) -> str:
     found = applied.prediction
     if found is None:
-        return "The segment has no prompts any more: it is empty."
-    text = f"{found.segment}: {found.volume_ml:.1f} ml in {found.seconds:.1f} s ({found.method})."
+        return applied.note
+    text = f"{found.segment}: {applied.volume_text} in {found.seconds:.1f} s ({found.method})."
     return " ".join(t for t in (text, found.note, applied.note) if t)

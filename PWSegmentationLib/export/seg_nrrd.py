@@ -180,6 +180,7 @@ def _segment_fields(segmentation: Segmentation, layer_of: Mapping[str, int]) -> 
     # Older versions of Slicer want the closing bar, here and in the tags.
     yield "Segmentation_ContainedRepresentationNames:=Binary labelmap|"
     yield "Segmentation_ReferenceImageExtentOffset:=0 0 0"
+    yield f"Segmentation_ConversionParameters:=Reference image geometry|{_geometry(segmentation.grid)}|&"
     whole = Region.whole(segmentation.grid.shape)
     for index, segment in enumerate(segmentation.segments):
         extent = whole if segment.region.is_empty else segment.region
@@ -194,6 +195,12 @@ def _segment_fields(segmentation: Segmentation, layer_of: Mapping[str, int]) -> 
         yield f"Segment{index}_Layer:={layer_of[segment.name]}"
         yield f"Segment{index}_Extent:={' '.join(f'{a} {b - 1}' for a, b in bounds)}"
         yield f"Segment{index}_Tags:={_joined({k: v for k, v in tags.items() if v})}"
+
+
+def _geometry(grid: Grid) -> str:
+    """The lattice that all segments are on, as Slicer writes it: IJK to RAS, row by row, and first and last indices."""
+    values = [*(repr(float(v)) for v in grid.affine.ravel()), *(str(v) for n in grid.shape for v in (0, n - 1))]
+    return "".join(f"{value};" for value in values)
 
 
 def _slices(layers: Sequence[NDArray[Any]]) -> Iterator[bytes]:

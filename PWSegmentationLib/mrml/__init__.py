@@ -7,13 +7,15 @@ scene or Qt. All of it must be called on the thread that owns the scene.
 from __future__ import annotations
 
 from PWSegmentationLib.mrml.export import export_scene, export_segments, segmentation_from_node
+from PWSegmentationLib.mrml.locks import is_locked, set_locked
 from PWSegmentationLib.mrml.markups import box_from_node, is_drawn, points_from_node, scribble_from_node
 from PWSegmentationLib.mrml.nodes import prepare_scene
 from PWSegmentationLib.mrml.overlays import clear_overlay, is_overlay, write_overlay
 from PWSegmentationLib.mrml.prompt_nodes import PromptNodes, prompt_set, segment_prompts
 from PWSegmentationLib.mrml.prompt_store import PromptItem, PromptStore
-from PWSegmentationLib.mrml.scene_session import Applied, Refined, SceneSession
-from PWSegmentationLib.mrml.segments import SegmentWriter, is_locked, segment_mask, set_locked, write_prediction
+from PWSegmentationLib.mrml.scene_questions import Applied, Refined
+from PWSegmentationLib.mrml.scene_session import SceneSession
+from PWSegmentationLib.mrml.segments import SegmentWriter, segment_mask, write_prediction
 from PWSegmentationLib.mrml.strokes import STROKE_TAG, strokes_from_labelmap_node, strokes_from_segmentation
 from PWSegmentationLib.mrml.volumes import add_volume, memory_need, volume_from_node
 from PWSegmentationLib.segments.terminology import terminology_entry

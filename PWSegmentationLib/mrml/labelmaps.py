@@ -36,6 +36,14 @@ def segment_labelmap(segmentation_node: Node, segment_id: str) -> Labelmap | Non
     return Labelmap(stored.array == value, stored.region, stored.affine)
 
 
+def segment_ml(segmentation_node: Node, segment_id: str) -> float:
+    """The volume of a segment's voxels."""
+    stored = segment_labelmap(segmentation_node, segment_id)
+    if stored is None:
+        return 0.0
+    return float(np.count_nonzero(stored.array)) * abs(float(np.linalg.det(stored.affine[:3, :3]))) / 1000.0
+
+
 def segment_within(segmentation_node: Node, segment_id: str, region: Region) -> NDArray[np.bool_]:
     """The voxels of one segment over ``region`` of its stored labelmap's indices, without looking at the rest."""
     stored = _stored(segmentation_node, segment_id)
@@ -47,6 +55,12 @@ def segment_within(segmentation_node: Node, segment_id: str, region: Region) -> 
             source = stored.array[common.relative_to(stored.region).slices]
             out[common.relative_to(region).slices] = source == value
     return out
+
+
+def labels_within(segmentation_node: Node, segment_id: str, region: Region) -> NDArray[Any]:
+    """A copy of the labelmap that holds a segment, over ``region`` of its indices: labels of all that share it."""
+    stored = _stored(segmentation_node, segment_id)
+    return np.zeros(region.shape, np.uint8) if stored is None else stored.region.fitted(stored.array, region).copy()
 
 
 def _stored(segmentation_node: Node, segment_id: str) -> Labelmap | None:

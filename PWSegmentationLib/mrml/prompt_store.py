@@ -104,6 +104,8 @@ class PromptStore:
         self.segmentation_node = segmentation_node
         self.volume_node = volume_node
         self._last_key = 0
+        # Of nodes that were removed here.
+        self._removed: set[str] = set()
 
     # ---- nodes -----------------------------------------------------------------------------------------------
 
@@ -205,11 +207,19 @@ class PromptStore:
         """What a prompt node says."""
         return node.GetAttribute(_ROLE)  # type: ignore[no-any-return]
 
-    def prompts(self, segment_id: str) -> SegmentPrompts:
-        """The prompts of one segment under its present name; nodes that are not placed yet add nothing."""
-        found = SegmentPrompts(self._segment_name(segment_id))
+    def prompts(self, segment_id: str, name: str = "") -> SegmentPrompts:
+        """The prompts of one segment under its present name, or ``name``; nodes that are not placed yet add nothing."""
+        found = SegmentPrompts(name or self._segment_name(segment_id))
         for node in self.nodes(segment_id):
             for prompt in _prompts_of(node):
+                found = found.with_prompt(prompt)
+        return found
+
+    def prompts_in(self, snapshot: Snapshot, segment_id: str, name: str) -> SegmentPrompts:
+        """The prompts of one segment as they were, called ``name``."""
+        found = SegmentPrompts(name)
+        for kept in snapshot:
+            for prompt in _prompts_in(kept) if kept.segment_id == segment_id else []:
                 found = found.with_prompt(prompt)
         return found
 
@@ -232,7 +242,7 @@ class PromptStore:
             if role in ("inside", "outside"):
                 found += [PromptItem(role, at, key, index) for index, at in positions]
             elif role == "box":
-                found += [PromptItem(role, b.center, key) for b in _prompts_of(node) if isinstance(b, Box)]
+                found += [PromptItem(role, _center(node), key)] if min(node.GetSize()) > 0 else []
             elif positions:
                 found.append(PromptItem(role, positions[len(positions) // 2][1], key))
         return found
@@ -253,13 +263,22 @@ class PromptStore:
                 return False
             node.RemoveNthControlPoint(item.index)
         else:
-            self.scene.RemoveNode(node)
+            self._remove(node)
         return True
 
     def delete_segment(self, segment_id: str) -> None:
         """Delete all prompts of a segment."""
         for node in self.nodes(segment_id):
-            self.scene.RemoveNode(node)
+            self._remove(node)
+
+    def _remove(self, node: Node) -> None:
+        self._removed.add(str(node.GetAttribute(_KEY)))
+        self.scene.RemoveNode(node)
+
+    def removed_elsewhere(self, before: Snapshot) -> set[str]:
+        """IDs of segments of which somebody else has removed nodes from the scene since ``before``."""
+        there = {str(n.GetAttribute(_KEY)) for n in self._all()} | self._removed
+        return {kept.segment_id for kept in before if kept.key not in there}
 
     def nearest(self, position: Sequence[float], within: float, segment_id: str) -> PromptItem | None:
         """The prompt of a segment nearest to a world position, if one is within so many mm."""
@@ -272,7 +291,7 @@ class PromptStore:
 
     def _distance(self, item: PromptItem, position: np.ndarray) -> float:
         node = self.node_of(item)
-        if item.role == "box" and node is not None:
+        if item.role == "box" and node is not None and _keep(node) != _Kept(item.key, "box", self.segment_of(node), ()):
             box = box_from_node(node)
             outside = np.abs((position - np.array(box.center)) @ box.axes) - 0.5 * np.array(box.size)
             # From its faces: a click in the middle of a box means what lies in it.
@@ -290,6 +309,7 @@ class PromptStore:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Make the prompts what they were; only nodes that differ are touched."""
+        self._removed -= {k.key for k in snapshot}
         wanted = {k.key: k for k in snapshot}
         for node in list(self._all()):
             kept = _keep(node)
@@ -298,7 +318,7 @@ class PromptStore:
                     # The list stays, for a tool may be placing into it.
                     node.RemoveAllControlPoints()
                 else:
-                    self.scene.RemoveNode(node)
+                    self._remove(node)
         there = {n.GetAttribute(_KEY): n for n in self._all()}
         segments = set(self.segmentation_node.GetSegmentation().GetSegmentIDs())
         for key, kept in wanted.items():
@@ -328,6 +348,20 @@ def _prompts_of(node: Node) -> list[Prompt]:
     return [Scribble(path, _radius(node), role == "scribble inside")] if path else []
 
 
+def _center(node: Node) -> Position:
+    center = [0.0] * 3
+    node.GetCenterWorld(center)
+    return (center[0], center[1], center[2])
+
+
+def _prompts_in(kept: _Kept) -> list[Prompt]:
+    if kept.role == "box":
+        return [Box(at, kept.size, kept.axes) for at in kept.points]  # type: ignore[arg-type]
+    if kept.role in ("inside", "outside"):
+        return [Point(at, kept.role == "inside") for at in kept.points]
+    return [Scribble(kept.points, kept.radius, kept.role == "scribble inside")] if kept.points else []
+
+
 def _radius(node: Node) -> float:
     return float(node.GetAttribute(_RADIUS) or 2.0)
 
@@ -344,7 +378,11 @@ def _keep(node: Node) -> _Kept | None:
     role: Role = node.GetAttribute(_ROLE)
     key, segment_id = str(node.GetAttribute(_KEY)), str(node.GetAttribute(_SEGMENT))
     if role == "box":
-        box = next((b for b in _prompts_of(node) if isinstance(b, Box)), None)
+        try:
+            box = next((b for b in _prompts_of(node) if isinstance(b, Box)), None)
+        except InputError:
+            # It says why when it is asked for.
+            return _Kept(key, role, segment_id, ())
         return None if box is None else _Kept(key, role, segment_id, (box.center,), 0.0, box.size, box.orientation)
     points = tuple(at for _, at in _defined(node))
     radius = _radius(node) if role.startswith("scribble") else 0.0
@@ -352,6 +390,8 @@ def _keep(node: Node) -> _Kept | None:
 
 
 def _put_back(node: Node, kept: _Kept) -> None:
+    if not kept.points:
+        return
     if kept.role != "box":
         _set_points(node, kept.points)
         return

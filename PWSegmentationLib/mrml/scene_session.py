@@ -1,88 +1,48 @@
-"""A `Session` on a scene: prompts come from markups, answers go into segments and overlays, undo undoes both."""
+"""A `Session` on a scene: prompts come from markups, answers go into segments and overlays, undo undoes both.
+
+The session knows segments by name, the scene by ID. `SceneSession` follows names that are changed in the scene and
+writes by ID, so that an answer reaches the segment that it was asked for, or none.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.mrml.labelmaps import segment_labelmap
+from PWSegmentationLib.mrml.earlier_work import EarlierWork
+from PWSegmentationLib.mrml.labelmaps import segment_labelmap, segment_ml
 from PWSegmentationLib.mrml.nodes import Node, Scene, name_of
-from PWSegmentationLib.mrml.overlays import OverlayKind, overlay_node, writing_overlay
+from PWSegmentationLib.mrml.overlays import OverlayKind
 from PWSegmentationLib.mrml.prompt_nodes import PromptNodes, segment_prompts
 from PWSegmentationLib.mrml.prompt_store import PromptStore, Snapshot
-from PWSegmentationLib.mrml.segments import UNDO_STEPS, OverwriteMode, SegmentWriter
-from PWSegmentationLib.mrml.subject_hierarchy import place_beside, place_in_folder
+from PWSegmentationLib.mrml.scene_history import Known, SceneHistory, Step, markups_of, rewind
+from PWSegmentationLib.mrml.scene_job import SceneJob
+from PWSegmentationLib.mrml.scene_names import SceneNames
+from PWSegmentationLib.mrml.scene_overlays import SceneOverlays
+from PWSegmentationLib.mrml.scene_questions import Applied, Asked, Refined, Writing
+from PWSegmentationLib.mrml.segment_history import Left, SegmentStep
+from PWSegmentationLib.mrml.segments import OverwriteMode, SegmentWriter
+from PWSegmentationLib.mrml.subject_hierarchy import place_beside
 from PWSegmentationLib.mrml.volumes import image_grid, volume_from_node
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.uncertain_spots import UncertainSpot, uncertain_spots
 from PWSegmentationLib.progress import Cancel, Cancelled, Progress
 from PWSegmentationLib.prompts.checks import can_be_meant
-from PWSegmentationLib.prompts.prompts import PromptSet
+from PWSegmentationLib.prompts.prompts import Point, PromptSet, SegmentPrompts
 from PWSegmentationLib.segments.competition import changed_region
-from PWSegmentationLib.session.engine import FinetuneReport, Method
-from PWSegmentationLib.session.jobs import Job, SteppedJob
+from PWSegmentationLib.session.engine import Method
+from PWSegmentationLib.session.jobs import Job
 from PWSegmentationLib.session.session import Session
 from PWSegmentationLib.volume.grid import Region
 
-Result = TypeVar("Result")
+_RESAMPLED = "The segmentation has a geometry of its own: the segment was resampled to it."
 
-
-@dataclass(frozen=True)
-class Applied:
-    """What one `SceneSession.apply` did.
-
-    ``written`` maps the names of the segments that changed to the region, in voxels of the image, that was written.
-    ``note`` is a sentence for the user, empty where there is nothing to say.
-    """
-
-    segment_id: str
-    prediction: Prediction | None
-    written: Mapping[str, Region]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Refined:
-    """What `SceneSession.start_finetune` did: a report for each segment, and what was written."""
-
-    reports: Mapping[str, FinetuneReport]
-    written: Mapping[str, Region]
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What was asked, and what the scene shows: the prompt nodes, the session's prompts and networks, the segments."""
-
-    prompts: PromptSet = field(default_factory=PromptSet)
-    shown: Mapping[str, Prediction] = field(default_factory=dict)
-    markups: Snapshot = ()
-    models: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One change: before and after, and whether it changed the segmentation at all.
-
-    An open step goes on with what follows from it: a prompt with its answer, a new segment with its first prompt.
-    """
-
-    before: _Known
-    after: _Known
-    changed_scene: bool
-    is_open: bool = False
-
-
-@dataclass(eq=False)
-class _Overlay:
-    """An overlay's node, and the prediction that it shows: None while it is zero."""
-
-    node_id: str
-    shows: Prediction | None = None
+_VOXELS_STAY = "Segment '{name}' has no prompts any more, and keeps its voxels: remove it if it is not wanted."
 
 
 class SceneSession:
@@ -97,7 +57,8 @@ class SceneSession:
     session
         What predicts; by default a new `Session`. Its image is set here.
     masking
-        A Segment Editor parameter node whose masking settings are honoured; by default everything may be edited.
+        Gives the Segment Editor parameter node whose masking settings are honoured, None if there is none; it is asked
+        before every answer is written. By default everything may be edited.
 
     Raises
     ------
@@ -112,10 +73,11 @@ class SceneSession:
         segmentation_node: Node,
         session: Session | None = None,
         *,
-        masking: Node | None = None,
+        masking: Callable[[], Node | None] | None = None,
     ) -> None:
         volume = volume_from_node(volume_node)
-        self._writer = SegmentWriter(scene, segmentation_node, volume_node, masking=masking)
+        self._writer = SegmentWriter(scene, segmentation_node, volume_node)
+        self._masking = masking
         self.scene = scene
         self.volume_node = volume_node
         self.segmentation_node = segmentation_node
@@ -125,17 +87,20 @@ class SceneSession:
         self._scalars = _scalars(volume_node)
         self._scalars_time = self._scalars.GetMTime()
         self.store = PromptStore(scene, segmentation_node, volume_node)
-        self._known = _Known(markups=self.store.snapshot())
+        self.note = ""
         # Segments that came with the scene keep their voxels until they are prompted again.
-        self._restored = {i: self._markups_of(i) for i in self.store.prompted() if self._has_voxels(i)}
-        # Under which name the session knows a segment.
-        self._names: dict[str, str] = {}
+        answered = {i: self._markups_of(i) for i in self.store.prompted() if self._has_voxels(i)}
+        self._history = SceneHistory(Known(markups=self.store.snapshot(), answered=answered))
+        self._names = SceneNames(segmentation_node)
+        # Segments that held something before they were asked about; and the places that stand for it, see `_asked_of`.
+        self._made_elsewhere: set[str] = set()
+        self._held_back: dict[str, float] = {}
+        self._stand_ins: dict[str, Point] = {}
+        # Segments whose prompt nodes somebody has removed from the scene.
+        self._tidied: set[str] = set()
         place_beside(scene, segmentation_node, volume_node)
-        self._undo: list[_Step] = []
-        self._redo: list[_Step] = []
         self._spots: tuple[Prediction, deque[UncertainSpot]] | None = None
-        # Overlay nodes by segment and kind; by ID, so that nodes the user deleted are noticed.
-        self._overlays: dict[tuple[str, OverlayKind], _Overlay] = {}
+        self._overlays = SceneOverlays(scene, volume_node)
 
     def close(self) -> None:
         """Let go of the scene."""
@@ -186,121 +151,205 @@ class SceneSession:
         Cancelled
             If ``cancel`` returned true; scene and session are as before.
         """
-        if not self.is_current:
-            raise InputError(f"The image '{name_of(self.volume_node)}' has changed: start again on it.")
+        self._check_current()
+        name = nodes.segment
         prompts = segment_prompts(nodes)
-        existing = self._writer.segment_id(nodes.segment)
-        if existing in self._locked():
-            raise InputError(f"Segment '{nodes.segment}' is locked: unlock it to change it.")
+        segment_id = self._writer.segment_id(name)
+        if segment_id is not None:
+            self._check_unlocked(segment_id, "change it")
         before = self.session.prompts
-        wanted = self._without_deleted(before, nodes.segment).with_segment(prompts)
+        kept = self._without_given_up(before)
+        wanted = kept.with_segment(prompts)
+        works = {}
+        if segment_id is not None:
+            answered = kept[name] if name in kept else SegmentPrompts(name)
+            work = self._work_in(segment_id, answered)
+            works = {} if work is None else {segment_id: work}
+        asked = Asked(segment_id or "", overwrite, works=works)
         self.session.allow_overlap = overwrite == "none"
         if wanted != before:
             self.session.prompts = wanted
+        for work in works.values():
+            self.session.go_by(name, work.as_answer(prompts))
         try:
-            prediction = self.session.predict(nodes.segment, progress=progress, cancel=cancel)
-            written = self._write(nodes.segment, overwrite)
+            prediction = self.session.predict(name, progress=progress, cancel=cancel)
+            if segment_id is not None:
+                self._names.give(segment_id, name)
+            written: dict[str, Region] = {}
+            for _ in self._writing(self.session.predictions(), name, asked, written, make=segment_id is None):
+                pass
         except BaseException:
             # Also for an interrupt: half of an answer must not stay.
-            self._rewind(before)
+            rewind(self.session, before)
             raise
-        self._show_overlays(nodes.segment, probability=probability, uncertainty=uncertainty)
-        note = "The segmentation has a geometry of its own: the segment was resampled to it."
-        segment_id = self._writer.segment_id(nodes.segment)
+        segment_id = self._names.id_of(name)
         assert segment_id is not None
-        return Applied(segment_id, prediction, written, note if self._writer.resamples else "")
+        self._show_overlays(segment_id, probability=probability, uncertainty=uncertainty)
+        return self._applied(segment_id, prediction, written)
 
-    def _without_deleted(self, prompts: PromptSet, active: str) -> PromptSet:
+    def _without_given_up(self, prompts: PromptSet) -> PromptSet:
         """The prompts without segments that the user has deleted from the scene, or given another name there."""
-        for name in self._known.shown:
-            if name in prompts and name != active and self._writer.segment_id(name) is None:
-                prompts = prompts.without_segment(name)
+        for segment_id in self._names.known():
+            name = self._names.of(segment_id)
+            if self._writer.name(segment_id) != name:
+                self._names.forget(segment_id)
+                prompts = prompts.without_segment(name) if name in prompts else prompts
         return prompts
-
-    def _write(self, active: str, overwrite: OverwriteMode) -> dict[str, Region]:
-        """Write every segment that is not what the scene shows; what was written of each."""
-        written: dict[str, Region] = {}
-        for _ in self._writing(self.session.predictions(), active, overwrite, written):
-            pass
-        return written
 
     def _writing(
         self,
         answers: Mapping[str, Prediction],
         active: str,
-        overwrite: OverwriteMode,
+        asked: Asked,
         written: dict[str, Region],
         *,
+        make: bool = False,
         joins: bool = True,
-        onto: _Step | None = None,
+        onto: SegmentStep | None = None,
     ) -> Iterator[None]:
-        """`_write` segment by segment, filling ``written``; ``onto`` the last step, it is part of that."""
+        """Write every segment that is not what the scene shows, one by one; ``written``, by ID, is filled.
+
+        ``make``: the active segment is not there yet. ``onto`` the last step, it is part of that.
+        """
+        # By ID from here on, whatever segments are called meanwhile.
+        ids = {name: self._names.id_of(name) for name in {*answers, *self.session.prompts.names}}
+        prompted = {i: self.session.prompts[n] for n, i in ids.items() if i is not None and n in self.session.prompts}
+        by_id = {i: answers[name] for name, i in ids.items() if i is not None and name in answers}
+        new = answers[active] if make else None
+        writing = Writing(asked, ids.get(active), by_id, prompted, written)
+        return self._writing_by_id(writing, new, joins, onto)
+
+    def _writing_by_id(
+        self, writing: Writing, new: Prediction | None, joins: bool, onto: SegmentStep | None
+    ) -> Iterator[None]:
         yield
-        shown = {n: p for n, p in self._known.shown.items() if n in self.session.prompts}
-        goes_on = joins and bool(self._undo) and self._undo[-1].is_open and self._undo[-1].changed_scene
-        goes_on = goes_on or onto is not None
-        if not goes_on:
-            self._writer.begin_step()
+        known = self._history.known
+        shown = {i: p for i, p in known.shown.items() if i in writing.prompts}
+        step = onto
+        if step is None and joins and self._history.goes_on and self._history.last is not None:
+            step = self._history.last.changes
+        step = self._writer.begin_step() if step is None else step
+        first = len(step.parts)
         try:
-            for name, gone in self._known.shown.items():
-                if name not in shown and self._writer.segment_id(name) is not None:
-                    # Its prompts were deleted: nothing says any more where it is.
-                    written[name] = self._write_one(_empty(gone), gone, overwrite, is_active=False) or gone.region
-                    yield
+            self._writer.history.go_on(step)
+            if new is not None:
+                self._make(new, writing)
             # The active segment last, so that it has the last word where segments meet.
-            for name in sorted(answers, key=lambda n: n == active):
-                if self._writer.segment_id(name) in self._locked():
-                    continue
-                region = self._write_one(answers[name], shown.get(name), overwrite, is_active=name == active)
-                shown[name] = answers[name]
+            for segment_id in [*self._unprompted(shown), *sorted(writing.answers, key=lambda i: i == writing.active)]:
+                # Somebody may have made a step of his own in between.
+                self._writer.history.go_on(step)
+                self._writer.masking = None if self._masking is None else self._masking()
+                before = known.shown.get(segment_id)
+                region = self._write_one(segment_id, writing, before)
+                if segment_id in writing.answers:
+                    shown[segment_id] = writing.answers[segment_id]
                 if region is not None:
-                    written[name] = region
+                    writing.written[segment_id] = region
                     yield
         except BaseException:
-            if self._writer.has_changed and not goes_on:
-                self._writer.undo()
+            self._writer.take_back(step, first)
+            del step.parts[first:]
             raise
-        known = _Known(self.session.prompts, shown, self.store.snapshot(), self.session.models)
-        self._push(known, self._writer.has_changed, joins=joins, onto=onto)
+        answered = {**known.answered, **{i: m for i, m in writing.asked.markups.items() if i in shown}}
+        session = self.session
+        now = replace(
+            self._history.known, prompts=session.prompts, shown=shown, models=session.models, answered=answered
+        )
+        self._history.push(now, step, joins=joins, onto=onto)
 
-    def _write_one(
-        self, now: Prediction, before: Prediction | None, overwrite: OverwriteMode, *, is_active: bool
-    ) -> Region | None:
-        """Write one segment; the region that was written, None if its voxels are as before."""
-        segment_id = self._writer.segment_id(now.segment)
+    def _make(self, new: Prediction, writing: Writing) -> None:
+        """Make the active segment."""
+        writing.active = self._writer.add(new.segment)
+        self._names.give(writing.active, new.segment)
+        writing.answers[writing.active] = new
+
+    def _unprompted(self, shown: Mapping[str, Prediction]) -> list[str]:
+        """Segments whose prompts were deleted: nothing says any more where they are, unless they were there before."""
+        before = self._history.known.shown
+        return [i for i in self._names.known() if i in before and i not in shown and i not in self._made_elsewhere]
+
+    def _write_one(self, segment_id: str, writing: Writing, before: Prediction | None) -> Region | None:
+        """Write one segment; the region that was written, None if its voxels are as before, or may not change."""
+        # What was removed while it was computed stays so.
+        if not self._writer.has(segment_id) or segment_id in self._locked():
+            return None
+        asked = writing.asked
+        now = writing.answers.get(segment_id)
+        is_active, work = segment_id == writing.active, asked.works.get(segment_id)
+        if now is None:
+            assert before is not None
+            now = _empty(before)
+        elif work is not None:
+            was, now = work.changed_by(now, writing.prompts[segment_id], before)
+            before, is_active = asked.before.get(segment_id, was), False
+            asked.before[segment_id] = now
+        elif segment_id in asked.before:
+            before, is_active = asked.before[segment_id], False
+        elif not is_active and self._was_edited(segment_id, now, before):
+            # Others' prompts are no reason to change what somebody has put right; they take the voxels they get.
+            return None
         # What the scene showed before is only known of segments that were written here.
         region: Region | None = now.region
-        if before is not None and segment_id is not None:
-            region = changed_region({now.segment: before}, {now.segment: now})
+        if before is not None:
+            region = changed_region({"": before}, {"": now})
         if region is None:
             return None
         # Of the others only voxels won or lost are touched, so that what was edited by hand there stays.
         since = None if is_active else before
         self._writer.write(
-            now, segment_id, region=region, since=since, overwrite=overwrite, locked=self._locked(), undo_step=False
+            now,
+            segment_id,
+            region=region,
+            since=since,
+            overwrite=asked.overwrite,
+            locked=self._locked(),
+            undo_step=False,
         )
+        self._held_back[segment_id] = self._writer.held_back_ml
         return region
+
+    def _was_edited(self, segment_id: str, now: Prediction, before: Prediction | None) -> bool:
+        """Whether a segment whose answer is another now holds more than answers, or less."""
+        return before is not None and before is not now and self._writer.history.has_other_work(segment_id)
 
     def _locked(self) -> frozenset[str]:
         """IDs of the segments that are locked in the session or completed in the scene."""
-        ids = [self._writer.segment_id(name) for name in self.session.locked]
-        return self._writer.locked([*(i for i in ids if i is not None), *self._restored])
+        ids = [self._names.id_of(name) for name in self.session.locked]
+        return self._writer.locked(i for i in ids if i is not None)
+
+    def _check_unlocked(self, segment_id: str, to: str) -> None:
+        if segment_id in self._locked():
+            raise InputError(f"Segment '{self._writer.name(segment_id)}' is locked: unlock it to {to}.")
+
+    def _check_current(self) -> None:
+        if not self.is_current:
+            raise InputError(f"The image '{name_of(self.volume_node)}' has changed: start again on it.")
+
+    def _by_name(self, written: Mapping[str, Region]) -> dict[str, Region]:
+        return {self._writer.name(i): region for i, region in written.items()}
 
     # ---- from the prompts in the scene -----------------------------------------------------------------------
 
     def note_prompts(self) -> bool:
         """Make one step for undo of what was done to the prompt nodes since the last one; false if nothing was."""
         markups = self.store.snapshot()
-        if markups == self._known.markups:
+        if markups == self._history.known.markups:
             return False
         # The first prompt of a segment that was made for it is one step with it.
-        joins = bool(self._undo) and self._undo[-1].is_open and self._undo[-1].changed_scene
-        self._push(replace(self._known, markups=markups), changed_scene=False, joins=joins, is_open=True)
+        known = replace(self._history.known, markups=markups)
+        # Who tidies markups away in the scene has finished with the segments.
+        taken = {i for i in self.store.removed_elsewhere(self._history.known.markups) if self._has_voxels(i)}
+        if taken:
+            answered = {**known.answered, **{i: markups_of(i, markups) for i in taken}}
+            shown = {i: p for i, p in known.shown.items() if i not in taken}
+            known = replace(known, shown=shown, answered=answered)
+            self._tidied |= taken
+        self._history.push(known, None, joins=self._history.goes_on, is_open=True)
         return True
 
     def prompts_seen(self, segment_id: str) -> int:
         """How many points inside a segment there were at the last `note_prompts`."""
-        kept = (k for k in self._known.markups if k.segment_id == segment_id and k.role == "inside")
+        kept = (k for k in self._history.known.markups if k.segment_id == segment_id and k.role == "inside")
         return sum(len(k.points) for k in kept)
 
     def set_options(self, *, method: Method, samples: int, seed: int, model: str = "") -> None:
@@ -309,11 +358,8 @@ class SceneSession:
 
     def is_answered(self, segment_id: str) -> bool:
         """Whether the scene shows the answer to the prompts that a segment has now, or has none to answer."""
-        prompts = self.store.prompts(segment_id)
-        if segment_id in self._restored and self._restored[segment_id] == self._markups_of(segment_id):
-            return True
-        known = self._known.prompts
-        return prompts.name in self._known.shown and known[prompts.name] == prompts if len(prompts) else True
+        markups = self._markups_of(segment_id)
+        return not markups or self._history.known.answered.get(segment_id) == markups
 
     def start(self, segment_id: str, *, overwrite: OverwriteMode = "all") -> Job[Applied]:
         """Begin to predict a segment from the prompts in `store`, and to write whatever changes.
@@ -327,8 +373,19 @@ class SceneSession:
         InputError
             For prompts that cannot be meant, or a segment that is locked.
         """
-        name = self._ask(segment_id, overwrite)
-        return SceneJob(lambda job: self._answering(job, name, overwrite))
+        self.note_prompts()
+        if segment_id in self._tidied:
+            self._tidied.discard(segment_id)
+            return SceneJob(lambda job: self._leaving(job, segment_id))
+        asked = self._ask(segment_id, overwrite)
+        return SceneJob(lambda job: self._answering(job, asked))
+
+    def _leaving(self, job: SceneJob[Applied], segment_id: str) -> Iterator[None]:
+        """Nothing is done to a segment whose prompts were removed elsewhere."""
+        name = self._writer.name(segment_id)
+        text = f"Prompts of '{name}' were removed from the scene: the segment stays as it is. Undo brings them back."
+        job.give(Applied(segment_id, None, {}, text))
+        yield from ()
 
     def start_finetune(
         self, budget_s: float, *, overwrite: OverwriteMode = "all", segment_ids: Sequence[str] | None = None
@@ -346,31 +403,30 @@ class SceneSession:
         ids = [i for i in ids if i not in self._writer.locked()]
         if not ids:
             raise InputError("There is nothing to refine: place prompts on an unlocked segment first.")
-        for segment_id in ids:
-            self._restored.pop(segment_id, None)
-        name = self._ask(ids[-1], overwrite)
-        names = [self._names[i] for i in ids if self._names[i] in self.session.prompts]
-        return SceneJob(lambda job: self._refining(job, name, names, budget_s, overwrite))
+        asked = self._ask(ids[-1], overwrite, ids)
+        ids = [i for i in ids if self._names.of(i) in self.session.prompts]
+        return SceneJob(lambda job: self._refining(job, asked, ids, budget_s))
 
-    def _ask(self, segment_id: str, overwrite: OverwriteMode) -> str:
-        """Bring the prompts in the scene into the session; the name of the segment to ask about."""
-        if not self.is_current:
-            raise InputError(f"The image '{name_of(self.volume_node)}' has changed: start again on it.")
+    def _ask(self, segment_id: str, overwrite: OverwriteMode, also: Sequence[str] = ()) -> Asked:
+        """Bring the prompts in the scene into the session: those of ``also`` and of all that do not rest."""
+        self._check_current()
         self.note_prompts()
-        self._restored = {i: m for i, m in self._restored.items() if i != segment_id and m == self._markups_of(i)}
-        if segment_id in self._writer.locked():
-            raise InputError(f"Segment '{self._writer.name(segment_id)}' is locked: unlock it to change it.")
+        self._check_unlocked(segment_id, "change it")
         self._follow_names()
-        ids = [i for i in self.store.prompted() if i not in self._restored]
-        name = self._writer.name(segment_id)
-        wanted = self._with_others_as_known(self.store.prompt_set(ids), name)
+        wake = {segment_id, *also}
+        ids = [i for i in self.store.prompted() if i in wake or not self._rests(i)]
+        prompts = {i: self.store.prompts(i, self._names.of(i)) for i in ids}
+        prompts, works = self._with_works({i: p for i, p in prompts.items() if len(p)}, segment_id, also)
+        name = self._names.of(segment_id)
+        wanted = self._with_others_as_known(PromptSet(tuple(prompts.values())), name)
         if name in wanted and not wanted[name].has_positive:
             raise InputError(f"Segment '{name}' has only negative prompts: also mark where it is.")
         self.session.allow_overlap = overwrite == "none"
         if wanted != self.session.prompts:
             self.session.prompts = wanted
-        self._names = {i: self._writer.name(i) for i in ids}
-        return name
+        for i, work in works.items():
+            self.session.go_by(self._names.of(i), work.as_answer(prompts[i]))
+        return Asked(segment_id, overwrite, {i: self._markups_of(i) for i in ids}, works)
 
     def _with_others_as_known(self, wanted: PromptSet, name: str) -> PromptSet:
         """``wanted``, but what cannot be meant of other segments does not stand in the way of ``name``: they stay."""
@@ -381,52 +437,121 @@ class SceneSession:
                 wanted = wanted.with_segment(before[segment.name]) if known else wanted.without_segment(segment.name)
         return wanted
 
-    def _answering(self, job: SceneJob[Applied], name: str, overwrite: OverwriteMode) -> Iterator[None]:
+    def _with_works(
+        self, prompts: dict[str, SegmentPrompts], active: str, also: Sequence[str]
+    ) -> tuple[dict[str, SegmentPrompts], dict[str, EarlierWork]]:
+        """What is asked; and the work in the active segment, and in others that are answered for the first time."""
+        known, works = self._history.known, {}
+        for i, asked in prompts.items():
+            # What is refined is changed only where its answer becomes another.
+            if i not in also and (i == active or i not in known.shown):
+                work = self._work_in(i, self.store.prompts_in(known.answered.get(i, ()), i, asked.name))
+                if work is not None and not asked.has_positive:
+                    self._stand_ins[i] = place = work.inner_point(asked)
+                    work = replace(work, answered=work.answered.with_prompt(place))
+                if work is not None:
+                    works[i] = work
+                    self._made_elsewhere |= {i} - known.shown.keys()
+            if not asked.has_positive and i in self._stand_ins:
+                # Negative prompts alone say where a segment ends that was there before, but not where to look for it.
+                prompts[i] = asked.with_prompt(self._stand_ins[i])
+        return prompts, works
+
+    def _work_in(self, segment_id: str, answered: SegmentPrompts) -> EarlierWork | None:
+        """What a segment holds, if that is not just what an answer that is known has made of it."""
+        if segment_id in self._history.known.shown and not self._writer.history.has_other_work(segment_id):
+            return None
+        return EarlierWork.of(self.segmentation_node, segment_id, self.volume_node, answered)
+
+    def _rests(self, segment_id: str) -> bool:
+        """Whether a segment came with its voxels, and has not been prompted since."""
+        known = self._history.known
+        return segment_id not in known.shown and known.answered.get(segment_id) == self._markups_of(segment_id)
+
+    def _answering(self, job: SceneJob[Applied], asked: Asked) -> Iterator[None]:
+        segment_id = asked.segment_id
         answered = [s.name for s in self.session.prompts if s.has_positive]
         prediction: Prediction | None = None
         written: dict[str, Region] = {}
-        asked = name if name in answered else (answered or [""])[-1]
-        share = 1.0 / max(1, len({*self.session.unanswered(), asked}))
+        name = self._names.of(segment_id)
+        about = self._names.id_of(name if name in answered else (answered or [""])[-1]) or segment_id
+        share = 1.0 / max(1, len({*self.session.unanswered(), self._names.of(about)}))
         if answered:
-            prediction = yield from job.follow(self.session.start_predict(asked, alone=True), 0.0, share)
-        said = {n: p for n, p in self.session.said.items() if n in answered}
-        yield from job.finishing(self._writing(said, name, overwrite, written))
+            found = yield from job.follow(self.session.start_predict(self._names.of(about), alone=True), 0.0, share)
+            prediction = found if about == segment_id else None
+        self._check_there(segment_id)
+        self._follow_names()
+        yield from job.finishing(self._writing_said(asked, written))
         if answered and self.session.unanswered():
-            yield from self._answering_others(job, asked, name, overwrite, written, share)
-        note = "The segmentation has a geometry of its own: the segment was resampled to it."
-        if prediction is None or prediction.segment != name:
-            prediction = None
-        job.give(Applied(self._writer.segment_id(name) or "", prediction, written, note if self.resamples else ""))
+            yield from self._answering_others(job, about, asked, written, share)
+        job.give(self._applied(segment_id, prediction, written))
+
+    def _applied(self, segment_id: str, prediction: Prediction | None, written: Mapping[str, Region]) -> Applied:
+        """What came of it, under the names of now."""
+        name = self._writer.name(segment_id)
+        notes = [_RESAMPLED] if self.resamples else []
+        if self._names.shared(segment_id):
+            notes.append(f"Another segment is called '{name}', too: rename one, or they cannot be exported.")
+        if prediction is None:
+            stays = self._has_voxels(segment_id)
+            notes = [_VOXELS_STAY.format(name=name) if stays else "The segment has no prompts any more: it is empty."]
+        prediction = None if prediction is None else replace(prediction, segment=name)
+        volume_ml = segment_ml(self.segmentation_node, segment_id)
+        return Applied(
+            segment_id,
+            prediction,
+            self._by_name(written),
+            " ".join(notes),
+            volume_ml,
+            self._held_back.get(segment_id, 0.0),
+        )
+
+    def _writing_said(
+        self, asked: Asked, written: dict[str, Region], onto: SegmentStep | None = None
+    ) -> Iterator[None]:
+        said = {n: p for n, p in self.session.said.items() if self.session.prompts[n].has_positive}
+        name = self._names.of(asked.segment_id)
+        return self._writing(said, name, asked, written, onto=onto)
+
+    def _check_there(self, segment_id: str) -> None:
+        if not self._writer.has(segment_id):
+            raise InputError("The segment was removed from the scene meanwhile: nothing was written.")
 
     def _answering_others(
-        self,
-        job: SceneJob[Applied],
-        asked: str,
-        name: str,
-        overwrite: OverwriteMode,
-        written: dict[str, Region],
-        share: float,
+        self, job: SceneJob[Applied], about: str, asked: Asked, written: dict[str, Region], share: float
     ) -> Iterator[None]:
         """The segments that the prompts of the one that was written make different; one step of undo with it."""
-        step = self._undo[-1]
+        step = self._history.last
         try:
-            yield from job.follow(self.session.start_predict(asked), share, 1.0)
+            yield from job.follow(self.session.start_predict(self._names.of(about)), share, 1.0)
         except Cancelled:
             # They are asked again with the next prompt.
             return
-        if self._undo and self._undo[-1] is step:
-            answers = self.session.predictions()
-            yield from job.finishing(self._writing(answers, name, overwrite, written, onto=step))
+        last = self._history.last
+        if step is not None and last is not None and last.changes is step.changes:
+            self._follow_names()
+            yield from job.finishing(self._writing_said(asked, written, onto=step.changes))
 
-    def _refining(
-        self, job: SceneJob[Refined], name: str, names: Sequence[str], budget_s: float, overwrite: OverwriteMode
-    ) -> Iterator[None]:
-        reports = yield from job.follow(self.session.start_finetune(budget_s, names), 0.0, 0.9)
+    def _refining(self, job: SceneJob[Refined], asked: Asked, ids: Sequence[str], budget_s: float) -> Iterator[None]:
+        name = self._names.of(asked.segment_id)
+        yield from job.follow(self.session.start_predict(name), 0.0, 0.1)
+        # Of segments that rested only what refining makes different is written.
+        said, known = self.session.said, self._history.known
+        asked.before.update(
+            {i: p for i in ids if i not in known.shown and i in known.answered and (p := said.get(self._names.of(i)))}
+        )
+        asked.before.update({i: known.shown[i] for i in ids if i in known.shown})
+        names = [self._names.of(i) for i in ids]
+        reports = yield from job.follow(self.session.start_finetune(budget_s, names), 0.1, 0.9)
+        self._follow_names()
+        name = self._names.of(asked.segment_id)
         yield from job.follow(self.session.start_predict(name), 0.9, 1.0)
         written: dict[str, Region] = {}
         answers = self.session.predictions()
-        yield from job.finishing(self._writing(answers, name, overwrite, written, joins=False))
-        job.give(Refined(reports, written))
+        self._follow_names()
+        writing = self._writing(answers, name, asked, written, joins=False)
+        yield from job.finishing(writing)
+        job.give(Refined(reports, self._by_name(written)))
 
     @property
     def resamples(self) -> bool:
@@ -434,144 +559,109 @@ class SceneSession:
         return self._writer.resamples
 
     def _markups_of(self, segment_id: str) -> Snapshot:
-        return tuple(k for k in self.store.snapshot() if k.segment_id == segment_id)
+        return markups_of(segment_id, self.store.snapshot())
 
     def _has_voxels(self, segment_id: str) -> bool:
-        return segment_labelmap(self.segmentation_node, segment_id) is not None
+        stored = segment_labelmap(self.segmentation_node, segment_id)
+        return stored is not None and bool(stored.array.any())
 
     def _follow_names(self) -> None:
         """Let the session know of segments that were given another name in the scene."""
-        for segment_id, old in list(self._names.items()):
-            new = self._writer.name(segment_id)
-            if new and new != old and old in self.session.prompts:
-                self.session.rename_segment(old, new)
-                self._known = _renamed(self._known, old, new)
-                self._undo = [_renamed_step(s, old, new) for s in self._undo]
-                self._redo = [_renamed_step(s, old, new) for s in self._redo]
-                self._overlays = {(new if n == old else n, k): v for (n, k), v in self._overlays.items()}
-                self._names[segment_id] = new
+        names = self._names.follow()
+        if names:
+            self.session.follow_names(names)
+            self._history.rename(names)
 
     # ---- segments --------------------------------------------------------------------------------------------
 
     def add_segment(self, name: str, *, for_prompt: bool = False) -> str:
         """Make an empty segment; its ID. One undo takes it back, and its first prompt too if made ``for_prompt``."""
         self.note_prompts()
-        # The name may be one that another segment has given up.
-        self._follow_names()
-        self._writer.begin_step()
+        step = self._writer.begin_step()
         segment_id = self._writer.add(name)
-        self._push(self._known, changed_scene=True, is_open=for_prompt)
+        self._history.push(self._history.known, step, is_open=for_prompt)
         return segment_id
 
     def remove_segment(self, segment_id: str) -> None:
         """Remove a segment with its prompts and overlays. Raises `InputError` if it is locked."""
-        if segment_id in self._writer.locked():
-            raise InputError(f"Segment '{self._writer.name(segment_id)}' is locked: unlock it to remove it.")
+        self._check_unlocked(segment_id, "remove it")
         self.note_prompts()
-        name = self._writer.name(segment_id)
         self.store.delete_segment(segment_id)
-        self._writer.begin_step()
+        step = self._writer.begin_step()
         self._writer.remove(segment_id)
-        shown = {n: p for n, p in self._known.shown.items() if n != name}
-        self._push(replace(self._known, shown=shown, markups=self.store.snapshot()), changed_scene=True)
+        known = self._history.known
+        shown = {i: p for i, p in known.shown.items() if i != segment_id}
+        self._history.push(replace(known, shown=shown, markups=self.store.snapshot()), step)
 
     # ---- undo ------------------------------------------------------------------------------------------------
-
-    def _push(
-        self,
-        known: _Known,
-        changed_scene: bool,
-        *,
-        joins: bool = False,
-        is_open: bool = False,
-        onto: _Step | None = None,
-    ) -> None:
-        """Make a step to ``known``, or go on with the last one: if that is open and this ``joins``, or ``onto`` it."""
-        if onto is not None and not (self._undo and self._undo[-1] is onto):
-            # A prompt came while the rest of that step was written: it stays a step of its own.
-            whole = replace(onto, changed_scene=changed_scene or onto.changed_scene)
-            self._undo = [whole if step is onto else step for step in self._undo]
-            self._known = known
-            return
-        before = self._known
-        if onto is not None or (joins and self._undo and self._undo[-1].is_open):
-            last = self._undo.pop()
-            before, changed_scene = last.before, changed_scene or last.changed_scene
-        self._undo.append(_Step(before, known, changed_scene, is_open))
-        del self._undo[:-UNDO_STEPS]
-        self._redo.clear()
-        self._known = known
 
     @property
     def can_undo(self) -> bool:
         """Whether there is something to take back."""
-        return bool(self._undo) or self.store.snapshot() != self._known.markups
+        return self._history.last is not None or self.store.snapshot() != self._history.known.markups
 
     @property
     def can_redo(self) -> bool:
         """Whether there is something to do again."""
-        return bool(self._redo)
+        return self._history.next is not None
 
     def undo(self, *, now: bool = True) -> bool:
-        """Take the last step back: segments, overlays, prompts; false if there is none.
+        """Take the last step back: what it wrote, overlays, prompts; false if there is none.
 
         Unless ``now``, overlays are left to `start_overlays`.
 
-        Nodes given to `apply` stay as they are, the user may want them; those of `store` go back, too. Edits made
-        elsewhere since then are taken back as well.
+        Nodes given to `apply` stay as they are, the user may want them; those of `store` go back, too. What was edited
+        elsewhere since then stays, as do names, colours and all that was said of segments; where that is why something
+        could not be taken back, `note` says so.
+
+        Raises
+        ------
+        InputError
+            If the step is about a segment that is locked by now.
         """
         self.note_prompts()
-        if not self._undo or (self._undo[-1].changed_scene and not self._writer.undo()):
+        step = self._history.last
+        if step is None:
             return False
-        step = self._undo.pop()
-        self._redo.append(step)
-        self._return_to(step.before)
-        if now:
-            self._show_overlays("")
+        self._check_may_step(step, "take its last step back")
+        left = Left() if step.changes is None else self._writer.take_back(step.changes)
+        self._history.back()
+        self._return_to(step.before, left, now)
         return True
 
     def redo(self, *, now: bool = True) -> bool:
         """Do the step undone last again, as `undo`; false if there is none."""
-        if not self._redo or (self._redo[-1].changed_scene and not self._writer.redo()):
+        step = self._history.next
+        if step is None:
             return False
-        step = self._redo.pop()
-        self._undo.append(step)
-        self._return_to(step.after)
-        if now:
-            self._show_overlays("")
+        self._check_may_step(step, "do that step again")
+        left = Left() if step.changes is None else self._writer.do_again(step.changes)
+        self._history.forward()
+        self._return_to(step.after, left, now)
         return True
 
-    def _return_to(self, known: _Known) -> None:
-        self._known = known
+    def _check_may_step(self, step: Step, to: str) -> None:
+        for segment_id in self._writer.locked():
+            if step.touches(segment_id):
+                self._check_unlocked(segment_id, to)
+
+    def _return_to(self, known: Known, left: Left, now: bool) -> None:
+        self._follow_names()
+        self.note = left.note
+        self._tidied.clear()
         self.store.restore(known.markups)
         # What could not be put back, of a segment that is gone, is not known either.
-        self._known = replace(known, markups=self.store.snapshot())
-        self._rewind(known.prompts, known.models)
-
-    def _rewind(self, prompts: PromptSet, models: Mapping[str, Any] | None = None) -> None:
-        """Bring the session back to ``prompts`` and ``models``, through its own history where that has them."""
-
-        def is_there() -> bool:
-            return self.session.prompts == prompts and (models is None or _ids(self.session.models) == _ids(models))
-
-        for step in (self.session.undo, self.session.redo):
-            taken = 0
-            while not is_there() and step():
-                taken += 1
-            if is_there():
-                return
-            back = self.session.redo if step == self.session.undo else self.session.undo
-            for _ in range(taken):
-                back()
-        if self.session.prompts != prompts:
-            self.session.prompts = prompts
+        self._history.known = replace(known, markups=self.store.snapshot())
+        rewind(self.session, known.prompts, known.models)
+        if now:
+            self._show_overlays("")
 
     # ---- overlays --------------------------------------------------------------------------------------------
 
     def overlay(self, segment: str, kind: OverlayKind) -> Node | None:
         """The volume node that shows a segment's probability or uncertainty; None if there is none (any more)."""
-        overlay = self._overlays.get((segment, kind))
-        return None if overlay is None else self.scene.GetNodeByID(overlay.node_id)
+        segment_id = self._writer.segment_id(segment) or self._names.id_of(segment)
+        return None if segment_id is None else self._overlays.node(segment_id, kind)
 
     def start_overlays(self, segment_id: str | None = None, kind: OverlayKind | None = None) -> Job[Node | None]:
         """Begin to bring the overlays up to date; with a segment and a kind also this one, made if there is none.
@@ -579,39 +669,23 @@ class SceneSession:
         The result is its node, None where nothing is known of the segment. Given up, a later job goes on.
         """
         if segment_id is not None and kind is not None:
-            name = self._writer.name(segment_id)
-            self._want_overlay(name, kind)
-            return SceneJob(lambda job: self._overlaying(job, name, kind))
-        return SceneJob(lambda job: self._overlaying(job, None, None))
+            self._overlays.want(segment_id, kind, self.prediction(segment_id))
+        return SceneJob(lambda job: self._overlaying(job, segment_id, kind))
 
-    def _overlaying(self, job: SceneJob[Node | None], name: str | None, kind: OverlayKind | None) -> Iterator[None]:
-        yield from job.finishing(self._updating_overlays())
-        job.give(None if name is None or kind is None else self.overlay(name, kind))
+    def _overlaying(
+        self, job: SceneJob[Node | None], segment_id: str | None, kind: OverlayKind | None
+    ) -> Iterator[None]:
+        yield from job.finishing(self._overlays.updating(self._history.known.shown))
+        job.give(None if segment_id is None or kind is None else self._overlays.node(segment_id, kind))
 
-    def _show_overlays(self, segment: str, *, probability: bool = False, uncertainty: bool = False) -> None:
-        """Bring all overlays up to date now, and make those of ``segment`` that are wanted."""
+    def _show_overlays(self, segment_id: str, *, probability: bool = False, uncertainty: bool = False) -> None:
+        """Bring all overlays up to date now, and make those of a segment that are wanted."""
         kinds: tuple[tuple[OverlayKind, bool], ...] = (("probability", probability), ("uncertainty", uncertainty))
         for kind, wanted in kinds:
             if wanted:
-                self._want_overlay(segment, kind)
-        for _ in self._updating_overlays():
+                self._overlays.want(segment_id, kind, self.prediction(segment_id))
+        for _ in self._overlays.updating(self._history.known.shown):
             pass
-
-    def _want_overlay(self, segment: str, kind: OverlayKind) -> None:
-        prediction = self._known.shown.get(segment)
-        if self.overlay(segment, kind) is None and prediction is not None:
-            node = overlay_node(self.scene, self.volume_node, prediction, kind)
-            self._overlays[segment, kind] = _Overlay(node.GetID())
-            place_in_folder(self.scene, node, self.volume_node)
-
-    def _updating_overlays(self) -> Iterator[None]:
-        for (name, kind), overlay in list(self._overlays.items()):
-            node, prediction = self.scene.GetNodeByID(overlay.node_id), self._known.shown.get(name)
-            if node is None:
-                del self._overlays[name, kind]
-            elif overlay.shows is not prediction:
-                yield from writing_overlay(node, prediction, kind)
-                overlay.shows = prediction
 
     def next_uncertain_spot(self, segment_id: str) -> UncertainSpot | None:
         """Where a prompt would help most; asked again, the next such place. None if nothing is in doubt."""
@@ -627,61 +701,9 @@ class SceneSession:
         return spots[-1] if spots else None
 
     def prediction(self, segment_id: str) -> Prediction | None:
-        """What the scene shows of a segment; None if it was not predicted here."""
+        """What was answered of a segment last; None if it was not predicted here."""
         self._follow_names()
-        return self._known.shown.get(self._writer.name(segment_id))
-
-
-class SceneJob(SteppedJob[Result]):
-    """A job of the session, and then the scene written, a part in every `poll`.
-
-    The writing is not interrupted: cancelled while it goes on, it is brought to its end.
-    """
-
-    def __init__(self, work: Callable[[SceneJob[Result]], Iterator[None]]) -> None:
-        self._make = work
-        self._inner: Job[Any] | None = None
-        self._is_writing = False
-        self._cancelled = False
-        super().__init__()
-
-    def _work(self) -> Iterator[None]:
-        return self._make(self)
-
-    def follow(self, job: Job[Any], start: float, stop: float) -> Generator[None, None, Any]:
-        """Wait for ``job``, which is the part of all from ``start`` to ``stop``; its result."""
-        self._inner = job
-        if self._cancelled:
-            job.cancel()
-        while not job.poll():
-            self._tell(start + (stop - start) * job.progress, job.text)
-            yield
-        self._inner = None
-        return job.result()
-
-    def finishing(self, steps: Iterator[None]) -> Iterator[None]:
-        """Write the scene."""
-        self._is_writing = True
-        self.text = "writing the segment"
-        yield from steps
-        self._is_writing = False
-
-    def give(self, result: Result) -> None:
-        """Say what came out of it."""
-        self._result = result
-
-    @property
-    def remaining_s(self) -> float | None:
-        """See `Job`."""
-        return self._inner.remaining_s if self._inner is not None else super().remaining_s
-
-    def cancel(self) -> None:
-        """See `Job`."""
-        self._cancelled = True
-        if self._inner is not None:
-            self._inner.cancel()
-        while self._is_writing and not self.poll():
-            pass
+        return self._history.known.shown.get(segment_id)
 
 
 def _scalars(volume_node: Node) -> Any:
@@ -698,18 +720,3 @@ def _empty(prediction: Prediction) -> Prediction:
         region_probability=nothing,
         region_uncertainty=nothing,
     )
-
-
-def _ids(models: Mapping[str, Any]) -> dict[str, int]:
-    return {name: id(model) for name, model in models.items()}
-
-
-def _renamed(known: _Known, old: str, new: str) -> _Known:
-    segments = tuple(replace(s, name=new) if s.name == old else s for s in known.prompts)
-    shown = {new if n == old else n: replace(p, segment=new) if n == old else p for n, p in known.shown.items()}
-    models = {new if n == old else n: m for n, m in known.models.items()}
-    return replace(known, prompts=PromptSet(segments), shown=shown, models=models)
-
-
-def _renamed_step(step: _Step, old: str, new: str) -> _Step:
-    return replace(step, before=_renamed(step.before, old, new), after=_renamed(step.after, old, new))

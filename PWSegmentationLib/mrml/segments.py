@@ -30,6 +30,7 @@ from PWSegmentationLib.mrml.labelmaps import (
     segment_within,
 )
 from PWSegmentationLib.mrml.lattices import coincide, covered, lattice_offset, touched
+from PWSegmentationLib.mrml.locks import is_locked
 from PWSegmentationLib.mrml.nodes import (
     Node,
     Scene,
@@ -39,6 +40,7 @@ from PWSegmentationLib.mrml.nodes import (
     node_to_world,
     prepare_scene,
 )
+from PWSegmentationLib.mrml.segment_history import Left, SegmentHistory, SegmentStep
 from PWSegmentationLib.mrml.terminology import set_terminology
 from PWSegmentationLib.mrml.volumes import image_grid, local_affine, volume_from_node
 from PWSegmentationLib.prediction.prediction import Prediction
@@ -51,30 +53,6 @@ from PWSegmentationLib.volume.resampling import resample
 OverwriteMode: TypeAlias = Literal["all", "visible", "none"]
 
 UNDO_STEPS = 10
-
-# Says of a segment that the user has locked it; saved with the segmentation.
-LOCK_TAG = "PWSegmentation.Locked"
-
-
-def is_locked(segmentation_node: Node, segment_id: str) -> bool:
-    """Whether a segment may not change: the user has locked it, or its status is "completed"."""
-    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
-    if segment is None:
-        return False
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
-    return segment.HasTag(LOCK_TAG) or logic.GetSegmentStatus(segment) == logic.Completed
-
-
-def set_locked(segmentation_node: Node, segment_id: str, locked: bool) -> None:
-    """Lock a segment, or release it; a completed one goes back to "in progress" when it is released."""
-    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
-    if locked:
-        segment.SetTag(LOCK_TAG, "1")
-        return
-    segment.RemoveTag(LOCK_TAG)
-    if logic.GetSegmentStatus(segment) == logic.Completed:
-        logic.SetSegmentStatus(segment, logic.InProgress)
 
 
 class SegmentWriter:
@@ -114,20 +92,21 @@ class SegmentWriter:
         self.masking = masking
         _prepare_segmentation(segmentation_node, volume_node)
         self._editor = slicer.vtkMRMLSegmentEditorNode()
-        # Undo states are not in files either.
         self._editor.SetSaveWithScene(False)
         scene.AddNode(self._editor)
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
         self._logic.SetMRMLScene(scene)
-        # One more than can be taken back: the first undo saves the present state for redo.
-        self._logic.SetMaximumNumberOfUndoStates(UNDO_STEPS + 1)
         self._logic.SetSegmentEditorNode(self._editor)
         self._logic.SetSegmentationNode(segmentation_node)
         self._logic.SetSourceVolumeNode(volume_node)
-        self._state_due = False
+        # Of the last prediction that was written, voxels that locks and masking kept the segment from.
+        self.held_back = 0
+        self.history = SegmentHistory(segmentation_node, self._modify_alone)
+        self._done: list[SegmentStep] = []
+        self._undone: list[SegmentStep] = []
 
     def close(self) -> None:
-        """Give the scene its helper node back; undo ends here."""
+        """Give the scene its helper node back."""
         self._logic.SetSegmentEditorNode(None)
         scene = self._editor.GetScene()
         if scene is not None:
@@ -212,6 +191,7 @@ class SegmentWriter:
             )
         if undo_step:
             self.begin_step()
+        self.held_back = 0
         found = self.segment_id(prediction.segment) if segment_id is None else segment_id
         is_new = found is None or self._segment(found) is None
         if region is None:
@@ -224,6 +204,11 @@ class SegmentWriter:
             self._replace(name, prediction, since, region, overwrite, self.locked(locked))
         return name
 
+    @property
+    def held_back_ml(self) -> float:
+        """How much of the last prediction that was written locks and masking kept out of the segment."""
+        return self.held_back * abs(float(np.linalg.det(self._lattice()[0][:3, :3]))) / 1000.0
+
     def segment_id(self, name: str) -> str | None:
         """The ID of the segment called ``name``; None if there is none."""
         found = self.segmentation_node.GetSegmentation().GetSegmentIdBySegmentName(name)
@@ -233,6 +218,10 @@ class SegmentWriter:
         """IDs of the segments that may not change: ``also`` and those that `is_locked` names."""
         ids = self.segmentation_node.GetSegmentation().GetSegmentIDs()
         return frozenset((*(i for i in ids if is_locked(self.segmentation_node, i)), *also))
+
+    def has(self, segment_id: str) -> bool:
+        """Whether there is a segment with this ID."""
+        return self._segment(segment_id) is not None
 
     def name(self, segment_id: str) -> str:
         """The name of a segment; empty if there is none with this ID."""
@@ -245,8 +234,7 @@ class SegmentWriter:
 
     def remove(self, segment_id: str) -> None:
         """Remove a segment."""
-        self._save_state()
-        self.segmentation_node.GetSegmentation().RemoveSegment(segment_id)
+        self.history.remove(segment_id, self._lattice()[0])
 
     def _replace(
         self,
@@ -269,23 +257,40 @@ class SegmentWriter:
             before = self._on_lattice(since, where, affine, offset)
             add, remove = add & ~before, remove & before
         remove &= segment_within(self.segmentation_node, segment_id, where)
+        boxes = [box for box in (Region.around(add), Region.around(remove)) if box is not None]
+        if not boxes:
+            return
+        # Most of what was looked at stays as it is.
+        box = boxes[0].union(boxes[-1])
+        where, add, remove = box.shifted(where.start), add[box.slices], remove[box.slices]
+        wanted = add
         others = self._overwritten(segment_id, overwrite)
         for other in others:
             if other in locked:
-                add &= ~segment_within(self.segmentation_node, other, where)
-        self._set_up(segment_id, overwrite, self.masking)
-        self._modify(segment_id, remove, where, affine, self._logic.ModificationModeRemove)
-        self._modify(segment_id, add, where, affine, self._logic.ModificationModeAdd)
-        self._cut(segment_id, add, where, affine, [o for o in others if o not in locked])
+                add = add & ~segment_within(self.segmentation_node, other, where)
+        with self.history.recording(where, affine):
+            self._set_up(segment_id, overwrite, self.masking)
+            self._modify(segment_id, remove, where, affine, adds=False)
+            self._modify(segment_id, add, where, affine, adds=True)
+            self._cut(segment_id, add, where, affine, [o for o in others if o not in locked])
+        self.held_back = int(np.count_nonzero(wanted & ~segment_within(self.segmentation_node, segment_id, where)))
 
     def _modify(
-        self, segment_id: str, change: NDArray[np.bool_], where: Region, affine: NDArray[np.float64], mode: int
+        self, segment_id: str, change: NDArray[np.bool_], where: Region, affine: NDArray[np.float64], *, adds: bool
     ) -> None:
         box = Region.around(change)
         if box is not None:
-            self._save_state()
+            mode = self._logic.ModificationModeAdd if adds else self._logic.ModificationModeRemove
             modifier = oriented_image(change[box.slices], box.shifted(where.start), affine)
             self._logic.ModifySegmentByLabelmap(self.segmentation_node, segment_id, modifier, mode, False, False)
+
+    def _modify_alone(
+        self, segment_id: str, change: NDArray[np.bool_], where: Region, affine: NDArray[np.float64], adds: bool
+    ) -> None:
+        """Change one segment and no other, whatever the masking is; nothing on another lattice than the present one."""
+        if np.allclose(affine, self._lattice()[0], atol=1e-3):
+            self._set_up(segment_id, "none", None)
+            self._modify(segment_id, change, where, affine, adds=adds)
 
     def _cut(
         self,
@@ -302,7 +307,7 @@ class SegmentWriter:
             left = added & segment_within(self.segmentation_node, other, where)
             if left.any():
                 self._set_up(other, "none", None)
-                self._modify(other, left, where, affine, self._logic.ModificationModeRemove)
+                self._modify(other, left, where, affine, adds=False)
 
     def _on_lattice(
         self,
@@ -360,9 +365,9 @@ class SegmentWriter:
 
     def _add_segment(self, name: str, segment_id: str | None) -> str:
         segmentation = self.segmentation_node.GetSegmentation()
-        self._save_state()
         made = str(segmentation.AddEmptySegment(segment_id or "", name, self._new_color(name)))
         set_terminology(self._segment(made), terminology_entry(name))
+        self.history.made(made)
         return made
 
     def _new_color(self, name: str) -> Color:
@@ -375,8 +380,6 @@ class SegmentWriter:
 
     def _describe(self, segment_id: str, color: Color | None, terminology: str | None) -> None:
         segment = self._segment(segment_id)
-        if color is not None or terminology is not None:
-            self._save_state()
         if color is not None:
             segment.SetColor(color)
         if terminology is not None:
@@ -384,34 +387,49 @@ class SegmentWriter:
 
     # ---- undo ------------------------------------------------------------------------------------------------
 
-    def begin_step(self) -> None:
+    def begin_step(self) -> SegmentStep:
         """Let `undo` come back to the state before the next change. `write` does so itself unless told not to."""
-        self._state_due = True
+        self._settle()
+        return self.history.begin()
 
     @property
     def has_changed(self) -> bool:
         """Whether anything has changed since `begin_step`, so that `undo` takes that step back."""
-        return not self._state_due
+        return bool(self.history.step.parts)
 
-    def _save_state(self) -> None:
-        # Only now: of two saved states without a change between them Slicer's history would skip one on undo.
-        if self._state_due:
-            self._logic.SaveStateForUndo()
-            self._state_due = False
+    def _settle(self) -> None:
+        """Count the present step among those that can be taken back, if it has changed anything."""
+        step = self.history.step
+        if step.parts and step not in self._done and step not in self._undone:
+            self._done.append(step)
+            del self._done[:-UNDO_STEPS]
+            self._undone.clear()
 
     def undo(self) -> bool:
-        """Bring the segmentation back to what it was before the last step; false if there is none."""
-        if not self._logic.CanUndo():
+        """Take back what the last step changed, and nothing else; false if there is none."""
+        self._settle()
+        if not self._done:
             return False
-        self._logic.Undo()
+        self._undone.append(self._done.pop())
+        self.take_back(self._undone[-1])
         return True
 
     def redo(self) -> bool:
         """Do the step undone last again; false if there is none."""
-        if not self._logic.CanRedo():
+        self._settle()
+        if not self._undone:
             return False
-        self._logic.Redo()
+        self._done.append(self._undone.pop())
+        self.do_again(self._done[-1])
         return True
+
+    def take_back(self, step: SegmentStep, first: int = 0) -> Left:
+        """Take back what a step changed (from its part number ``first`` on); what was done elsewhere since stays."""
+        return self.history.take_back(step, first)
+
+    def do_again(self, step: SegmentStep) -> Left:
+        """Do a step again that was taken back."""
+        return self.history.do_again(step)
 
 
 def write_prediction(
@@ -501,7 +519,8 @@ def _prepare_segmentation(segmentation_node: Node, volume_node: Node) -> None:
         segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     geometry = segmentation.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
     # A geometry that someone chose, or that segments already have, stays.
-    if not geometry and (is_new or not segmentation.DetermineCommonLabelmapGeometry()):
+    extent = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
+    if not geometry and (is_new or not segmentation.DetermineCommonLabelmapGeometry(extent, None)):
         _set_geometry(segmentation_node, volume_node)
 
 

@@ -16,7 +16,8 @@ from PWSegmentationLib.prediction.view import View, competing
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import draw
 from PWSegmentationLib.pseudolabel import PseudoLabel
-from PWSegmentationLib.volume.grid import Grid
+from PWSegmentationLib.pseudolabel.region import working_spacing
+from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
 
 # The earlier answer's share of the label's log-odds. Chosen on the structures for tuning, as are:
@@ -29,6 +30,9 @@ _VERY_MIDDLE = 0.8
 # Log-odds that count as certain, for a label is surer than it is right and would outvote what the network said; and how
 # much surer than their mean the two are (see `sharpening`).
 _CERTAIN, _SURER = 4.0, 1.5
+
+# So far around somebody else's mask it is known that there is no more of it.
+_AROUND_MM = 40.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,16 @@ class EarlierAnswer:
     others: tuple[SegmentPrompts, ...]
     grid: Grid
     probability: NDArray[np.float16]
+
+    @classmethod
+    def of_mask(cls, segment: SegmentPrompts, grid: Grid, region: Region, mask: NDArray[np.bool_]) -> EarlierAnswer:
+        """What somebody else said: ``mask`` over ``region`` of an image's ``grid``, and nothing around it."""
+        margin = np.ceil(_AROUND_MM / np.array(grid.spacing)).astype(int)
+        around = region.grown(margin).intersection(Region.whole(grid.shape))
+        fine = grid.crop(around)
+        coarse = fine.resampled(working_spacing(np.array(fine.shape) * fine.spacing, fine.spacing))
+        said = resample(region.fitted(mask, around), fine, coarse)
+        return cls(segment, (), coarse, said.astype(np.float16))
 
     def counts_for(self, segment: SegmentPrompts, others: tuple[SegmentPrompts, ...]) -> bool:
         """Whether prompts were only added since: what somebody has taken back must not live on."""

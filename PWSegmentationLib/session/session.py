@@ -29,6 +29,7 @@ from PWSegmentationLib.prompts.prompts import (
 )
 from PWSegmentationLib.segments.competition import changed_region, settle
 from PWSegmentationLib.session.engine import Engine, FinetuneReport, Method, Options, Task
+from PWSegmentationLib.session.renaming import renamed_keys, renamed_state
 from PWSegmentationLib.volume.volume import Volume
 
 if TYPE_CHECKING:
@@ -292,6 +293,18 @@ class Session:
         kept = {kind: _renamed(getattr(self._state, kind), name, new_name) for kind in ("models", "frozen", "earlier")}
         self._do(prompts=PromptSet(renamed), active=new_name, **kept)
 
+    def follow_names(self, names: Mapping[str, str]) -> None:
+        """Segments are called otherwise (new names by old ones) and always were: in the history and a running job, too.
+
+        No step to undo, and no answer is lost.
+        """
+        self._state = renamed_state(self._state, names)
+        self._undo = [renamed_state(state, names) for state in self._undo]
+        self._redo = [renamed_state(state, names) for state in self._redo]
+        self._said = {n: replace(p, segment=n) for n, p in renamed_keys(self._said, names).items()}
+        if self._job is not None:
+            self._job.follow_names(names)
+
     def remove_segment(self, name: str) -> None:
         """Remove a segment with its prompts. Raises `InputError` if it is locked or unknown."""
         self._check_unlocked(name)
@@ -384,6 +397,12 @@ class Session:
             answer = EarlierAnswer(each.task.segment, each.task.others, grid, probability)
             found[name] = _Earlier(answer, each.options, each.model)
         return found
+
+    def go_by(self, name: str, answer: EarlierAnswer) -> None:
+        """Let the next answer of a segment go by ``answer``, which somebody else gave, to fewer prompts."""
+        model = self.models.get(name)
+        earlier = _Earlier(replace(answer, others=self._others(name)), self.options, model)
+        self._state = replace(self._state, earlier={**self._state.earlier, name: earlier})
 
     def _trim_history(self) -> None:
         """Drop the answers of old states beyond the memory limit; the same prompts give them again."""

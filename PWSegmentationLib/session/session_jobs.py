@@ -5,7 +5,7 @@ A job changes nothing of its session but in the `poll` that ends it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -15,6 +15,7 @@ from PWSegmentationLib.progress import Cancelled
 from PWSegmentationLib.segments.competition import changed_region
 from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
 from PWSegmentationLib.session.jobs import BackgroundEngine, EngineJob, InlineJob, SteppedJob
+from PWSegmentationLib.session.renaming import renamed_answer, renamed_keys, renamed_task
 from PWSegmentationLib.session.session import Session, _Answer, _Fitted
 
 Result = TypeVar("Result")
@@ -29,6 +30,18 @@ class SessionJob(SteppedJob[Result], Generic[Result]):
         self._session = session
         self._running: EngineJob[Any] | None = None
         self._cancelled = False
+        # What segments are called otherwise since the job began.
+        self._renamings: list[Mapping[str, str]] = []
+
+    def follow_names(self, names: Mapping[str, str]) -> None:
+        """Segments are called otherwise now; see `Session.follow_names`."""
+        self._renamings.append(names)
+
+    def _now(self, name: str) -> str:
+        """What a segment of the job's beginning is called now."""
+        for names in self._renamings:
+            name = names.get(name, name)
+        return name
 
     def cancel(self) -> None:
         """See `Job`."""
@@ -76,11 +89,13 @@ class PredictJob(SessionJob[Prediction]):
 
     def _conclude(self) -> Iterator[None]:
         """Keep what still holds, and say what it changes, in steps that are short even where masks are large."""
-        session, name = self._session, self._name
-        if name in self._found:
-            self._known = self._found[name].prediction
-        session._keep(self._found)
-        while session._stands(name):
+        session, found = self._session, self._found
+        if self._name in found:
+            self._known = found[self._name].prediction
+        for names in self._renamings:
+            found = {n: renamed_answer(a, names) for n, a in renamed_keys(found, names).items()}
+        session._keep(found)
+        while session._stands(name := self._now(self._name)):
             state, answers, said = session._state, dict(session._state.answers), session._said
             settled = session._settled()
             yield from self._breath()
@@ -113,6 +128,8 @@ class FinetuneJob(SessionJob["dict[str, FinetuneReport]"]):
         job = _finetune(self._session, self._tasks, self._options, self._budget_s)
         yield from self._run(job, 0.0, 1.0)
         fitted = job.result()
+        for names in self._renamings:
+            fitted, self._tasks = renamed_keys(fitted, names), [renamed_task(t, names) for t in self._tasks]
         learnt_from = {task.segment.name: task.segment for task in self._tasks}
         session = self._session
         models = {

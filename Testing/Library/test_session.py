@@ -578,3 +578,17 @@ class TestSmallLesions:
         before = self.dice(session, lesion)
         session.add_point("lesion", (30, 30, 33), True)
         assert self.dice(session, lesion) > before - 0.05
+
+
+def test_names_that_are_followed_may_swap_and_are_no_step(two_lesions):
+    session, _ = two_lesions
+    prompt_both(session)
+    left, right = session.predict("left").mask, session.predict("right").mask
+
+    session.follow_names({"left": "right", "right": "left"})
+
+    assert set(session.segments) == {"left", "right"} and session.unanswered() == []
+    assert np.array_equal(session.predict("right").mask, left) and np.array_equal(session.predict("left").mask, right)
+    while session.undo():
+        pass
+    assert session.segments == ()
