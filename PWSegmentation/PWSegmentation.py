@@ -53,8 +53,8 @@ class PWSegmentation(ScriptedLoadableModule):
         self.parent.contributors = ["The PWSegmentation developers"]
         self.parent.helpText = _(
             "Place points, a box or a scribble on a structure in CT or MR and get a dense segment, its probability and "
-            "its uncertainty. Correct it with more prompts; Refine fits a network to the case. Nothing leaves this "
-            "computer. Not a medical device. "
+            "its uncertainty. Correct it with more prompts; Refine trains the network on the case where that helps. "
+            "Nothing leaves this computer. Not a medical device. "
             'See the <a href="https://github.com/PWSegmentation/PWSegmentation/blob/main/docs/tutorial.md">tutorial</a>.'
         )
         self.parent.acknowledgementText = _(

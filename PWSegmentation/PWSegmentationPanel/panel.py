@@ -312,7 +312,7 @@ class Panel(VTKObservationMixin):
             if self.openCase() is not None and self._ensurePackages(self.onRefineButton):
                 parameters = self.parameters
                 job = self.case.start_finetune(parameters.refineSeconds, overwrite=parameters.overwriteMode)
-                self.say(_("Refining: prompts can be placed meanwhile; Cancel keeps what was learnt."))
+                self.say(_("Refining: prompts can be placed meanwhile; Cancel stops early."))
                 self.jobs.start("refine", job, self._onRefined)
 
     def _onRefined(self, job):

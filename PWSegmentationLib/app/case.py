@@ -301,7 +301,7 @@ class Case:
             if self.jobs.kind == "refine":
                 return
             job = self.session.start_finetune(self.settings.refine_seconds)
-            self._listener.say("Refining: prompts can be placed meanwhile; Cancel keeps what was learnt.")
+            self._listener.say("Refining: prompts can be placed meanwhile; Cancel stops early.")
             self.jobs.start("refine", job, self._on_refined)
 
     def _on_refined(self, job: Job[Any]) -> None:

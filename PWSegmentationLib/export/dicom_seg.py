@@ -10,6 +10,7 @@ ID, "label 7".
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -211,6 +212,9 @@ def _check(segmentation: Segmentation) -> None:
             )
     if len({segment.name.strip() for segment in segmentation.segments}) < len(segmentation.segments):
         raise InputError("DICOM cannot tell names apart by the white space around them: rename a segment.")
+    if math.prod(segmentation.grid.shape[:2]) < 8:
+        # A frame is packed into bytes of eight voxels; readers do not get smaller ones back.
+        raise InputError("DICOM cannot hold slices of fewer than 8 voxels: use another format.")
     axes = segmentation.grid.affine[:3, :2] / segmentation.grid.spacing[:2]
     if abs(float(axes[:, 0] @ axes[:, 1])) > 1e-4:
         raise InputError("DICOM cannot hold slices whose rows and columns are not at right angles: resample the image.")

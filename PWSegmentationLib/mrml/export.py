@@ -20,6 +20,7 @@ from PWSegmentationLib.mrml.labelmaps import segment_labelmap
 from PWSegmentationLib.mrml.lattices import coincide
 from PWSegmentationLib.mrml.nodes import Node, Scene, name_of, node_to_world
 from PWSegmentationLib.mrml.segments import segment_part
+from PWSegmentationLib.mrml.terminology import terminology_of
 from PWSegmentationLib.mrml.volumes import image_grid, volume_from_node
 from PWSegmentationLib.segments.segmentation import Segment, Segmentation, Status
 from PWSegmentationLib.session.session import Session
@@ -123,7 +124,7 @@ def segment_from_node(segmentation_node: Node, segment_id: str, volume_node: Nod
         segment.GetName(),
         value,
         segment.GetColor(),
-        terminology=_terminology(segment),
+        terminology=terminology_of(segment),
         status=segment_status(segment),
     )
     # A copy, for a view would hold on to all that the segment shares its labelmap with.
@@ -146,13 +147,6 @@ def segment_tag(segment: Any, tag: str) -> str:
     text = vtk.reference("")
     segment.GetTag(tag, text)
     return str(text)
-
-
-def _terminology(segment: Any) -> str:
-    # Slicer versions with and without `GetTerminology`.
-    if hasattr(segment, "GetTerminology"):
-        return str(segment.GetTerminology() or "")
-    return segment_tag(segment, segment.GetTerminologyEntryTagName())
 
 
 def _is_on_image(segmentation_node: Node, volume_node: Node) -> bool:

@@ -413,6 +413,7 @@ class SceneSession:
         self.note_prompts()
         self._check_unlocked(segment_id, "change it")
         self._follow_names()
+        self._writer.follow_name(segment_id)
         wake = {segment_id, *also}
         ids = [i for i in self.store.prompted() if i in wake or not self._rests(i)]
         prompts = {i: self.store.prompts(i, self._names.of(i)) for i in ids}

@@ -41,7 +41,7 @@ from PWSegmentationLib.mrml.nodes import (
     prepare_scene,
 )
 from PWSegmentationLib.mrml.segment_history import Left, SegmentHistory, SegmentStep
-from PWSegmentationLib.mrml.terminology import set_terminology
+from PWSegmentationLib.mrml.terminology import set_terminology, terminology_of
 from PWSegmentationLib.mrml.volumes import image_grid, local_affine, volume_from_node
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.segments.colors import Color
@@ -377,6 +377,20 @@ class SegmentWriter:
         # Left and right kidney share their term's colour, but must be told apart here.
         candidates = ([] if term is None else [term[0].color]) + [palette_color(n) for n in range(len(taken) + 1)]
         return next((c for c in candidates if not any(np.allclose(c, t, atol=1e-3) for t in taken)), candidates[-1])
+
+    def follow_name(self, segment_id: str) -> None:
+        """Give a segment without a standard code the one that its name stands for by now, and the colour of it.
+
+        A colour that somebody chose stays.
+        """
+        segment = self._segment(segment_id)
+        name = str(segment.GetName() or "")
+        if find_term(name) is None or terminology_of(segment) not in ("", terminology_entry("")):
+            return
+        set_terminology(segment, terminology_entry(name))
+        count = self.segmentation_node.GetSegmentation().GetNumberOfSegments()
+        if any(np.allclose(segment.GetColor(), palette_color(n), atol=1e-3) for n in range(count + 1)):
+            segment.SetColor(self._new_color(name))
 
     def _describe(self, segment_id: str, color: Color | None, terminology: str | None) -> None:
         segment = self._segment(segment_id)

@@ -446,6 +446,9 @@ def test_dicom_says_what_it_cannot_hold(tmp_path: Path) -> None:
     long = Segmentation(made.grid, (Segment("n" * 65, 1, (1, 0, 0)),))
     with pytest.raises(InputError, match="use 1 to 64 characters"):
         write_segmentation(long, tmp_path / "out.seg.dcm")
+    small = Segmentation(Grid((2, 3, 7), np.eye(4)), (Segment("dot", 1, (1, 0, 0)),))
+    with pytest.raises(InputError, match="fewer than 8 voxels"):
+        write_segmentation(small, tmp_path / "out.seg.dcm")
     assert [p.name for p in tmp_path.iterdir()] == ["ct"]
 
 

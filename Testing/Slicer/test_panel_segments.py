@@ -14,7 +14,9 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit
 
 from PWSegmentationLib import read_volume
 from PWSegmentationLib.mrml import volume_from_node, write_overlay
+from PWSegmentationLib.mrml.terminology import terminology_of
 from PWSegmentationLib.mrml.volumes import voxels
+from PWSegmentationLib.segments.terminology import TERMS, terminology_entry
 from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, dice, reopen, world
 
 BETWEEN = (LEFT + RIGHT) / 2
@@ -34,6 +36,24 @@ def test_segments_are_added_named_and_coloured_in_the_table(panel: Any) -> None:
     assert panel.names == ["liver"]
     assert dice(panel.mask("liver"), ball(LEFT)) > 0.9
     assert panel.said.startswith("liver: ")
+    segment = panel.segmentation.GetSegmentation().GetSegment(panel.segment_id("liver"))
+    assert terminology_of(segment) == terminology_entry("liver")
+    assert segment.GetColor() == pytest.approx(TERMS["liver"].color, abs=1e-3)
+
+
+def test_a_code_or_colour_that_was_chosen_stays_whatever_the_name(panel: Any) -> None:
+    panel.load()
+    panel.press(panel.ui.addSegmentButton)
+    segment = panel.segmentation.GetSegmentation().GetSegment(panel.segment_id("Segment 1"))
+    segment.SetColor(0.1, 0.2, 0.3)
+    segment.SetName("liver")
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    assert terminology_of(segment) == terminology_entry("liver")
+    assert segment.GetColor() == pytest.approx((0.1, 0.2, 0.3), abs=1e-3)
+
+    segment.SetName("spleen")
+    panel.place(panel.ui.positivePointButton, world(RIGHT))
+    assert terminology_of(segment) == terminology_entry("liver")
 
 
 def test_a_segment_renamed_later_keeps_its_prompts_and_history(panel: Any) -> None:
