@@ -242,7 +242,7 @@ class PromptStore:
             if role in ("inside", "outside"):
                 found += [PromptItem(role, at, key, index) for index, at in positions]
             elif role == "box":
-                found += [PromptItem(role, _center(node), key)] if min(node.GetSize()) > 0 else []
+                found += [PromptItem(role, _center(node), key)] if is_drawn(node) else []
             elif positions:
                 found.append(PromptItem(role, positions[len(positions) // 2][1], key))
         return found

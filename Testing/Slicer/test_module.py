@@ -77,7 +77,7 @@ def test_what_is_installed_is_what_the_work_needs() -> None:
     nodes = [n for p in sources for n in ast.walk(ast.parse(p.read_text(encoding="utf-8")))]
     names = [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
     names += [str(n.module) for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 0]
-    of_slicer = {"numpy", "SimpleITK", "slicer", "vtk", "PWSegmentationLib"}
+    of_slicer = {"numpy", "pydicom", "SimpleITK", "slicer", "vtk", "PWSegmentationLib"}
     needed = {n.partition(".")[0] for n in names} - set(sys.stdlib_module_names) - of_slicer
 
     lines = (MODULE / "Resources" / "requirements.txt").read_text(encoding="utf-8").splitlines()
