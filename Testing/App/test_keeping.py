@@ -78,11 +78,14 @@ def test_another_image_does_not_write_over_work_that_waits(worked, restartable, 
     again(restartable, tab)
     warning(tab, "Your segment is kept")
 
+    asked: list[str] = []
+    tab.page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
     tab.find("empty-open").click()
     tab.find("path").locator("input").fill(str(other))
     tab.find("open-path").click()
 
     tab.wait_for_image("other")
+    assert "Your segment is kept" in asked[0]
     wait_until(lambda: (folder / "session.json").is_file(), "the new session to be written")
     assert {name: (folder / "aside" / "1" / name).read_bytes() for name in before} == before
 
