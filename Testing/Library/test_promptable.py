@@ -87,7 +87,13 @@ def test_the_first_look_around_a_lone_click_is_wide_and_what_is_small_there_is_l
     seen.clear()
     small, _, center = ellipsoid((160, 160, 160), 1.0, 6.0)
     zoomed(small, click(center), (), judge)
-    assert seen[0] > 150 and seen[1] < 40
+    assert max(seen) < 40, "what stands out from its surroundings is looked at from near at once"
+    seen.clear()
+    image = small.array.copy()
+    offset = np.moveaxis(np.indices(image.shape), 0, -1) - 79.5
+    image[(np.linalg.norm(offset, axis=-1) > 7.2) & (offset[..., 2] // 6 % 2 == 0)] = 100.0
+    zoomed(Volume.from_array(image, small.grid.affine), click(center), (), judge)
+    assert seen[0] > 150 and seen[1] < 40, "among much that is as bright nothing stands out"
     seen.clear()
     zoomed(large, click(center + 50).with_prompt(Point(tuple(center), positive=False)), (), judge)
     assert seen[0] < 150, "what is outside says something about the extent"
