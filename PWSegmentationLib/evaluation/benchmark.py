@@ -140,7 +140,7 @@ class Benchmark:
             first = annotator.start()
             for method in self._methods:
                 try:
-                    steps = _conversation(annotator, first, protocol, reference, method, self._seed)
+                    steps = conversation(annotator, first, protocol, reference, method, self._seed)
                     names = (case.name, structure, use, protocol.name, method.name)
                     results, answer, prompts = _measured(names, steps, protocol, reference)
                     found += results
@@ -172,7 +172,7 @@ def _measured(
     return results, latest, latest_prompts
 
 
-def _conversation(
+def conversation(
     annotator: SimulatedAnnotator,
     first: SegmentPrompts,
     protocol: Protocol,
@@ -180,7 +180,10 @@ def _conversation(
     method: Method,
     seed: int,
 ) -> Iterator[Step]:
-    """What is said, and answered. Empty if the method cannot answer the first prompts."""
+    """What is said, and answered: the ``first`` prompts, then every correction.
+
+    Empty if the method cannot answer the first prompts.
+    """
     prompts: SegmentPrompts | None = first
     method.begin()
     latest = method.answer(first, reference)

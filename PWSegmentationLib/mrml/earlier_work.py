@@ -78,7 +78,7 @@ class EarlierWork:
             index = self.grid.to_voxel(drawn.corners)
             inside = Region(tuple(index.min(axis=0)), tuple(index.max(axis=0) + 1)).intersection(box)
             if not inside.is_empty:
-                part = inside.shifted([-v for v in box.start]).slices
+                part = inside.relative_to(box).slices
                 add[part] |= more[part]
         was, now = (_with_mask(found, box, mask) for mask in (before, (before | add) & ~take))
         return was, now
@@ -156,7 +156,7 @@ class EarlierWork:
         squared = np.zeros(window.shape)
         for row in self.grid.affine[:3, :3]:
             squared += sum(row[a] * (axes[a] - center[a]) for a in range(3)) ** 2
-        allowed[window.shifted([-v for v in box.start]).slices] |= squared <= reach**2
+        allowed[window.relative_to(box).slices] |= squared <= reach**2
 
 
 def _positions(prompts: SegmentPrompts, positive: bool) -> list[Position]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.export.file_names import own_file_names
@@ -138,15 +137,6 @@ def segment_status(segment: Any) -> Status:
         return ""
     status: Status = logic.GetSegmentStatusAsMachineReadableString(logic.GetSegmentStatus(segment))
     return status
-
-
-def segment_tag(segment: Any, tag: str) -> str:
-    """The text of a vtkSegment's tag; "" where it has none."""
-    if not segment.HasTag(tag):
-        return ""
-    text = vtk.reference("")
-    segment.GetTag(tag, text)
-    return str(text)
 
 
 def _is_on_image(segmentation_node: Node, volume_node: Node) -> bool:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import slicer
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.mrml.export import segment_from_node, segment_status, segment_tag
+from PWSegmentationLib.mrml.export import segment_from_node, segment_status
 from PWSegmentationLib.mrml.nodes import Node
 from PWSegmentationLib.mrml.reviewed import keep_version, kept_stamp, kept_version, segment_stamp
 from PWSegmentationLib.mrml.scene_session import SceneSession
+from PWSegmentationLib.mrml.terminology import segment_tag
 from PWSegmentationLib.mrml.volumes import image_grid
 from PWSegmentationLib.progress import Cancelled
 from PWSegmentationLib.segments.segmentation import STATUSES, Segment, Status

@@ -1,4 +1,4 @@
-"""Standard codes on segments of the scene; the codes themselves are in `segments.terminology`."""
+"""Standard codes on segments of the scene, and the tags that hold them; the codes are in `segments.terminology`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ def terminology_of(segment: Any) -> str:
     """The entry on a vtkSegment, in Slicer versions with and without `GetTerminology`; "" where there is none."""
     if hasattr(segment, "GetTerminology"):
         return str(segment.GetTerminology() or "")
-    tag, entry = segment.GetTerminologyEntryTagName(), vtk.reference("")
-    if segment.HasTag(tag):
-        segment.GetTag(tag, entry)
-    return str(entry)
+    return segment_tag(segment, segment.GetTerminologyEntryTagName())
+
+
+def segment_tag(segment: Any, tag: str) -> str:
+    """The text of a vtkSegment's tag; "" where it has none."""
+    if not segment.HasTag(tag):
+        return ""
+    text = vtk.reference("")
+    segment.GetTag(tag, text)
+    return str(text)

@@ -188,14 +188,13 @@ def _inside(boxes: Sequence[Box], grid: Grid, part: Region, slivers: NDArray[np.
     if not boxes:
         return None
     inside = np.zeros(part.shape, bool)
-    here = [-s for s in part.start]
     for box in boxes:
         region = grid.region_of(box.corners).intersection(part)
         if not region.is_empty:
-            inside[region.shifted(here).slices] |= _held(box, grid, region)
+            inside[region.relative_to(part).slices] |= _held(box, grid, region)
     voxels = np.concatenate([grid.to_voxel([box.center for box in boxes]), slivers])
     voxels = voxels[((voxels >= part.start) & (voxels < part.stop)).all(axis=1)]
-    inside[tuple((voxels + here).T)] = True
+    inside[tuple((voxels - part.start).T)] = True
     return inside
 
 

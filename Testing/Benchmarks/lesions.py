@@ -23,6 +23,7 @@ from scipy import ndimage
 from PWSegmentationLib.annotator.protocols import SimulatedAnnotator, protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.cases.labels import Case, load_case
+from PWSegmentationLib.evaluation.benchmark import conversation
 from PWSegmentationLib.evaluation.methods import BySession
 from PWSegmentationLib.evaluation.metrics import overlap
 from PWSegmentationLib.evaluation.provenance import provenance
@@ -97,18 +98,14 @@ def planted(case: Case, seed: int) -> tuple[Volume, dict[str, Reference]]:
 
 def clicked(volume: Volume, reference: Reference) -> list[float]:
     """Dice after a click in the middle, and after every correction."""
+    asked = replace(protocol("one click"), corrections=_CORRECTIONS)
     method = BySession("PWSegmentation")
     method.open(volume)
-    annotator = SimulatedAnnotator(reference, protocol("one click"))
-    prompts = annotator.start()
-    answer = method.answer(prompts, reference)
-    dice = [overlap(answer, reference, surfaces=False).dice]
-    for _ in range(_CORRECTIONS):
-        corrected = annotator.correct(prompts, answer.region, answer.mask)
-        if corrected is not None:
-            prompts = corrected
-            answer = method.answer(prompts, reference)
-        dice.append(overlap(answer, reference, surfaces=False).dice)
+    annotator = SimulatedAnnotator(reference, asked)
+    dice: list[float] = []
+    for _, _, answer in conversation(annotator, annotator.start(), asked, reference, method, 0):
+        # Where there is nothing more to say, the answer before stands.
+        dice.append(dice[-1] if answer is None else overlap(answer, reference, surfaces=False).dice)
     return dice
 
 

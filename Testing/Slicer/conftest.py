@@ -20,6 +20,7 @@ from PWSegmentationLib.mrml import SegmentWriter, prepare_scene, segment_mask, v
 from PWSegmentationLib.mrml.nodes import array_to_matrix  # noqa: E402
 from PWSegmentationLib.prediction.prediction import Prediction  # noqa: E402
 from PWSegmentationLib.volume.grid import Grid, Region  # noqa: E402
+from Testing.Slicer.bundles import read_bundle  # noqa: E402
 
 SHAPE = (14, 12, 10)
 
@@ -74,14 +75,7 @@ def bundled_and_loaded(scene: Any, folder: Path) -> Any:
     """The scene after File / Save as a medical reality bundle (.mrb), and loading that."""
     assert scene.WriteToMRB(str(folder / "case.mrb"))
     loaded = new_scene()
-    # Where Slicer unpacks to.
-    cache = slicer.vtkCacheManager()
-    cache.SetRemoteCacheDirectory(str(folder / "cache"))
-    unpacking = slicer.vtkDataIOManager()
-    unpacking.SetCacheManager(cache)
-    loaded.SetCacheManager(cache)
-    loaded.SetDataIOManager(unpacking)
-    assert loaded.ReadFromMRB(str(folder / "case.mrb"))
+    read_bundle(loaded, folder / "case.mrb")
     return loaded
 
 

@@ -19,6 +19,7 @@ from PWSegmentationLib.mrml import segment_mask, volume_from_node
 from PWSegmentationLib.mrml.nodes import array_to_matrix
 from PWSegmentationLib.volume.grid import Grid
 from Testing.host.application import Host
+from Testing.Slicer.bundles import read_bundle
 
 # Two bright balls in noise, on an oblique, left-handed, anisotropic grid.
 SHAPE = (44, 40, 22)
@@ -219,11 +220,5 @@ def reopen(panel: Driver, folder: Path) -> None:
     scene = panel.scene
     assert scene.WriteToMRB(str(folder / "case.mrb"))
     scene.Clear(False)
-    cache = slicer.vtkCacheManager()
-    cache.SetRemoteCacheDirectory(str(folder / "cache"))
-    unpacking = slicer.vtkDataIOManager()
-    unpacking.SetCacheManager(cache)
-    scene.SetCacheManager(cache)
-    scene.SetDataIOManager(unpacking)
-    assert scene.ReadFromMRB(str(folder / "case.mrb"))
+    read_bundle(scene, folder / "case.mrb")
     panel.wait()
