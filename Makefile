@@ -8,10 +8,14 @@
 # make clean  take away everything that make made
 PYTHON ?= python3
 BIN := .venv/bin
-# A marker for each set of packages that is installed; with the whole set, the others are there too.
+# A marker for each set of packages that is installed; with the whole set, the others are there too. An environment that
+# has no pip (making it was interrupted, or its Python is gone) is made anew.
 WHOLE := .venv/.installed
 DEMO := .venv/.installed-demo
 APP := .venv/.installed-app
+
+# Bytecode is kept, as it is where the tool is used: without it, every process compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo app test lint bench experiment clean
 .DEFAULT_GOAL := test
@@ -24,9 +28,10 @@ $(WHOLE): EXTRAS := dev
 $(DEMO): EXTRAS := demo,slicer
 $(APP): EXTRAS := app
 $(WHOLE) $(DEMO) $(APP): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo "PWSegmentation needs Python 3.10 to 3.13; choose one with: make PYTHON=python3.12 ..."; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || { \
+	  $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	    || { echo "PWSegmentation needs Python 3.10 to 3.13; choose one with: make PYTHON=python3.12 ..."; exit 2; }; \
+	  echo "$(PYTHON) -m venv --clear .venv"; $(PYTHON) -m venv --clear .venv; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	touch $@ $(if $(filter $(WHOLE),$@),$(DEMO) $(APP))
 
@@ -36,18 +41,20 @@ demo: $(DEMO)
 app: $(APP)
 	$(BIN)/pwseg app sample
 
-# Half of the tests beside the other half: what waits in one leaves a core to the other. With one thread each, for threads
-# that spin for a core the others have make it take several times as long. What measures time comes last, alone.
+# Three thirds of the tests beside each other: those of app and panel mostly wait. With one thread each, for threads that
+# spin for a core the others have make it take several times as long. What measures time comes last, alone.
 test: setup
-	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	echo "Testing/Library in the background, beside it all others:"; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest Testing/Library -m "not stopwatch" > "$$log" 2>&1 & library=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest Testing --ignore=Testing/Library -m "not stopwatch"; others=$$?; \
-	wait $$library; found=$$?; \
-	echo "Testing/Library:"; cat "$$log"; \
-	echo "What measures time:"; \
-	$(BIN)/python -m pytest Testing -m stopwatch; timed=$$?; \
-	exit $$((others + found + timed))
+	@logs=$$(mktemp -d); trap 'rm -rf "$$logs"' EXIT; \
+	echo "Testing/Library and Testing/Slicer in the background, beside them all others:"; \
+	export OMP_NUM_THREADS=1; run="$(BIN)/python -m pytest -m"; \
+	$$run "not stopwatch" Testing/Library > "$$logs/Library" 2>&1 & library=$$!; \
+	$$run "not stopwatch" Testing/Slicer > "$$logs/Slicer" 2>&1 & panel=$$!; \
+	$$run "not stopwatch" Testing --ignore=Testing/Library --ignore=Testing/Slicer; failed=$$?; \
+	wait $$library || failed=1; wait $$panel || failed=1; \
+	for log in "$$logs"/*; do echo "Testing/$${log##*/}:"; cat "$$log"; done; \
+	unset OMP_NUM_THREADS; echo "What measures time:"; \
+	$$run stopwatch Testing || failed=1; \
+	exit $$failed
 
 lint: setup
 	$(BIN)/ruff check .
@@ -65,4 +72,4 @@ experiment: setup
 	$(BIN)/pwseg experiment --jobs 2 -o experiment-output
 
 clean:
-	rm -rf .venv build dist demo-output benchmark-output experiment-output flags-output *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist demo-output benchmark-output experiment-output flags-output *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -139,6 +139,8 @@ class PWSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self.initializeParameterNode()
+        # What the first click needs, while the user still looks for where to click.
+        qt.QTimer.singleShot(0, self.logic.importSession)
         # Reloaded, the module is on the screen already.
         if self.parent.isEntered:
             self.panel.shortcuts.turnOn()
@@ -240,7 +242,16 @@ class PWSegmentationLogic(ScriptedLoadableModuleLogic):
         self.worksHere = False
 
     def getParameterNode(self):
-        return PWSegmentationParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        # Slicer 5.10 leaves observers on the node that hold its wrappers. While nobody in Python refers to the node, as
+        # when the module is reloaded, they are garbage to Python; once collected, the next change would end Slicer.
+        slicer.modules.PWSegmentationParameters = node
+        return PWSegmentationParameterNode(node)
+
+    def importSession(self):
+        """Import what `openCase` does."""
+        import PWSegmentationLib.mrml.scene_session
+        import PWSegmentationLib.session.child  # noqa: F401
 
     def openCase(self, parameters):
         """A session on the chosen image; a segmentation is made beside it where none is chosen."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+import functools
+from collections.abc import Callable, Generator
+from typing import ParamSpec, TypeAlias, TypeVar
+
+Found = TypeVar("Found")
+Given = ParamSpec("Given")
 
 Progress: TypeAlias = Callable[[float, str], None]
 """Called with the fraction done, 0 to 1, and a few words on what is being done."""
@@ -27,3 +31,23 @@ def stop_if(cancel: Cancel | None) -> None:
     """Raise `Cancelled` if the user asked to stop."""
     if cancel is not None and cancel():
         raise Cancelled
+
+
+def finished(steps: Generator[None, None, Found]) -> Found:
+    """What comes out of work in parts, done in one go."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            found: Found = done.value
+            return found
+
+
+def at_once(work: Callable[Given, Generator[None, None, Found]]) -> Callable[Given, Found]:
+    """Work in parts as a call that does it in one go."""
+
+    @functools.wraps(work)
+    def whole(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+        return finished(work(*args, **kwargs))
+
+    return whole

@@ -11,11 +11,14 @@ class ModelFile:
         self.panel = panel
         self._widget = panel.ui.modelFileLineEdit
         self._widget.connect("currentPathChanged(QString)", self.onPathChanged)
+        # The widget tells of no path that it does not accept: of an empty one only that it is not valid. (With name
+        # filters it would accept, and tell of, no other files.)
+        self._widget.connect("validInputChanged(bool)", self.onPathChanged)
 
-    def onPathChanged(self, path):
-        parameters = self.panel.parameters
-        if parameters is not None and parameters.modelFile != path.strip():
-            parameters.modelFile = path.strip()
+    def onPathChanged(self, _said):
+        parameters, path = self.panel.parameters, self._widget.currentPath.strip()
+        if parameters is not None and parameters.modelFile != path:
+            parameters.modelFile = path
 
     def refresh(self):
         """Show what the parameter node says."""

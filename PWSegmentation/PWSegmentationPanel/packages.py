@@ -1,6 +1,7 @@
 """Packages that Slicer does not bring: explained, asked for, installed and checked on first use."""
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import slicer
 from slicer.i18n import tr as _
@@ -15,6 +17,9 @@ from slicer.i18n import tr as _
 from PWSegmentationLib.progress import Cancelled
 
 NEEDED = ("torch", "monai", "nibabel", "safetensors", "scipy")
+# What stays as it is, whatever the others would rather have: Slicer's own, and the PyTorch that fits this computer. pip
+# knows PyTorch's builds for GPUs only by number: for a newer MONAI it would replace them by one that may not run here.
+KEPT = ("numpy", "scipy", "torch", "packaging", "typing_extensions")
 
 
 def missingPackages():
@@ -76,15 +81,29 @@ def installRequirements(path):
         import slicer.packaging as packaging
     except ImportError:
         packaging = None
-    try:
-        if hasattr(packaging, "pip_ensure"):
-            # Asked already.
-            requirements = packaging.load_requirements(path)
-            packaging.pip_ensure(requirements, prompt_install=False, requester="PWSegmentation")
-        else:
-            slicer.util.pip_install(["-r", str(path)])
-    except subprocess.CalledProcessError as error:
-        raise RuntimeError(_notInstalled(error)) from error
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder) / "kept.txt"
+        kept.write_text(_keptVersions(), encoding="utf-8")
+        try:
+            if hasattr(packaging, "pip_ensure"):
+                # Asked already.
+                requirements = packaging.load_requirements(path)
+                packaging.pip_ensure(requirements, constraints=kept, prompt_install=False, requester="PWSegmentation")
+            else:
+                slicer.util.pip_install(["-r", str(path), "-c", str(kept)])
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(_notInstalled(error)) from error
+
+
+def _keptVersions():
+    """Of the packages in KEPT that are installed, as pip takes constraints."""
+    # PyTorch may have come a moment ago.
+    importlib.invalidate_caches()
+    lines = []
+    for name in KEPT:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            lines.append(f"{name}=={importlib.metadata.version(name)}\n")
+    return "".join(lines)
 
 
 def _notInstalled(error):

@@ -151,8 +151,7 @@ class Panel(VTKObservationMixin):
         self.tools.choose(None)
         self.overlays.hide()
         self.review.close()
-        for node, event in self._promptEvents():
-            self.removeObserver(node, event, self.onPromptEvent)
+        self.removeObservers(self.onPromptEvent)
         self.logic.closeCase()
 
     def cleanup(self):
@@ -191,7 +190,7 @@ class Panel(VTKObservationMixin):
         if case is None or segmentId is None or self.parameters is None:
             return
         with self.showingErrors():
-            self._takeAwayOutside(segmentId)
+            self._takeAwaySlips(segmentId)
             if self.parameters.manyLesions:
                 segmentId = self._splitLesion(segmentId)
             if not case.note_prompts():
@@ -202,18 +201,21 @@ class Panel(VTKObservationMixin):
             else:
                 self.say(_("Press Segment when all prompts are placed."))
 
-    def _takeAwayOutside(self, segmentId):
-        """A new point outside the image is a slip of the hand, and nothing could be segmented with it."""
+    def _takeAwaySlips(self, segmentId):
+        """Points outside the image, or of a double click, are slips of the hand: nothing could be done with them."""
         from PWSegmentationLib.mrml.volumes import image_grid
 
-        grid = image_grid(self.parameters.inputVolume)
-        new = [i for i in self.case.store.items(segmentId) if i not in self.prompts.items]
-        strays = [i for i in new if i.role in ("inside", "outside") and not grid.contains(i.position)]
+        grid, store = image_grid(self.parameters.inputVolume), self.case.store
+        items, twice = store.items(segmentId), store.repeated_points(segmentId)
+        new = [i for i in items if i.role in ("inside", "outside") and i not in self.prompts.items]
+        strays = [i for i in new if not grid.contains(i.position)]
         # The last ones first, so that the numbers of the others stay right.
-        for item in reversed(strays):
-            self.case.store.delete(item)
+        for item in reversed([i for i in items if i in strays or i in twice]):
+            store.delete(item)
         if strays:
             self.say(_("Outside the image: ignored."))
+        elif twice:
+            self.say(_("There is a point already: ignored."))
 
     def _splitLesion(self, segmentId):
         """In many-lesion mode every + point but the first starts a segment; the segment that the last one is in."""
@@ -266,14 +268,14 @@ class Panel(VTKObservationMixin):
             return
         if not self._ensurePackages(lambda: self.startSegmenting(segmentId)):
             return
-        if not self.case.is_current and not self._startAnew():
+        if not self.case.is_current and not self.startAnew():
             return
         parameters = self.parameters
         job = self.case.start(segmentId, overwrite=parameters.overwriteMode)
         self.say(_("Segmenting…"))
         self.jobs.start("segment", job, lambda ended: self._onSegmented(ended, segmentId))
 
-    def _startAnew(self):
+    def startAnew(self):
         """Go on with the image as it is now, with the same tool; false if there is none any more."""
         tool = self.tools.current
         if self.openCase() is None:
@@ -367,27 +369,37 @@ class Panel(VTKObservationMixin):
         self.jobs.drop()
 
     def onUndoButton(self, checked=False):
-        self._step(lambda case: case.undo(now=False), _("Undone."))
+        self._step(lambda case: case.start_undo(), _("Undone."))
 
     def onRedoButton(self, checked=False):
-        self._step(lambda case: case.redo(now=False), _("Done again."))
+        self._step(lambda case: case.start_redo(), _("Done again."))
 
-    def _step(self, step, message):
+    def _step(self, start, message):
         case = self.case
         if case is None:
             return
         stopped = STOPPED_REFINING if self.jobs.kind == "refine" else ""
         self.stopJob()
         with self.showingErrors():
-            case.note_prompts()
-            if step(case):
-                self.say(" ".join(text for text in (message, case.note, stopped) if text))
-                self.watchPrompts()
-                segmentId = self.segments.current()
-                # Prompts that were placed so quickly that their mask was never shown.
-                if self.parameters.autoSegment and segmentId is not None and not case.is_answered(segmentId):
-                    self.startSegmenting(segmentId)
-                self.overlays.refresh()
+            job = start(case)
+            if job is None:
+                self.refresh()
+                return
+            self.jobs.start("step", job, lambda ended: self._onStepped(ended, message, stopped))
+            # Mostly that is all.
+            self.jobs.poll()
+
+    def _onStepped(self, job, message, stopped):
+        case = self.case
+        with self.showingErrors():
+            job.result()
+            self.say(" ".join(text for text in (message, case.note, stopped) if text))
+            self.watchPrompts()
+            segmentId = self.segments.current()
+            # Prompts that were placed so quickly that their mask was never shown.
+            if self.parameters.autoSegment and segmentId is not None and not case.is_answered(segmentId):
+                self.startSegmenting(segmentId)
+            self.overlays.refresh()
         self.refresh()
 
     def onUncertainSpotButton(self, checked=False):

@@ -18,7 +18,7 @@ class PromptTools:
     def __init__(self, panel):
         self.panel = panel
         ui = panel.ui
-        self._mouse = SliceMouse()
+        self.mouse = SliceMouse()
         self._buttons = {
             "inside": ui.positivePointButton,
             "outside": ui.negativePointButton,
@@ -29,7 +29,10 @@ class PromptTools:
         }
         self.current = None
         self._placing = None
-        self._watchedNode = None
+        # The views' mouse mode that the tool needs, who tells of others, and what places next without the tool.
+        self._mode = None
+        self._watched = []
+        self._persistenceBefore = 0
         for name, button in self._buttons.items():
             button.connect("clicked(bool)", self._chooser(name))
 
@@ -64,34 +67,49 @@ class PromptTools:
             return False
         segmentId = self.panel.segments.currentOrNew()
         if name in ("inside", "outside"):
-            self._place(case.store.point_list(segmentId, name == "inside"), persistent=True)
+            self._place(case.store.point_list(segmentId, name == "inside"))
         elif name == "box":
-            self._place(case.store.make(segmentId, "box"), persistent=False)
+            self._place(case.store.make(segmentId, "box"))
         else:
-            self._mouse.turnOn(_Eraser(self.panel) if name == "delete" else _Pen(self.panel, name == "scribble inside"))
+            self.mouse.turnOn(_Eraser(self.panel) if name == "delete" else _Pen(self.panel, name == "scribble inside"))
+        self._takeViews(persistent=name != "box")
         return True
 
-    def _place(self, node, persistent):
+    def _place(self, node):
         self.panel.watchPrompts()
         self._placing = node
-        logic = slicer.app.applicationLogic()
-        selection, interaction = logic.GetSelectionNode(), logic.GetInteractionNode()
+        selection = slicer.app.applicationLogic().GetSelectionNode()
         selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
         selection.SetActivePlaceNodeID(node.GetID())
-        interaction.SetPlaceModePersistence(1 if persistent else 0)
-        interaction.SetCurrentInteractionMode(interaction.Place)
-        self._watchedNode = interaction
-        self.panel.addObserver(interaction, interaction.InteractionModeChangedEvent, self.onInteractionModeChanged)
 
-    def _stop(self):
-        self._mouse.turnOff()
+    def _takeViews(self, persistent):
+        """Set the mouse mode of the views, and hear when somebody else does."""
+        logic = slicer.app.applicationLogic()
+        selection, interaction = logic.GetSelectionNode(), logic.GetInteractionNode()
+        self._persistenceBefore = interaction.GetPlaceModePersistence()
+        self._mode = interaction.ViewTransform
+        if self._placing is not None:
+            self._mode = interaction.Place
+            interaction.SetPlaceModePersistence(1 if persistent else 0)
+        interaction.SetCurrentInteractionMode(self._mode)
+        self._watched = [
+            (interaction, interaction.InteractionModeChangedEvent, self.onInteractionModeChanged),
+            (selection, selection.ActivePlaceNodeIDChangedEvent, self.onActivePlaceNodeChanged),
+        ]
+        for watched in self._watched:
+            self.panel.addObserver(*watched)
+
+    def _stop(self, leavePlaceMode=True):
+        self.mouse.turnOff()
         self.current = None
-        if self._watchedNode is not None:
-            interaction, self._watchedNode = self._watchedNode, None
-            self.panel.removeObserver(
-                interaction, interaction.InteractionModeChangedEvent, self.onInteractionModeChanged
-            )
-            if interaction.GetCurrentInteractionMode() == interaction.Place:
+        watched, self._watched = self._watched, []
+        for each in watched:
+            self.panel.removeObserver(*each)
+        if watched:
+            interaction = watched[0][0]
+            # What is placed next, with another tool, goes on or ends as it did before.
+            interaction.SetPlaceModePersistence(self._persistenceBefore)
+            if leavePlaceMode and interaction.GetCurrentInteractionMode() == interaction.Place:
                 interaction.SwitchToViewTransformMode()
         node, self._placing = self._placing, None
         if node is not None and node.GetScene() and node.IsA("vtkMRMLMarkupsROINode"):
@@ -101,9 +119,15 @@ class PromptTools:
                 slicer.mrmlScene.RemoveNode(node)
 
     def onInteractionModeChanged(self, caller, event):
-        """The user has left the place mode (Escape, right click), or placing has ended by itself."""
-        if self._placing is not None and caller.GetCurrentInteractionMode() != caller.Place:
-            self._stop()
+        """The user has left the place mode (Escape, right click) or taken a tool of Slicer's; or placing has ended."""
+        if caller.GetCurrentInteractionMode() != self._mode:
+            self._stop(leavePlaceMode=False)
+            self._showButtons()
+
+    def onActivePlaceNodeChanged(self, caller, event):
+        """Something else is placed now, from Slicer's toolbar or another module: that goes on."""
+        if self._placing is not None and caller.GetActivePlaceNodeID() != self._placing.GetID():
+            self._stop(leavePlaceMode=False)
             self._showButtons()
 
     def _showButtons(self):
@@ -119,7 +143,13 @@ class _Pen:
         self._node = None
 
     def onPress(self, position, pixelSize):
-        case = self._panel.openCase()
+        panel = self._panel
+        if panel.case is not None and not panel.case.is_current:
+            # The image has become another one, and the same tool is a new pen.
+            if panel.startAnew() and panel.tools.current is not None:
+                panel.tools.mouse.receiver.onPress(position, pixelSize)
+            return
+        case = panel.openCase()
         if case is None:
             return
         self._segmentId = self._panel.segments.currentOrNew()

@@ -150,6 +150,8 @@ class Review:
             self.panel.say(_("Choose a segment in the table."))
             return
         with self.panel.showingErrors():
+            if self.panel.case is not None:
+                self.panel.case.finish_writing()
             set_status(node, segmentId, status)
             name = node.GetSegmentation().GetSegment(segmentId).GetName()
             self.panel.say(_("{name}: {status}.").format(name=name, status=STATUS_NAMES[status]))
@@ -224,7 +226,7 @@ class Review:
         measures = review.measures
         lines = [
             _("{status}; {volume:.2f} ml, {surface:.0f} mm², {parts} part(s), need for correction {need:.0%}").format(
-                status=STATUS_NAMES[review.opinion.status],
+                status=STATUS_NAMES[review.verdict.status],
                 volume=measures.volume_ml,
                 surface=measures.surface_mm2,
                 parts=measures.components,

@@ -77,7 +77,7 @@ class SegmentList:
 
     # ---- buttons
 
-    def onSelectionChanged(self, selected, deselected):
+    def onSelectionChanged(self):
         self.panel.onSegmentSelected()
 
     def onAddButton(self, checked=False):
@@ -119,6 +119,8 @@ class SegmentList:
         with self.panel.showingErrors():
             case = self.panel.case
             session = case.session if case is not None else None
+            if case is not None:
+                case.finish_writing()
             export_segments(self._table.segmentationNode(), self.panel.parameters.inputVolume, path, session=session)
             self.panel.say(_("Exported to {path}.").format(path=path))
 

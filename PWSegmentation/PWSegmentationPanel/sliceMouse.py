@@ -16,7 +16,7 @@ class SliceMouse:
     """
 
     def __init__(self):
-        self._receiver = None
+        self.receiver = None
         self._observed = []
         self._pressed = None
         self._layoutManager = None
@@ -26,7 +26,7 @@ class SliceMouse:
     def turnOn(self, receiver):
         """Give the mouse to ``receiver``."""
         self.turnOff()
-        self._receiver = receiver
+        self.receiver = receiver
         self._layoutManager = slicer.app.layoutManager()
         self._layoutManager.connect("layoutChanged(int)", self._onLayoutChanged)
         self._observeViews()
@@ -54,18 +54,20 @@ class SliceMouse:
         self._observed = []
         if self._layoutManager is not None:
             self._layoutManager.disconnect("layoutChanged(int)", self._onLayoutChanged)
-        self._layoutManager = self._receiver = self._pressed = None
+        self._layoutManager = self.receiver = self._pressed = None
 
     def _handler(self, view, event, tags):
         def handle(interactor, name):
-            if self._react(view, event) and tags:
-                interactor.GetCommand(tags[0]).SetAbortFlag(1)
+            # The tool may be put away by it, and the observer with it.
+            command = interactor.GetCommand(tags[0])
+            if self._react(view, event):
+                command.SetAbortFlag(1)
 
         return handle
 
     def _react(self, view, event):
         """Pass the event on; false if it is not ours."""
-        if self._receiver is None or (self._pressed is not view and event not in PRESSES):
+        if self.receiver is None or (self._pressed is not view and event not in PRESSES):
             return False
         interactor = view.interactor()
         # With a key held down the button moves the image, or blends it: that stays the view's.
@@ -73,14 +75,14 @@ class SliceMouse:
             return False
         if event == "LeftButtonReleaseEvent":
             self._pressed = None
-            self._receiver.onRelease()
+            self.receiver.onRelease()
             return True
         xyz = view.convertDeviceToXYZ(interactor.GetEventPosition())
         position = view.convertXYZToRAS(xyz)
         if event in PRESSES:
-            self._pressed = view
             node = view.mrmlSliceNode()
-            self._receiver.onPress(position, node.GetFieldOfView()[0] / max(1, node.GetDimensions()[0]))
+            self.receiver.onPress(position, node.GetFieldOfView()[0] / max(1, node.GetDimensions()[0]))
+            self._pressed = view if self.receiver is not None else None
         else:
-            self._receiver.onMove(position)
+            self.receiver.onMove(position)
         return True

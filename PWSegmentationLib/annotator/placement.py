@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from PWSegmentationLib.volume.grid import Region
+from PWSegmentationLib.volume.masks import depth_mm
 
 Mask: TypeAlias = NDArray[np.bool_]
 Voxels: TypeAlias = NDArray[np.int64]
@@ -22,52 +23,60 @@ Voxels: TypeAlias = NDArray[np.int64]
 _SHELL_MM = (4.0, 16.0)
 # Clicks inside keep this far from the border, mm, or this share of the structure's half thickness if less.
 _INTERIOR_MM, _INTERIOR_SHARE = 4.0, 0.35
+# A box is so much larger than the structure on each side, mm.
+_BOX_MARGIN_MM = 3.0
 
 
 def centre(mask: Mask, spacing: Sequence[float] | NDArray[np.float64]) -> tuple[Voxels, NDArray[np.float64]]:
     """The voxel furthest inside, and every voxel's distance to the border, mm (the array's faces are border)."""
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
-    return np.array(np.unravel_index(distance.argmax(), mask.shape)), distance
+    depth = depth_mm(mask, spacing)
+    return np.array(np.unravel_index(depth.argmax(), mask.shape)), depth
 
 
-def points(mask: Mask, spacing: Sequence[float], inside: int, outside: int, seed: int = 0) -> tuple[Voxels, Voxels]:
+def points(
+    mask: Mask, spacing: Sequence[float] | NDArray[np.float64], inside: int, outside: int, seed: int = 0
+) -> tuple[Voxels, Voxels]:
     """Clicks inside (the centre first, then spread over the interior) and outside, 4–16 mm from the border.
 
     Returns two ``(n, 3)`` arrays of voxels; fewer than asked for where there is no room.
     """
-    size = np.asarray(spacing, dtype=float)
-    middle, depth = centre(mask, size)
+    spacing = np.asarray(spacing, dtype=float)
+    middle, depth = centre(mask, spacing)
     interior = np.argwhere(depth > min(_INTERIOR_SHARE * depth.max(), _INTERIOR_MM))
     first = int(np.abs(interior - middle).sum(axis=1).argmin())
-    positive = interior[spread(interior * size, inside, first)]
+    positive = interior[spread(interior * spacing, inside, first)]
     if not outside:
         return positive, np.zeros((0, 3), int)
-    region = _grown(mask, np.ceil(20 / size).astype(int))
-    away = ndimage.distance_transform_edt(~mask[region.slices], sampling=size)
+    region = _grown(mask, np.ceil(20 / spacing).astype(int))
+    away = ndimage.distance_transform_edt(~mask[region.slices], sampling=spacing)
     shell = np.argwhere((away > _SHELL_MM[0]) & (away < _SHELL_MM[1])) + region.start
     # A subset is enough to spread a few clicks, and keeps large organs cheap.
     shell = shell[np.random.default_rng(seed).permutation(len(shell))[:20000]]
-    return positive, shell[spread(shell * size, outside, 0)] if len(shell) else np.zeros((0, 3), int)
+    return positive, shell[spread(shell * spacing, outside, 0)] if len(shell) else np.zeros((0, 3), int)
 
 
-def box(mask: Mask, spacing: Sequence[float], margin_mm: float = 3.0) -> Region:
+def box(mask: Mask, spacing: Sequence[float]) -> Region:
     """A loose bounding box."""
-    return _grown(mask, np.ceil(margin_mm / np.asarray(spacing, dtype=float)).astype(int))
+    return _grown(mask, np.ceil(_BOX_MARGIN_MM / np.asarray(spacing, dtype=float)).astype(int))
 
 
 def scribbles(
-    mask: Mask, spacing: Sequence[float], *, through: Voxels | None = None, axes: Sequence[int] = (0, 1, 2)
+    mask: Mask,
+    spacing: Sequence[float] | NDArray[np.float64],
+    *,
+    through: Voxels | None = None,
+    axes: Sequence[int] = (0, 1, 2),
 ) -> NDArray[np.uint8]:
     """Strokes on slices: 1 half way inside, 2 a ring 6 mm outside, 0 elsewhere.
 
     The slices lie across ``axes`` and go ``through`` a voxel of the structure; None: its centre.
     """
-    size = np.asarray(spacing, dtype=float)
-    middle = centre(mask, size)[0] if through is None else through
+    spacing = np.asarray(spacing, dtype=float)
+    middle = centre(mask, spacing)[0] if through is None else through
     strokes = np.zeros(mask.shape, np.uint8)
     for axis in axes:
         where = tuple(int(middle[a]) if a == axis else slice(None) for a in range(3))
-        section, pixel = mask[where], np.delete(size, axis)
+        section, pixel = mask[where], np.delete(spacing, axis)
         depth = ndimage.distance_transform_edt(section, sampling=pixel)
         away = ndimage.distance_transform_edt(~section, sampling=pixel)
         width = 1.5 * pixel.max()

@@ -21,6 +21,7 @@ from PWSegmentationLib.annotator.protocols import Noise, Protocol, SimulatedAnno
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts, Strokes
 from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.masks import depth_mm
 
 _Way = TypeVar("_Way")
 
@@ -45,7 +46,7 @@ class _Around:
     def clicks(self, inside: int, outside: int, rng: np.random.Generator) -> SegmentPrompts:
         """Clicks, well spread or at random, near the border or keeping away from it."""
         prompts = SegmentPrompts("structure")
-        depth = ndimage.distance_transform_edt(np.pad(self.mask, 1), sampling=self.spacing)[1:-1, 1:-1, 1:-1]
+        depth = depth_mm(self.mask, self.spacing)
         interior = np.argwhere(depth > rng.uniform(0.1, 0.6) * depth.max())
         for voxel in self._chosen(interior, inside, rng):
             prompts = prompts.with_prompt(Point(tuple(self.grid.to_world(voxel)), True))

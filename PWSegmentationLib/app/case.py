@@ -24,7 +24,7 @@ from PWSegmentationLib.mrml.nodes import Node, Scene
 from PWSegmentationLib.mrml.overlays import OverlayKind
 from PWSegmentationLib.progress import Cancelled
 from PWSegmentationLib.prompts.checks import check_placement
-from PWSegmentationLib.prompts.prompts import Prompt, PromptSet, SegmentPrompts
+from PWSegmentationLib.prompts.prompts import Point, Prompt, PromptSet, SegmentPrompts
 from PWSegmentationLib.session import Session
 from PWSegmentationLib.session.child import ChildEngine
 from PWSegmentationLib.session.engine import Method
@@ -159,9 +159,13 @@ class Case:
 
     def remove_segment(self, segment_id: str) -> None:
         """Remove a segment with its prompts."""
-        self.stop()
+        segment = self.segment(segment_id)
+        if segment is None:
+            return
+        message = self._stopped_for(f"Segment '{segment.GetName()}' was removed: Undo brings it back.")
         with self.showing_errors():
             self.session.remove_segment(segment_id)
+            self._listener.say(message)
             self._after_step()
 
     def rename_segment(self, segment_id: str, name: str) -> None:
@@ -192,8 +196,13 @@ class Case:
             check_placement(SegmentPrompts(name).with_prompt(prompt), self.session.session.volume.grid)
             if self.current is not None and is_locked(self.segmentation_node, self.current):
                 raise InputError(f"Segment '{name}' is locked: unlock it, or choose another one.")
+            store = self.session.store
+            ids = self.segment_ids()
+            if isinstance(prompt, Point) and self.current in ids and store.has_point(self.current, prompt):
+                # The second click of a double click.
+                return False
             segment_id = self.current_or_new()
-            self.session.store.add_prompt(segment_id, prompt)
+            store.add_prompt(segment_id, prompt)
             self._watch.refresh()
             self._watch.touch(segment_id)
             return True
@@ -340,21 +349,33 @@ class Case:
 
     def undo(self) -> None:
         """Take the last step back: prompts and masks together."""
-        self._step(lambda: self.session.undo(now=False), "Undone.")
+        self._step(self.session.start_undo, "Undone.")
 
     def redo(self) -> None:
         """Do the step undone last again."""
-        self._step(lambda: self.session.redo(now=False), "Done again.")
+        self._step(self.session.start_redo, "Done again.")
 
-    def _step(self, step: Callable[[], bool], message: str) -> None:
-        if self.jobs.kind == "refine":
-            message = f"{message} {STOPPED_REFINING}"
-        self.stop()
+    def _step(self, start: Callable[[], Job[None] | None], message: str) -> None:
+        message = self._stopped_for(message)
         with self.showing_errors():
-            self.session.note_prompts()
-            if step():
-                self._listener.say(" ".join(text for text in (message, self.session.note) if text))
-                self._after_step()
+            job = start()
+            # Mostly it is done at once.
+            if job is not None and job.poll():
+                self._on_stepped(job, message)
+            elif job is not None:
+                self.jobs.start("step", job, lambda ended: self._on_stepped(ended, message))
+
+    def _on_stepped(self, job: Job[Any], message: str) -> None:
+        with self.showing_errors():
+            job.result()
+            self._listener.say(" ".join(text for text in (message, self.session.note) if text))
+            self._after_step()
+
+    def _stopped_for(self, message: str) -> str:
+        """Stop what is computed; what there is to say of the step that needs it."""
+        stopped = f" {STOPPED_REFINING}" if self.jobs.kind == "refine" else ""
+        self.stop()
+        return message + stopped
 
     def _after_step(self) -> None:
         self._watch.refresh()
@@ -362,12 +383,19 @@ class Case:
         if self.current not in ids:
             self.current = ids[-1] if ids else None
         self._tell_written(None)
-        # Prompts that were placed so quickly that their mask was never shown.
-        if self.settings.auto_segment and self.current is not None and not self.session.is_answered(self.current):
-            self.start_segmenting(self.current)
+        waiting = self._unanswered() if self.settings.auto_segment else None
+        if waiting is not None:
+            self.start_segmenting(waiting)
         else:
             self._refresh_overlay()
         self._listener.case_changed()
+
+    def _unanswered(self) -> str | None:
+        """A segment whose prompts were placed so quickly that their mask was never shown, the selected one first."""
+        session = self.session
+        ids = sorted(session.store.prompted(), key=lambda i: i != self.current)
+        waiting = (i for i in ids if not session.is_answered(i) and not is_locked(self.segmentation_node, i))
+        return next((i for i in waiting if i == self.current or session.store.prompts(i).has_positive), None)
 
     # ---- looking ---------------------------------------------------------------------------------------------
 

@@ -125,6 +125,7 @@ def take(
     reviewed: Mapping[str, Segment] | None = None,
 ) -> Contents:
     """What there is to write now; see `Contents`. To be called where the scene is used."""
+    case.session.finish_writing()
     segmentation = segmentation_from_node(case.segmentation_node, case.session.volume_node)
     found = {case.segment(i).GetName(): case.session.prediction(i) for i in case.segment_ids()}
     filled = {s.name for s in segmentation.segments if s.voxels}

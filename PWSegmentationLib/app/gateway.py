@@ -28,12 +28,19 @@ _WAITING = """<!doctype html><html><head><title>PWSegmentation</title></head>
 height:95vh;margin:0"><div id="text" role="status">Starting your session…</div>
 <script>
 async function look() {{
-  const answer = await fetch("/sessions/{session}/ready", {{ cache: "no-store" }});
-  if (answer.ok) return location.reload();
-  if (answer.status === 404) return location.reload();
+  let status = 0, text = "The server cannot be reached. This page goes on when it is back.";
+  try {{
+    const answer = await fetch("/sessions/{session}/ready", {{ cache: "no-store" }});
+    // What a proxy says that cannot reach us is a page.
+    if (answer.headers.get("content-type")?.startsWith("text/plain")) text = await answer.text();
+    status = answer.status;
+  }} catch {{
+    // Nobody answers.
+  }}
+  if ([200, 403, 404].includes(status)) return location.reload();
   // Too many sessions, or one that does not start: it may go when asked again.
-  document.getElementById("text").textContent = await answer.text();
-  setTimeout(look, answer.status === 503 ? 200 : 3000);
+  document.getElementById("text").textContent = text;
+  setTimeout(look, status === 503 ? 200 : 3000);
 }}
 look();
 </script></body></html>"""
@@ -164,6 +171,9 @@ async def serve(options: Options, say: Callable[[str], None]) -> None:
         If the address cannot be used.
     """
     gateway = Gateway(options)
+    # Before anybody hears of the address: whoever does may ask at once, and in the background of a script nobody else
+    # would take Ctrl-C's signal.
+    stop = _stopping()
     # All that is answered comes from processes that have ended by then.
     runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=5.0)
     await runner.setup()
@@ -177,7 +187,7 @@ async def serve(options: Options, say: Callable[[str], None]) -> None:
         say(address)
         if options.open_browser:
             webbrowser.open(address)
-        await _asked_to_stop()
+        await stop.wait()
     finally:
         await runner.cleanup()
 
@@ -199,11 +209,12 @@ def _own_name() -> str:
     return socket.gethostname()
 
 
-async def _asked_to_stop() -> None:
+def _stopping() -> asyncio.Event:
+    """An event that is set when the process is asked to stop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Not on Windows, where Ctrl-C comes as KeyboardInterrupt.
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop

@@ -24,6 +24,8 @@ from PWSegmentationLib.app.kept_files import (
     IMAGE,
     REVIEWED,
     SEGMENTS,
+    give_looks,
+    looks_of,
     put_aside,
     read_document,
     read_segmentation,
@@ -126,6 +128,7 @@ class Keeper:
     def _write(self, opened: Opened) -> None:
         place, case = self._place, self._place.case
         assert case is not None
+        case.session.finish_writing()
         segmentation = case.segmentation_node
         words = [words_of(segmentation, i) for i in case.segment_ids()]
         if words and (self._has_new_voxels or words != self._words):
@@ -152,6 +155,9 @@ class Keeper:
             "settings": {k: v for k, v in asdict(place.settings).items() if k in _KEPT},
             "window": [place.state.get("window"), place.state.get("level")],
             "layout": place.state.get("layout"),
+            "fill": place.state.get("fill"),
+            # Of segments that are not as they are at first: not in the file of the segments.
+            "looks": {i: looks for i in case.segment_ids() if (looks := looks_of(segmentation, i)) != (True, 1.0)},
         }
         with replacing(self._folder / DOCUMENT) as path:
             path.write_text(json.dumps(document), encoding="utf-8")
@@ -243,6 +249,7 @@ class Keeper:
     def _segmentation(self, document: dict[str, Any]) -> Node:
         """The segmentation as it was written, with prompts; an empty one where the file is gone."""
         place = self._place
+        place.state.set(fill=document.get("fill", place.state.get("fill")))
         node = place.new_segmentation(str(document["name"]))
         wanted = {str(s["id"]): str(s["name"]) for s in document["segments"]}
         if (self._folder / SEGMENTS).is_file() and wanted:
@@ -253,6 +260,8 @@ class Keeper:
         for segment_id, name in wanted.items():
             if segmentation.GetSegment(segment_id) is None:
                 segmentation.AddEmptySegment(segment_id, name)
+        for segment_id, looks in document.get("looks", {}).items():
+            give_looks(node, segment_id, *looks)
         assert place.volume_node is not None
         store = PromptStore(place.app.scene, node, place.volume_node)
         prompts = prompts_from_dict(document["prompts"])

@@ -64,6 +64,19 @@ def words_of(segmentation_node: Node, segment_id: str) -> tuple[object, ...]:
     return (segment_id, segment.GetName(), segment.GetColor(), is_locked(segmentation_node, segment_id), *said)
 
 
+def looks_of(segmentation_node: Node, segment_id: str) -> tuple[bool, float]:
+    """Whether a segment is shown, and how opaque it is."""
+    display = segmentation_node.GetDisplayNode()
+    return bool(display.GetSegmentVisibility(segment_id)), round(float(display.GetSegmentOpacity3D(segment_id)), 2)
+
+
+def give_looks(segmentation_node: Node, segment_id: str, is_shown: bool, opacity: float) -> None:
+    """The inverse of `looks_of`."""
+    display = segmentation_node.GetDisplayNode()
+    display.SetSegmentVisibility(segment_id, is_shown)
+    display.SetSegmentOpacity(segment_id, opacity)
+
+
 def write_segmentation(node: Node, path: Path) -> None:
     """Write a segmentation, tags and all.
 

@@ -46,7 +46,7 @@ class Page:
             if key in KEYS:
                 KEYS[key].call(place)
 
-        def on_change(name: str, call: Callable[[Any], None]) -> None:
+        def on_change(name: str, call: Callable[[Any], object]) -> None:
             server.state.change(name)(lambda **values: call(values[name]))
 
         def number(call: Callable[[float], object]) -> Callable[[Any], None]:
@@ -68,15 +68,21 @@ class Page:
 
             return put
 
+        def seconds(value: Any) -> None:
+            keep("refine_seconds", lambda v: min(600, max(5, int(v))))(value)
+            # Whatever was typed: these are what it will take.
+            place.state.set(refine_seconds=place.settings.refine_seconds)
+
         set_window = part_of(place, "window", "set")
         on_change("brush", keep("brush_mm", lambda v: min(30.0, max(0.5, float(v)))))
         on_change("auto_segment", keep("auto_segment", bool))
         on_change("many_lesions", keep("many_lesions", bool))
-        on_change("refine_seconds", keep("refine_seconds", lambda v: min(600, max(5, int(v)))))
-        on_change("window", number(lambda v: set_window(v, float(server.state.level))))
-        on_change("level", number(lambda v: set_window(float(server.state.window), v)))
+        on_change("refine_seconds", seconds)
+        on_change("window", lambda v: set_window(v, server.state.level))
+        on_change("level", lambda v: set_window(server.state.window, v))
         on_change("overlay_opacity", number(place.set_overlay_opacity))
         on_change("fill", number(part_of(place, "appearance", "set_fill")))
+        on_change("fill", lambda _: place.on_saved())
 
     # ---- build -----------------------------------------------------------------------------------------------
 
@@ -102,7 +108,8 @@ class Page:
             html.Img(src="pwseg/icon.svg", classes="pw-icon", alt="")
             html.Span("PWSegmentation", classes="pw-brand")
             button("open", "mdi-folder-open-outline", "Open", "Open an image", "open_dialog = true")
-            with html.Div(classes="pw-image", v_if=("image",), title=("image.size + ' voxels, ' + image.spacing",)):
+            tip = "`${image.name}: ${image.size} voxels, ${image.spacing}`"
+            with html.Div(classes="pw-image", v_if=("image",), title=(tip,)):
                 html.Span("{{ image.name }}", classes="pw-image-name", data_test="image-name")
                 html.Span("{{ image.size }} · {{ image.spacing }}", classes="pw-faint")
             html.Div(classes="pw-stretch")
@@ -166,6 +173,8 @@ class Page:
                     v_if=(f"layout === 'four' || layout === '{tag}'",),
                     id=f"view-{tag}",
                     data_view=tag,
+                    role="group",
+                    aria_label=f"{NAMES[tag]} view",
                     key=tag,
                 ):
                     client.ServerTemplate(name=tag)
@@ -211,6 +220,7 @@ class Page:
             html.Span(
                 "{{ message }}",
                 classes=("message_is_error ? 'pw-message pw-error' : 'pw-message'",),
+                title=("message",),
                 data_test="message",
                 role="status",
             )

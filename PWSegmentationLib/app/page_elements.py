@@ -54,7 +54,9 @@ def button(test: str, icon: str, text: str, tip: str, click: Any, **more: Any) -
 
 
 def icon_button(test: str, icon: str, tip: str, click: Any, active: str = "false", **more: Any) -> Any:
-    """A small button with a picture on it; ``active`` is an expression that says when it is on."""
+    """A small button with a picture on it; ``active`` is an expression that says when it is on, if it can be."""
+    if active != "false":
+        more["aria_pressed"] = (active,)
     return v3.VBtn(
         icon=icon,
         click=click,

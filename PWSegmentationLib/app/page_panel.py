@@ -91,7 +91,7 @@ def _build_segments(place: Workplace) -> None:
                 classes="pw-color",
                 data_test="segment-color",
                 title="Colour",
-                aria_label="Colour",
+                aria_label=("'Colour: ' + s.name",),
             )
             html.Input(
                 value=("s.name",),
@@ -127,7 +127,7 @@ def _build_segments(place: Workplace) -> None:
                     v_on_click_stop=(call, "[s.id]"),
                     classes=("s.locked && '" + test + "' === 'lock' ? 'pw-mini pw-on' : 'pw-mini'",),
                     title=hint(test, tip),
-                    aria_label=tip,
+                    aria_label=(f"'{tip}: ' + s.name",),
                     data_test=f"segment-{test}",
                 ):
                     v3.VIcon(icon=(icon,), size="16")
@@ -138,9 +138,11 @@ def _build_segments(place: Workplace) -> None:
             (0.05, 1, 0.05),
             value=("segments.find(s => s.id === current).opacity",),
             change=(part_of(place, "appearance", "set_opacity"), "[current, Number($event.target.value)]"),
+            data_test="segment-opacity",
         )
         html.Span("Fill", classes="pw-label")
-        slider("How much of the image all segments hide in slices", (0, 1, 0.05), v_model_number=("fill",))
+        tip = "How much of the image all segments hide in slices"
+        slider(tip, (0, 1, 0.05), v_model_number=("fill",), data_test="fill")
 
 
 def _build_prompts(place: Workplace) -> None:
@@ -163,6 +165,7 @@ def _build_prompts(place: Workplace) -> None:
             key="p.number",
             classes="pw-tr",
             click=(place.jump_to_prompt, "[p.number]"),
+            tabindex="0",
             title="Show this place",
             data_test="prompt",
         ):
@@ -228,7 +231,7 @@ def _build_work(place: Workplace) -> None:
             type="number",
             min="5",
             max="600",
-            v_model_number=("refine_seconds",),
+            v_model_lazy=("refine_seconds",),
             classes="pw-number",
             title="How long Refine may take, seconds",
             aria_label="Seconds to refine",
@@ -266,6 +269,7 @@ def _build_overlay(place: Workplace) -> None:
                     text,
                     click=(place.set_overlay, f"['{kind}']"),
                     classes=(f"overlay === '{kind}' ? 'pw-on' : ''",),
+                    aria_pressed=(f"overlay === '{kind}'",),
                     title=f"{text} of the selected segment over the image" if kind != "none" else "No overlay",
                     data_test=f"overlay-{kind}",
                 )

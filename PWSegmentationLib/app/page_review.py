@@ -52,6 +52,7 @@ def _build_work_list(place: Workplace) -> None:
             key="r.id",
             classes=("r.id === current ? 'pw-tr pw-selected' : 'pw-tr'",),
             click=(place.select_for_review, "[r.id]"),
+            tabindex="0",
             title=("r.need === null ? 'Not checked as it is now' : 'Need for correction: ' + r.need + ' %'",),
             data_test="work-item",
         ):
@@ -92,6 +93,7 @@ def _build_buttons(place: Workplace) -> None:
     html.Input(
         value=("review_now ? review_now.comment : ''",),
         v_memo=("[review_now?.id, review_now?.comment]",),
+        input=(part_of(place, "review", "typed"), "[review_now.id, $event.target.value]"),
         change=(part_of(place, "review", "set_comment"), "[review_now.id, $event.target.value]"),
         keydown="$event.stopPropagation(); if ($event.key === 'Enter') $event.target.blur()",
         disabled=("!review_now",),

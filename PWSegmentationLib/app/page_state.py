@@ -8,6 +8,7 @@ from PWSegmentationLib.app.case import Case
 from PWSegmentationLib.app.review import Review
 from PWSegmentationLib.app.views import SLICE_VIEWS, Server
 from PWSegmentationLib.mrml import is_locked
+from PWSegmentationLib.mrml.scene_questions import shown_ml
 from PWSegmentationLib.segments.colors import css_color
 from PWSegmentationLib.segments.segmentation import STATUS_WORDS
 
@@ -103,42 +104,16 @@ class PageState:
             for name, value in values.items():
                 self._state[name] = value
 
-    def show_case(self, case: Case | None, answers: int = 0) -> None:
-        """Segments, prompts, and what can be done now; ``answers``: how often voxels have changed so far."""
-        if case is None:
-            self.set(segments=[], prompts=[], current=None, can={})
-            return
-        prompted = set(case.session.store.prompted())
-        current = case.current
-        self.set(
-            segments=[_segment_row(case, i) for i in case.segment_ids()],
-            current=current,
-            prompts=[_prompt_row(n, item) for n, item in enumerate(case.items())],
-            answers=answers,
-            can={
-                "segment": current in prompted,
-                "refine": bool(prompted) and case.jobs.kind != "refine",
-                "undo": case.session.can_undo,
-                "redo": case.session.can_redo,
-                "spot": current is not None and case.session.prediction(current) is not None,
-            },
-        )
+    def show_case(self, case: Case | None, review: Review | None, answers: int = 0) -> None:
+        """Segments, prompts, what can be done now, and the review; ``answers``: how often voxels have changed so far.
+
+        All in one message: between two of them, a comment typed for the segment just selected would be lost.
+        """
+        self.set(**_case_values(case, answers), **_review_values(case, review))
 
     def show_review(self, case: Case | None, review: Review | None) -> None:
         """The work list, what is known of the selected segment, and how far looking at segments is."""
-        if case is None or review is None:
-            self.set(review_rows=[], review_now=None, review_busy="", review_changes=False)
-            return
-        rows = [_review_row(case, review, i) for i in case.segment_ids()]
-        jobs, current = review.jobs, case.current
-        self.set(
-            # What needs a person most comes first; what is done last, before it what nobody knows of.
-            review_rows=sorted(rows, key=lambda r: (r["kind"] == "completed", r["need"] is None, -(r["need"] or 0))),
-            review_now=None if current not in case.segment_ids() else _findings(review, str(current)),
-            review_busy=jobs.text if jobs.is_running else "",
-            review_progress=round(100 * jobs.progress),
-            review_changes=review.shows_changes,
-        )
+        self.set(**_review_values(case, review))
 
     def show_progress(self, case: Case | None) -> None:
         """How far the running job is."""
@@ -155,6 +130,41 @@ class PageState:
         )
 
 
+def _case_values(case: Case | None, answers: int) -> dict[str, Any]:
+    if case is None:
+        return {"segments": [], "prompts": [], "current": None, "can": {}}
+    prompted = set(case.session.store.prompted())
+    current = case.current
+    return {
+        "segments": [_segment_row(case, i) for i in case.segment_ids()],
+        "current": current,
+        "prompts": [_prompt_row(n, item) for n, item in enumerate(case.items())],
+        "answers": answers,
+        "can": {
+            "segment": current in prompted,
+            "refine": bool(prompted) and case.jobs.kind != "refine",
+            "undo": case.session.can_undo,
+            "redo": case.session.can_redo,
+            "spot": current is not None and case.session.prediction(current) is not None,
+        },
+    }
+
+
+def _review_values(case: Case | None, review: Review | None) -> dict[str, Any]:
+    if case is None or review is None:
+        return {"review_rows": [], "review_now": None, "review_busy": "", "review_changes": False}
+    rows = [_review_row(case, review, i) for i in case.segment_ids()]
+    jobs, current = review.jobs, case.current
+    return {
+        # What needs a person most comes first; what is done last, before it what nobody knows of.
+        "review_rows": sorted(rows, key=lambda r: (r["kind"] == "completed", r["need"] is None, -(r["need"] or 0))),
+        "review_now": None if current not in case.segment_ids() else _findings(review, str(current)),
+        "review_busy": jobs.text if jobs.is_running else "",
+        "review_progress": round(100 * jobs.progress),
+        "review_changes": review.shows_changes,
+    }
+
+
 def _segment_row(case: Case, segment_id: str) -> dict[str, Any]:
     segment = case.segment(segment_id)
     display = case.segmentation_node.GetDisplayNode()
@@ -166,7 +176,7 @@ def _segment_row(case: Case, segment_id: str) -> dict[str, Any]:
         "visible": bool(display.GetSegmentVisibility(segment_id)),
         "opacity": round(float(display.GetSegmentOpacity3D(segment_id)), 2),
         "locked": is_locked(case.segmentation_node, segment_id),
-        "volume": "" if millilitres is None else f"{millilitres:.1f} ml",
+        "volume": "" if millilitres is None else shown_ml(millilitres),
     }
 
 

@@ -48,6 +48,8 @@ class Review:
         self._scene = SceneReview(case.segmentation_node, case.session.volume_node, case.session)
         self.jobs = JobRunner(listener.review_changed)
         self.shows_changes = False
+        # The comment that is being typed, and the segment that it is about.
+        self._typed: tuple[str, str] | None = None
         # The voxels and the changes that are drawn.
         self._drawn: tuple[Segment, Changes] | None = None
 
@@ -111,9 +113,14 @@ class Review:
 
     def set_comment(self, segment_id: str, text: str) -> None:
         """Say something of a segment."""
+        self._typed = None
         with self._case.showing_errors():
             set_comment(self._case.segmentation_node, segment_id, text)
         self._listener.case_changed()
+
+    def typed(self, segment_id: str, text: str) -> None:
+        """A comment is being typed: it is not lost where a look that ends leads to another segment."""
+        self._typed = segment_id, text
 
     def show(self, segment_id: str) -> None:
         """Show the place in a segment that is worth a look."""
@@ -156,6 +163,7 @@ class Review:
             self._listener.say("Choose a segment in the list.", error=True)
             return
         with self._case.showing_errors():
+            self._case.session.finish_writing()
             set_status(self._case.segmentation_node, segment_id, status)
             self._listener.say(f"{self._case.segment(segment_id).GetName()}: {STATUS_WORDS[status]}.")
             self._listener.case_changed()
@@ -172,6 +180,8 @@ class Review:
         if segment_id is None:
             self._listener.say("All segments are completed.")
             return
+        if self._typed is not None:
+            self.set_comment(*self._typed)
         self._case.select(segment_id)
         place = place_to_look_at(reviews[segment_id], self._case.session.volume_node)
         if place is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import gzip
+import lzma
 import shutil
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,11 +63,12 @@ class Batch:
 
     def unpack(self) -> None:
         """Put the files of zips in their place, no more of them and no more bytes than may be uploaded."""
-        left = self._limit
+        left, most = self._limit, _MOST_FILES
         for path in [p for p in self.files if p.suffix == ".zip"]:
-            inside = unzip(path, left)
+            inside = unzip(path, left, most)
             path.unlink()
             self.names |= inside
+            most -= len(inside)
             left -= sum(path.with_name(name).stat().st_size for name in inside)
 
     def remove(self) -> None:
@@ -86,7 +89,7 @@ def check_type(path: Path, name: str) -> None:
         try:
             with gzip.open(path) as unpacked:
                 head = unpacked.read(400)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise _wrong(name) from error
     # NIfTI-1 and -2, and pairs; MGH has a version number of 1.
     nifti = head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
@@ -98,7 +101,8 @@ def check_type(path: Path, name: str) -> None:
         ".mgh": head.startswith(b"\0\0\0\1"),
         ".mgz": head.startswith(b"\0\0\0\1"),
         ".zip": head.startswith(b"PK\3\4"),
-        ".json": head.lstrip()[:1] == b"{",
+        # With or without a byte order mark, as `files.read_json` takes it.
+        ".json": head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{",
         ".dcm": head[128:132] == b"DICM",
     }
     if not fits[ending]:
@@ -125,8 +129,10 @@ def _wrong(name: str) -> InputError:
     return InputError(f"'{Path(name).name[:80]}' is not an image that can be read here: choose {WHAT}.")
 
 
-def unzip(path: Path, limit: int) -> dict[str, str]:
+def unzip(path: Path, limit: int, most: int = _MOST_FILES) -> dict[str, str]:
     """Put the files in a zip beside it, under names of our own; directories in it do not matter.
+
+    No more than ``limit`` bytes of ``most`` files.
 
     What they were called, by their names here.
 
@@ -138,7 +144,7 @@ def unzip(path: Path, limit: int) -> dict[str, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             inside = [i for i in archive.infolist() if not i.is_dir() and not Path(i.filename).name.startswith(".")]
-            if len(inside) > _MOST_FILES or sum(i.file_size for i in inside) > limit:
+            if len(inside) > most or sum(i.file_size for i in inside) > limit:
                 raise InputError("The zip holds too much: zip the one series that you want.")
             kept: dict[str, str] = {}
             left = limit
@@ -159,7 +165,7 @@ def unzip(path: Path, limit: int) -> dict[str, str]:
                 except InputError:
                     # A report or a DICOMDIR beside the images.
                     target.unlink()
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
         raise InputError("The zip cannot be read: it is damaged or has a password.") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 from PWSegmentationLib.app.images import Opened
 from PWSegmentationLib.mrml.nodes import Node
@@ -46,11 +48,19 @@ class WindowLevel:
         else:
             self._show(*self._opened.window)
 
-    def set(self, window: float, level: float) -> None:
-        """Show a range of values."""
+    def set(self, window: Any, level: Any) -> None:
+        """Show the range of values that somebody has typed; to what is none the answer is the one that is shown."""
+        try:
+            low, high = float(level) - 0.5 * float(window), float(level) + 0.5 * float(window)
+        except (TypeError, ValueError):
+            low = high = 0.0
         # What was told is no wish.
-        if window > 0 and (window, level) != self._told:
-            self._show(level - 0.5 * window, level + 0.5 * window)
+        if (window, level) == self._told:
+            return
+        if math.isfinite(high - low) and high > low:
+            self._show(low, high)
+        else:
+            self._tell(*self._told)
 
     def _show(self, low: float, high: float) -> None:
         self._display.SetWindowLevelMinMax(float(low), float(high))

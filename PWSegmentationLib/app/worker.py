@@ -62,7 +62,7 @@ class Orders:
 
 
 def main() -> int:
-    """Serve one workplace until the standard input closes."""
+    """Serve one workplace until the standard input closes; the exit code."""
     orders = Orders.from_json(sys.stdin.readline())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     # Nothing of what trame would take from a command line is ours.
@@ -148,7 +148,3 @@ def _end_with_input(
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

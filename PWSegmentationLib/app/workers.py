@@ -77,7 +77,9 @@ class Worker:
         return await asyncio.shield(self._starting)
 
     async def _start(self) -> int:
-        command = (sys.executable, "-m", "PWSegmentationLib.app.worker")
+        # What we were found by, and not the folder where the user works: files there may be called like modules.
+        found_by = f"import sys; sys.path[:] = {sys.path!r}"
+        command = (sys.executable, "-c", f"{found_by}; from PWSegmentationLib.app.worker import main; sys.exit(main())")
         try:
             log = (self.orders.folder / "worker.log").open("ab")
         except OSError as error:

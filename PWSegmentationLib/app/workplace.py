@@ -345,8 +345,7 @@ class Workplace:
         """See `Listener`."""
         if self.review is not None:
             self.review.draw_changes()
-        self.state.show_case(self.case, self._answers)
-        self.state.show_review(self.case, self.review)
+        self.state.show_case(self.case, self.review, self._answers)
         self.on_saved()
 
     def progress_changed(self) -> None:

@@ -104,11 +104,11 @@ def fifths(cases: Sequence[CaseFiles], count: int) -> list[tuple[CaseFiles, ...]
 
 
 def _check_values(named: Mapping[str, tuple[int, ...]]) -> None:
-    """An `InputError` if one of several values of a structure also belongs to another: a voxel can be in one only."""
+    """An `InputError` if a value belongs to two structures: a voxel can be in one only."""
     for name, values in named.items():
         for other, theirs in named.items():
             shared = set(values) & set(theirs)
-            if name != other and len(values) > 1 and shared:
+            if name != other and shared:
                 raise InputError(
                     f"The value {min(shared)} belongs to '{name}' and to '{other}': for training leave it to one of "
                     "them."

@@ -8,6 +8,7 @@ background the value that ``labels`` calls ``background`` if that is not 0, else
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,8 @@ def _entry(entry: Any, path: Path) -> CaseFiles:
         prompts=files.get("prompts"),
         points=files.get("points"),
         scribbles=files.get("scribbles"),
-        group=str(files["image"]),
+        # As seen from the list: who is kept for selection must not depend on where the data lie.
+        group=Path(os.path.relpath(files["image"], path.parent.resolve())).as_posix(),
     )
 
 

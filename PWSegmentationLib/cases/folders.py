@@ -61,12 +61,28 @@ def read_folder(folder: Path) -> CaseSet:
     for case in _all(sets):
         if case.problem:
             raise InputError(case.problem)
-    named: dict[str, tuple[int, ...]] = {}
-    for file in sorted(folder.rglob("labels.json")):
-        for name, values in read_names(file).items():
-            if named.setdefault(name, values) != values:
-                raise InputError(f"{file} gives '{name}' another value than the cases before: use one throughout.")
+    named = _named_throughout(folder)
     return CaseSet.of(named, sets["training"], sets.get("selection", ()), sets.get("test", ())).split()
+
+
+def _named_throughout(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The names in all ``labels.json`` below ``folder``; an `InputError` unless they agree."""
+    named: dict[str, tuple[int, ...]] = {}
+    names: dict[int, str] = {}
+    for file in sorted(folder.rglob("labels.json")):
+        here = read_names(file)
+        for name, values in here.items():
+            if named.get(name, values) != values:
+                raise InputError(f"{file} gives '{name}' another value than the cases before: use one throughout.")
+            for value in values:
+                if names.get(value, name) != name:
+                    raise InputError(
+                        f"{file} calls the value {value} '{name}', and the cases before call it '{names[value]}': use "
+                        "one name throughout."
+                    )
+        named |= here
+        names |= {value: name for name, values in here.items() for value in values}
+    return named
 
 
 def _all(sets: dict[str, list[CaseFiles]]) -> Iterable[CaseFiles]:
@@ -80,6 +96,7 @@ def _by_set(folder: Path) -> dict[str, list[CaseFiles]]:
     if _is_case(folder):
         return {"training": [_case(folder, folder)]}
     if (folder / "training").is_dir() and not _is_case(folder / "training"):
+        _check_beside(folder)
         sets = {name: _subfolders(folder / sub) for name, sub in _SETS.items() if (folder / sub).is_dir()}
     else:
         sets = {"training": _subfolders(folder)}
@@ -88,6 +105,16 @@ def _by_set(folder: Path) -> dict[str, list[CaseFiles]]:
             f"There are no cases in {folder}: make a folder for each, with an image, labels and labels.json."
         )
     return {name: [_case(f, folder) for f in folders] for name, folders in sets.items()}
+
+
+def _check_beside(folder: Path) -> None:
+    """An `InputError` for cases beside the sets, which nobody would look at: in "val", or in no set at all."""
+    for other in _subfolders(folder):
+        if other.name not in _SETS.values() and any(_is_case(f) for f in (other, *_subfolders(other))):
+            raise InputError(
+                f"{other} lies beside the sets {', '.join(_SETS.values())} and holds cases: rename it, put it into one "
+                "of them, or move it elsewhere."
+            )
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> None:
     from PWSegmentationLib.evaluation.results import Results
     from PWSegmentationLib.evaluation.tables import accuracy_table
 
+    if args.seed < 0:
+        raise InputError("--seed takes a whole number from 0.")
     if args.output.suffix != ".json":
         raise InputError(f"The results go into a .json file; {args.output} is none.")
     again = args.cases is not None and args.cases.suffix == ".json"
@@ -155,7 +157,10 @@ def _methods(args: argparse.Namespace) -> list[Method]:
 
     from PWSegmentationLib.errors import InputError
     from PWSegmentationLib.evaluation.methods import PEERS, methods
+    from PWSegmentationLib.networks.device import choose_device
 
+    # Else every structure would fail by itself, and the others be measured alone.
+    choose_device(args.device)
     ours = args.method or ["auto"]
     options = {"finetune_s": args.finetune, "device": args.device}
     if args.against is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ def run(args: argparse.Namespace) -> None:
     """Convert and write."""
     from PWSegmentationLib.networks.model_files import save_model
     from PWSegmentationLib.networks.published_checkpoint import card_of_published, load_published
-    from PWSegmentationLib.training.preparation import Preparation
+    from PWSegmentationLib.prediction.preparation import Preparation
 
     weights = args.output / "model.safetensors"
     read = [NamedFile(args.checkpoint, "the checkpoint itself")]
+    if not (math.isfinite(args.spacing) and args.spacing > 0):
+        raise InputError(f"A voxel cannot be {args.spacing:g} mm wide: give --spacing a number above 0.")
     check_files(read, [NamedFile(path, "the model") for path in (weights, weights.with_suffix(".json"))])
     network = load_published(args.checkpoint)
     if len(set(args.structure)) != network.out_channels:

@@ -29,6 +29,11 @@ def label_table(args: argparse.Namespace) -> dict[str, int] | None:
     return None if args.labels is None else read_table(args.labels)
 
 
+def priority_of(args: argparse.Namespace) -> list[str] | None:
+    """The names in ``--priority``; None without it."""
+    return None if args.priority is None else [name.strip() for name in args.priority.split(",")]
+
+
 def source_files(image: Path | None, series: str | None, outputs: Sequence[Path]) -> list[Path]:
     """The files of the DICOM series that ``image`` is, where one of the outputs refers to them."""
     from PWSegmentationLib.volume.dicom import is_dicom, series_files
@@ -46,10 +51,10 @@ def write_all(
     source: Sequence[Path],
 ) -> list[Path]:
     """Write every output; the files."""
-    from PWSegmentationLib.export.writing import check_tables, write_segmentation
+    from PWSegmentationLib.export.writing import check_segments, write_segmentation
 
-    priority = None if args.priority is None else [name.strip() for name in args.priority.split(",")]
-    check_tables(outputs, segmentation.values)
+    priority = priority_of(args)
+    check_segments(outputs, segmentation.values, priority)
     files: list[Path] = []
     for path in outputs:
         written = write_segmentation(segmentation, path, priority=priority, provenance=provenance, source=source)

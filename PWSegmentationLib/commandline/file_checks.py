@@ -63,7 +63,7 @@ def output_files(outputs: Iterable[Path], names: Sequence[str], *, provenance: b
 
 def map_files(path: Path | None, names: Sequence[str], option: str) -> list[NamedFile]:
     """The maps of all segments; none without a ``path``."""
-    from PWSegmentationLib.commandline.map_files import map_paths
+    from PWSegmentationLib.export.maps import map_paths
 
     return [] if path is None else [NamedFile(p, option) for p in map_paths(path, names).values()]
 

@@ -38,18 +38,21 @@ def run(args: argparse.Namespace) -> None:
     from PWSegmentationLib.cases.folders import find_cases
     from PWSegmentationLib.commandline.file_checks import NamedFile, case_files, check_files
     from PWSegmentationLib.commandline.progress_bar import progress_bar
+    from PWSegmentationLib.errors import InputError
     from PWSegmentationLib.evaluation.flag_measurement import document, measure_flags, table
-    from PWSegmentationLib.evaluation.provenance import provenance
+    from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
     from PWSegmentationLib.files import write_json
     from PWSegmentationLib.samples.development import development_cases
 
+    if min(args.seed, args.repeats) < 0:
+        raise InputError("--seed and --repeats take a whole number from 0.")
     prompting = protocol(args.prompts)
     cases = development_cases(args.cache) if args.cases is None else find_cases(args.cases)
     check_files(case_files(cases), [NamedFile(args.output, "--output")])
     uses = args.use or ("tuning", "reported", "")
     with progress_bar("planting errors", quiet=args.quiet) as progress:
         found = measure_flags(cases, prompting, uses=uses, repeats=args.repeats, seed=args.seed, progress=progress)
-    write_json({"made by": provenance(), "prompts": prompting.name, **document(found)}, args.output)
+    write_json({"made by": machine_and_versions(), "prompts": prompting.name, **document(found)}, args.output)
     if not args.quiet:
         print(table(found))
         print(f"\nfindings: {args.output}")

@@ -59,7 +59,8 @@ def describe(header: Header, volume: Volume) -> dict[str, Any]:
         "affine": grid.affine.tolist(),
         "dtype": volume.array.dtype.name,
         "robust_range": [low, high],
-        "padding_below": volume.padding_below,
+        "padding_below": volume.padding[0],
+        "padding_above": volume.padding[1],
         "measured_fraction": round(float(np.count_nonzero(valid)) / valid.size, 4),
         "memory_mb": round(volume.array.nbytes / 1e6, 1),
     }
@@ -72,8 +73,9 @@ def _lines(path: Path, facts: dict[str, Any]) -> list[tuple[str, str]]:
     turned = f", turned by up to {facts['oblique_degrees']:g}°" if facts["oblique_degrees"] > 0.05 else ""
     handed = ", left-handed" if facts["left_handed"] else ""
     low, high = facts["robust_range"]
-    below = facts["padding_below"]
-    padding = "none" if below is None else f"values below {below:g}, {100 - 100 * facts['measured_fraction']:.1f} %"
+    limits = [f"{side} {facts[key]:g}" for side in ("below", "above") if facts[key := f"padding_{side}"] is not None]
+    share = 100 - 100 * facts["measured_fraction"]
+    padding = f"values {' and '.join(limits)}, {share:.1f} %" if limits else "none"
     return [
         ("image", f"{path} ({facts['format']})"),
         ("size", f"{joined(facts['shape'], 'd')} voxels"),

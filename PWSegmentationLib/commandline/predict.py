@@ -20,6 +20,7 @@ from PWSegmentationLib.commandline.progress_bar import progress_bar
 from PWSegmentationLib.errors import InputError
 
 if TYPE_CHECKING:
+    from PWSegmentationLib.cases.case_files import CaseFiles
     from PWSegmentationLib.prediction.trained_model import TrainedModel, VolumeSegmentation
 
 
@@ -35,7 +36,7 @@ def add_to(subparsers: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", type=Path, help="a folder that `pwseg train` wrote, or .safetensors")
-    text = "an image, a DICOM folder, or a folder of images or of DICOM folders"
+    text = "an image, a DICOM folder, or a folder of images, of DICOM folders or of cases"
     parser.add_argument("images", metavar="FOLDER_OR_IMAGE", type=Path, help=text)
     parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, required=True, help="folder for the files")
     text = "prompts (pwseg-prompts JSON) for a model that takes them; one image only"
@@ -57,8 +58,8 @@ def add_to(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Segment image after image."""
+    from PWSegmentationLib.networks.device import choose_device
     from PWSegmentationLib.prediction.trained_model import TrainedModel
-    from PWSegmentationLib.session.local import choose_device
 
     if not 0 <= args.overlap < 1 or args.samples < 0:
         raise InputError("--overlap takes a share from 0 to below 1, and --samples a whole number from 0.")
@@ -89,6 +90,9 @@ def find_images(path: Path) -> dict[str, Path]:
         return {stem(path): path}
     files = sorted(p for p in path.iterdir() if p.name.endswith(IMAGE_ENDINGS))
     if not files:
+        cases = {c.name: c.image for c in _cases_in(path) if not c.problem}
+        if cases:
+            return cases
         folders = sorted(p for p in path.iterdir() if p.is_dir() and any(f.is_file() for f in p.iterdir()))
         files = [path] if any(p.is_file() for p in path.iterdir()) else folders
     if not files:
@@ -98,6 +102,13 @@ def find_images(path: Path) -> dict[str, Path]:
     if twice:
         raise InputError(f"Two images in {path} are called '{twice[0]}': rename one, or segment them one by one.")
     return dict(zip(names, files, strict=True))
+
+
+def _cases_in(folder: Path) -> list[CaseFiles]:
+    """The cases of a folder that models are trained on; none in one of DICOM files."""
+    from PWSegmentationLib.cases.folders import find_cases
+
+    return find_cases(folder) if any(p.is_dir() for p in folder.iterdir()) else []
 
 
 def _check_files(args: argparse.Namespace, images: Mapping[str, Path], structures: Mapping[str, int]) -> None:
@@ -135,7 +146,7 @@ def _segment(model: TrainedModel, image: Path, args: argparse.Namespace) -> Volu
 
 def _write(found: VolumeSegmentation, folder: Path, name: str, args: argparse.Namespace) -> None:
     """The labelmap with the names of its values, and the maps asked for."""
-    from PWSegmentationLib.commandline.map_files import map_paths
+    from PWSegmentationLib.export.maps import map_paths
     from PWSegmentationLib.files import replacing
     from PWSegmentationLib.volume.writing import write_image
 

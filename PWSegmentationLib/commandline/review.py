@@ -127,7 +127,7 @@ def _say(args: argparse.Namespace, cases: Sequence[ReviewFiles]) -> None:
         said = [(segmentation.names[0], None)]
     for name, status in said:
         for each in segmentation.names if name == "all" else (name,):
-            record = record.with_opinion(
+            record = record.with_verdict(
                 segmentation[each], status=status, comment=args.comment, by=args.by, dated=args.dated
             )
     write_record(record, segmentation, cases[0].folder, cases[0].segmentation)
@@ -168,7 +168,7 @@ def _document(review: CaseReview) -> dict[str, Any]:
             "name": s.segment.name,
             "value": s.segment.value,
             "need": s.need,
-            **asdict(s.opinion),
+            **asdict(s.verdict),
             "measures": asdict(s.measures),
             "flags": [asdict(flag) for flag in s.flags],
             "changes": None if s.changes is None else asdict(s.changes),

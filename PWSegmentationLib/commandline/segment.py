@@ -14,6 +14,7 @@ from PWSegmentationLib import __version__
 from PWSegmentationLib.commandline.export_options import (
     add_export_options,
     label_table,
+    priority_of,
     source_files,
     write_all,
 )
@@ -190,8 +191,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def _check_files(args: argparse.Namespace, names: Sequence[str]) -> None:
-    """Raise `InputError` if a file that is read would be written over, one written twice, or a table be wrong."""
-    from PWSegmentationLib.export.writing import check_tables
+    """Raise `InputError` if a file that is read would be written over, one written twice, or segments do not fit."""
+    from PWSegmentationLib.export.writing import check_segments
     from PWSegmentationLib.segments.segmentation import label_values
 
     written = [
@@ -208,12 +209,12 @@ def _check_files(args: argparse.Namespace, names: Sequence[str]) -> None:
         *model_files(args.model),
     ]
     check_files(read, written)
-    check_tables(args.output, label_values(names, label_table(args)))
+    check_segments(args.output, label_values(names, label_table(args)), priority_of(args))
 
 
 def _map_files(args: argparse.Namespace, names: Sequence[str]) -> dict[str, dict[str, Path]]:
     """The files of each kind of map, by segment."""
-    from PWSegmentationLib.commandline.map_files import map_paths
+    from PWSegmentationLib.export.maps import map_paths
 
     kinds = {"probability": args.probability, "uncertainty": args.uncertainty}
     return {kind: map_paths(path, names) for kind, path in kinds.items() if path is not None}
@@ -231,7 +232,7 @@ def _session(args: argparse.Namespace, volume: Volume, prompts: PromptSet) -> tu
     from PWSegmentationLib.prompts.checks import check_prompts
 
     check_prompts(prompts, volume.grid, may_overlap=args.allow_overlap)
-    from PWSegmentationLib.session.local import choose_device
+    from PWSegmentationLib.networks.device import choose_device
     from PWSegmentationLib.session.session import Session
 
     device = choose_device(args.device)
@@ -294,7 +295,7 @@ def _row(name: str, label: int, prediction: Prediction, reports: Mapping[str, An
         "name": name,
         "label": label,
         "voxels": int(prediction.region_mask.sum()),
-        "volume_ml": round(prediction.volume_ml, 3),
+        "volume_ml": float(f"{prediction.volume_ml:.6g}"),
         "method": prediction.method,
         "seconds": round(prediction.seconds, 3),
     }
@@ -309,7 +310,9 @@ def _table(outcome: _Outcome) -> str:
     width = max(len("segment"), *(len(s["name"]) for s in outcome.segments))
     lines = [f"{'':>3}  {'segment':<{width}}  {'mL':>10}  {'s':>6}  method"]
     for row in outcome.segments:
-        volume, seconds = f"{row['volume_ml']:.2f}", f"{row['seconds']:.2f}"
+        # In a mouse, a lesion is less than a hundredth of a millilitre.
+        volume = format(row["volume_ml"], ".2f" if row["volume_ml"] >= 0.1 else ".2g")
+        seconds = f"{row['seconds']:.2f}"
         lines.append(f"{row['label']:>3}  {row['name']:<{width}}  {volume:>10}  {seconds:>6}  {row['method']}")
         if "finetune" in row:
             lines.append(f"{'':>5}{row['finetune']['reason']}")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PWSegmentationLib.commandline.config_changes import add_changes_to, changes
 from PWSegmentationLib.commandline.file_checks import NamedFile, case_files, check_files
 from PWSegmentationLib.errors import InputError
+
+if TYPE_CHECKING:
+    from PWSegmentationLib.cases.case_files import CaseFiles
 
 # What is written under a name that an input may have, too.
 _FILES = ("model.safetensors", "model.json", "state.json", "log.jsonl", "test.json")
@@ -50,7 +54,10 @@ def run(args: argparse.Namespace) -> None:
 
     config = config_from_dict({**_document(args.data), **changes(args)}, Path())
     cases = read_cases(config.data, config.layout).only(config.structures)
-    read = [NamedFile(args.data, "the data"), *case_files((*cases.training, *cases.selection, *cases.test))]
+    every = (*cases.training, *cases.selection, *cases.test)
+    if config.layout == "auto" and Path(config.data).is_dir():
+        _check_place(args.output.resolve(), Path(config.data).resolve(), every)
+    read = [NamedFile(args.data, "the data"), *case_files(every)]
     check_files(read, [NamedFile(args.output / name, "a file of the run") for name in _FILES])
     report = train(config, cases, args.output, quiet=args.quiet)
     if not args.quiet and _is_first():
@@ -59,11 +66,19 @@ def run(args: argparse.Namespace) -> None:
         _test(args, config.device, cases.test, cases.named)
 
 
+def _check_place(output: Path, data: Path, cases: Iterable[CaseFiles]) -> None:
+    """An `InputError` for a run among its cases: whoever goes on with it would take it for one of them."""
+    homes = {case.image.parent.parent for case in cases} - set(data.parents)
+    # The run's own folder has folders, too.
+    if homes & {output, output.parent}:
+        raise InputError(f"The output {output} lies among the cases: choose a folder outside of {data}.")
+
+
 def _test(args: argparse.Namespace, device: str, cases: Any, named: dict[str, tuple[int, ...]]) -> None:
     from PWSegmentationLib.commandline.progress_bar import progress_bar
     from PWSegmentationLib.evaluation.model_evaluation import evaluate, table, write
+    from PWSegmentationLib.networks.device import choose_device
     from PWSegmentationLib.prediction.trained_model import TrainedModel
-    from PWSegmentationLib.session.local import choose_device
 
     model = TrainedModel.load(args.output, choose_device(device))
     with progress_bar("testing", quiet=args.quiet) as progress:

@@ -13,8 +13,8 @@ from PWSegmentationLib.drawing.slices import (
     PLANES,
     REFERENCE,
     WORDS,
-    Scene,
-    View,
+    DisplayVolume,
+    SlicePanel,
     draw_contour,
     draw_overlay,
     draw_prompts,
@@ -29,45 +29,45 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def segment_figure(scene: Scene, one: Comparison) -> bytes:
+def segment_figure(display: DisplayVolume, one: Comparison) -> bytes:
     """Three planes: contours and prompts, the uncertainty, and Grow from seeds. WebP."""
     rows = ["PWSegmentation", "uncertainty", *(["Grow from seeds"] if one.peer else [])]
     figure, axes = panels(len(rows), 2.7)
-    mask, reference = scene.turned(one.mask), scene.turned(one.reference)
-    uncertainty = scene.turned(one.prediction.uncertainty)
+    mask, reference = display.turned(one.mask), display.turned(one.reference)
+    uncertainty = display.turned(one.prediction.uncertainty)
     middle = middle_of(reference if reference.any() else mask)
-    centre, half = frame_of(scene, mask | reference)
+    centre, half = frame_of(display, mask | reference)
     for column, plane in enumerate(PLANES):
-        views = [View(row[column], scene, plane, middle) for row in axes]
-        for view in views:
-            draw_slice(view, centre, half)
-        draw_overlay(views[1], uncertainty)
-        draw_contour(views[1], mask, one.color)
-        for view, found in zip(views[::2], [one.mask, *([one.peer.mask] if one.peer else [])], strict=True):
-            draw_contour(view, reference, REFERENCE, dashed=True)
-            draw_contour(view, scene.turned(found), one.color)
-            draw_prompts(view, one.prompts, one.color)
-        views[0].ax.set_title(plane.name, color=WORDS, fontsize=9, pad=4)
+        drawn = [SlicePanel(row[column], display, plane, middle) for row in axes]
+        for panel in drawn:
+            draw_slice(panel, centre, half)
+        draw_overlay(drawn[1], uncertainty)
+        draw_contour(drawn[1], mask, one.color)
+        for panel, found in zip(drawn[::2], [one.mask, *([one.peer.mask] if one.peer else [])], strict=True):
+            draw_contour(panel, reference, REFERENCE, dashed=True)
+            draw_contour(panel, display.turned(found), one.color)
+            draw_prompts(panel, one.prompts, one.color)
+        drawn[0].ax.set_title(plane.name, color=WORDS, fontsize=9, pad=4)
     for row, words in zip(axes, rows, strict=True):
         row[0].set_ylabel(words, color=WORDS, fontsize=9, labelpad=4)
     return encoded(figure, "webp")
 
 
-def overview_figure(scene: Scene, found: Sequence[Comparison], titles: tuple[str, str]) -> bytes:
+def overview_figure(display: DisplayVolume, found: Sequence[Comparison], titles: tuple[str, str]) -> bytes:
     """All segments filled in, above, and what Grow from seeds makes of the same prompts, below. PNG."""
-    masks = [[scene.turned(c.mask) for c in found], [scene.turned(c.peer.mask) for c in found if c.peer]]
+    masks = [[display.turned(c.mask) for c in found], [display.turned(c.peer.mask) for c in found if c.peer]]
     masks = [m for m in masks if len(m) == len(found)]
     figure, axes = panels(len(masks), 4.0, bottom=0.45)
     middle = middle_of(*masks[0])
-    centre, half = frame_of(scene, np.logical_or.reduce(masks[0]))
+    centre, half = frame_of(display, np.logical_or.reduce(masks[0]))
     for row, of_row, title in zip(axes, masks, titles, strict=False):
         for ax, plane in zip(row, PLANES, strict=True):
-            view = View(ax, scene, plane, middle)
-            draw_slice(view, centre, half)
+            panel = SlicePanel(ax, display, plane, middle)
+            draw_slice(panel, centre, half)
             for one, mask in zip(found, of_row, strict=True):
-                draw_contour(view, mask, one.color, filled=True)
+                draw_contour(panel, mask, one.color, filled=True)
             for one in found:
-                draw_prompts(view, one.prompts, one.color, faint=False)
+                draw_prompts(panel, one.prompts, one.color, faint=False)
         row[0].set_ylabel(title, color=WORDS, fontsize=12, labelpad=6)
     _legend(figure, found)
     return encoded(figure, "png")

@@ -18,8 +18,8 @@ from PWSegmentationLib.drawing.slices import (
     PLANES,
     REFERENCE,
     WORDS,
-    Scene,
-    View,
+    DisplayVolume,
+    SlicePanel,
     draw_contour,
     draw_prompts,
     draw_slice,
@@ -87,16 +87,16 @@ def one_click_figure(found: list[OneClick]) -> bytes:
 
 
 def _panel(figure: Figure, number: int, count: int, one: OneClick) -> None:
-    scene = Scene.of(one.volume)
-    mask, truth = scene.turned(one.prediction.mask), scene.turned(one.reference)
-    click = np.round(scene.grid.to_index([one.prompts.points[0].position])[0]).astype(int)
+    display = DisplayVolume.of(one.volume)
+    mask, truth = display.turned(one.prediction.mask), display.turned(one.reference)
+    click = np.round(display.grid.to_index([one.prompts.points[0].position])[0]).astype(int)
     ax = figure.add_axes(((number + 0.01) / count, 0.0, 0.98 / count, 0.92))
-    view = View(ax, scene, PLANES[0], (int(click[0]), int(click[1]), int(click[2])))
-    centre, half = frame_of(scene, mask | truth)
-    draw_slice(view, centre, min(half + _MARGIN_MM, 0.5 * float(scene.size[:2].min())))
-    draw_contour(view, truth, REFERENCE, dashed=True)
-    draw_contour(view, mask, color(number), filled=True)
-    draw_prompts(view, one.prompts, color(number), faint=False)
+    panel = SlicePanel(ax, display, PLANES[0], (int(click[0]), int(click[1]), int(click[2])))
+    centre, half = frame_of(display, mask | truth)
+    draw_slice(panel, centre, min(half + _MARGIN_MM, 0.5 * float(display.size[:2].min())))
+    draw_contour(panel, truth, REFERENCE, dashed=True)
+    draw_contour(panel, mask, color(number), filled=True)
+    draw_prompts(panel, one.prompts, color(number), faint=False)
     words = one.structure.replace("_", " ").lower()
     ax.set_title(f"{words}: Dice {one.dice:.2f}, {one.prediction.seconds:.1f} s", color=WORDS, fontsize=11, pad=5)
 

@@ -83,8 +83,8 @@ def run_case(
     _check_installed()
     from PWSegmentationLib.demo.figures import overview_figure, segment_figure
     from PWSegmentationLib.demo.page import averages, write_page
-    from PWSegmentationLib.drawing.slices import Scene
-    from PWSegmentationLib.evaluation.provenance import provenance
+    from PWSegmentationLib.drawing.slices import DisplayVolume
+    from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
     from PWSegmentationLib.segments.colors import color
 
     clock = _Clock(progress)
@@ -97,17 +97,17 @@ def run_case(
         clock.say(0.5 + 0.25 * index / len(predictions), f"Grow from seeds: {prediction.segment}")
         found.append(compare(case, prediction, color(index)))
     clock.lap("Grow from seeds")
-    scene = Scene.of(case.volume)
+    display = DisplayVolume.of(case.volume)
     pictures = {}
     for index, one in enumerate(found):
         clock.say(0.75 + 0.2 * index / len(found), f"drawing {one.name}")
-        pictures[one.name] = segment_figure(scene, one)
+        pictures[one.name] = segment_figure(display, one)
     average = averages(found)
     words = [f"PWSegmentation, agreement {average['dice']:.3f}", f"Grow from seeds, {average.get('peer_dice', 0):.3f}"]
-    overview = overview_figure(scene, found, (words[0], words[1]))
+    overview = overview_figure(display, found, (words[0], words[1]))
     clock.lap("drawing")
     page = output / "index.html"
-    write_page(page, case, found, pictures, overview, provenance(), clock.laps, files)
+    write_page(page, case, found, pictures, overview, machine_and_versions(), clock.laps, files)
     if screenshot is not None:
         with replacing(screenshot) as temporary:
             temporary.write_bytes(overview)
@@ -148,7 +148,7 @@ def _segment(case: DemoCase, device: str, progress: Progress | None) -> dict[str
 def _write(
     case: DemoCase, predictions: Mapping[str, Prediction], output: Path, progress: Progress | None
 ) -> tuple[Path, ...]:
-    from PWSegmentationLib.commandline.map_files import map_paths
+    from PWSegmentationLib.export.maps import map_paths
     from PWSegmentationLib.export.writing import write_segments
     from PWSegmentationLib.volume.writing import write_image
 

@@ -43,7 +43,7 @@ PLANES = (Plane("axial", 2, 0, 1), Plane("coronal", 1, 0, 2), Plane("sagittal", 
 
 
 @dataclass(frozen=True)
-class Scene:
+class DisplayVolume:
     """The volume with its axes permuted and flipped to right, anterior, superior; ``image`` is windowed to [0, 1]."""
 
     image: NDArray[np.float32]
@@ -51,7 +51,7 @@ class Scene:
     canonical: Canonical
 
     @classmethod
-    def of(cls, volume: Volume) -> Scene:
+    def of(cls, volume: Volume) -> DisplayVolume:
         """Make one."""
         canonical = Canonical.of(volume.grid)
         low, high = shown_range(volume.array, volume.valid())
@@ -73,11 +73,11 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class View:
-    """Panel ``ax`` with the slice of ``scene`` in ``plane`` through the voxel ``middle``."""
+class SlicePanel:
+    """Panel ``ax`` with the slice of ``display`` in ``plane`` through the voxel ``middle``."""
 
     ax: Axes
-    scene: Scene
+    display: DisplayVolume
     plane: Plane
     middle: tuple[int, int, int]
 
@@ -90,18 +90,18 @@ class View:
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """Outermost voxel faces: left, right, bottom, top, mm."""
-        half, size = 0.5 * np.array(self.scene.grid.spacing), self.scene.size
+        half, size = 0.5 * np.array(self.display.grid.spacing), self.display.size
         side, up = self.plane.side, self.plane.up
         return (-half[side], size[side] - half[side], -half[up], size[up] - half[up])
 
     def centres(self, axis: int) -> NDArray[np.float64]:
         """Voxel centres along an axis, mm."""
-        return np.asarray(np.arange(self.scene.grid.shape[axis]) * self.scene.grid.spacing[axis])
+        return np.asarray(np.arange(self.display.grid.shape[axis]) * self.display.grid.spacing[axis])
 
     def distance(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of places ``(n, 3)`` from the slice, mm."""
         through = self.plane.through
-        return np.abs(places[:, through] - self.middle[through] * self.scene.grid.spacing[through])
+        return np.abs(places[:, through] - self.middle[through] * self.display.grid.spacing[through])
 
 
 def middle_of(*masks: NDArray[np.bool_]) -> tuple[int, int, int]:
@@ -115,12 +115,12 @@ def middle_of(*masks: NDArray[np.bool_]) -> tuple[int, int, int]:
     return (best[0], best[1], best[2])
 
 
-def frame_of(scene: Scene, mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+def frame_of(display: DisplayVolume, mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
     """Centre and half the edge of a cube around ``mask``, mm: all planes at one scale."""
     hits = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     if len(hits[0]) == 0:
-        return 0.5 * scene.size, 0.5 * float(scene.size.max())
-    bounds = np.array([(h[0], h[-1]) for h in hits]) * np.array(scene.grid.spacing)[:, None]
+        return 0.5 * display.size, 0.5 * float(display.size.max())
+    bounds = np.array([(h[0], h[-1]) for h in hits]) * np.array(display.grid.spacing)[:, None]
     return bounds.mean(axis=1), float(0.5 * (bounds[:, 1] - bounds[:, 0]).max() + _MARGIN_MM)
 
 
@@ -140,11 +140,11 @@ def panels(rows: int, inches: float, bottom: float = 0.06) -> tuple[Figure, list
     return figure, axes
 
 
-def draw_slice(view: View, centre: NDArray[np.float64], half: float) -> None:
+def draw_slice(panel: SlicePanel, centre: NDArray[np.float64], half: float) -> None:
     """The slice in grey, a square of ``half`` mm to each side of ``centre``, with the sides of the patient."""
-    ax, (_, _, side, up) = view.ax, view.plane
-    picture = view.cut(view.scene.image)
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, origin="lower", extent=view.extent, interpolation="bilinear")
+    ax, (_, _, side, up) = panel.ax, panel.plane
+    picture = panel.cut(panel.display.image)
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, origin="lower", extent=panel.extent, interpolation="bilinear")
     ax.set(xlim=(centre[side] + half, centre[side] - half), ylim=(centre[up] - half, centre[up] + half))
     ax.set(aspect="equal", facecolor=BACKGROUND, xticks=[], yticks=[], autoscale_on=False)
     ax.spines[:].set_visible(False)
@@ -153,67 +153,69 @@ def draw_slice(view: View, centre: NDArray[np.float64], half: float) -> None:
 
 
 def draw_contour(
-    view: View, mask: NDArray[np.bool_], color: Color | str, *, dashed: bool = False, filled: bool = False
+    panel: SlicePanel, mask: NDArray[np.bool_], color: Color | str, *, dashed: bool = False, filled: bool = False
 ) -> None:
-    cut = view.cut(mask)
+    cut = panel.cut(mask)
     if not cut.any():
         return
-    place = view.centres(view.plane.side), view.centres(view.plane.up)
+    place = panel.centres(panel.plane.side), panel.centres(panel.plane.up)
     if filled:
-        view.ax.contourf(*place, cut, levels=[0.5, 1.5], colors=[color], alpha=0.38)
+        panel.ax.contourf(*place, cut, levels=[0.5, 1.5], colors=[color], alpha=0.38)
     width = 0.9 if dashed else 1.5
-    view.ax.contour(*place, cut, levels=[0.5], colors=[color], linewidths=width, linestyles="dashed" if dashed else "-")
+    panel.ax.contour(
+        *place, cut, levels=[0.5], colors=[color], linewidths=width, linestyles="dashed" if dashed else "-"
+    )
 
 
-def draw_overlay(view: View, values: NDArray[np.float32]) -> None:
+def draw_overlay(panel: SlicePanel, values: NDArray[np.float32]) -> None:
     """The uncertainty over the slice; what is certain stays grey."""
-    cut = view.cut(values)
+    cut = panel.cut(values)
     alpha = np.clip(1.5 * cut, 0, 0.85)
-    view.ax.imshow(cut, cmap="inferno", vmin=0, vmax=1, alpha=alpha, origin="lower", extent=view.extent)
+    panel.ax.imshow(cut, cmap="inferno", vmin=0, vmax=1, alpha=alpha, origin="lower", extent=panel.extent)
 
 
-def draw_prompts(view: View, prompts: SegmentPrompts, color: Color, *, faint: bool = True) -> None:
+def draw_prompts(panel: SlicePanel, prompts: SegmentPrompts, color: Color, *, faint: bool = True) -> None:
     for positive, mark in ((True, color), (False, OUTSIDE)):
-        _points(view, [p.position for p in prompts.points if p.positive == positive], mark, positive, faint)
-        _lines(view, [s.points for s in prompts.scribbles if s.positive == positive], mark)
-        _spots(view, [s.positions(positive) for s in prompts.strokes], mark)
+        _points(panel, [p.position for p in prompts.points if p.positive == positive], mark, positive, faint)
+        _lines(panel, [s.points for s in prompts.scribbles if s.positive == positive], mark)
+        _spots(panel, [s.positions(positive) for s in prompts.strokes], mark)
     for box in prompts.boxes:
-        _box(view, box, color)
+        _box(panel, box, color)
 
 
-def _points(view: View, positions: Sequence[Any], color: Color | str, positive: bool, faint: bool) -> None:
+def _points(panel: SlicePanel, positions: Sequence[Any], color: Color | str, positive: bool, faint: bool) -> None:
     """Points near the slice bright; the others, seen through it, ``faint`` or not at all."""
-    places = view.scene.places(np.array(positions))
-    near = view.distance(places) <= _NEAR_MM
+    places = panel.display.places(np.array(positions))
+    near = panel.distance(places) <= _NEAR_MM
     style: dict[str, Any] = {"marker": "x", "linewidths": 1.3}
     if positive:
         style = {"marker": "o", "linewidths": 0.8, "edgecolors": "white"}
     for chosen, alpha, size in ((near, 1.0, 26), (~near, 0.3, 12))[: 2 if faint else 1]:
-        x, y = places[chosen, view.plane.side], places[chosen, view.plane.up]
-        view.ax.scatter(x, y, s=size, color=[color], alpha=alpha, zorder=4, **style)
+        x, y = places[chosen, panel.plane.side], places[chosen, panel.plane.up]
+        panel.ax.scatter(x, y, s=size, color=[color], alpha=alpha, zorder=4, **style)
 
 
-def _lines(view: View, lines: Iterable[Any], color: Color | str) -> None:
+def _lines(panel: SlicePanel, lines: Iterable[Any], color: Color | str) -> None:
     """The parts of strokes that lie near the slice."""
     for line in lines:
-        path = view.scene.places(line)
-        path[view.distance(path) > _NEAR_MM] = np.nan
-        view.ax.plot(path[:, view.plane.side], path[:, view.plane.up], color=color, linewidth=2.2, zorder=4)
+        path = panel.display.places(line)
+        path[panel.distance(path) > _NEAR_MM] = np.nan
+        panel.ax.plot(path[:, panel.plane.side], path[:, panel.plane.up], color=color, linewidth=2.2, zorder=4)
 
 
-def _spots(view: View, painted: Sequence[NDArray[np.float64]], color: Color | str) -> None:
+def _spots(panel: SlicePanel, painted: Sequence[NDArray[np.float64]], color: Color | str) -> None:
     """Painted voxels of this slice."""
-    places = view.scene.places(np.concatenate(painted) if painted else ())
-    places = places[view.distance(places) <= 0.5 * view.scene.grid.spacing[view.plane.through]]
-    view.ax.scatter(places[:, view.plane.side], places[:, view.plane.up], s=2, color=[color], zorder=3)
+    places = panel.display.places(np.concatenate(painted) if painted else ())
+    places = places[panel.distance(places) <= 0.5 * panel.display.grid.spacing[panel.plane.through]]
+    panel.ax.scatter(places[:, panel.plane.side], places[:, panel.plane.up], s=2, color=[color], zorder=3)
 
 
-def _box(view: View, box: Box, color: Color) -> None:
+def _box(panel: SlicePanel, box: Box, color: Color) -> None:
     """The shadow of a box on the slice."""
-    corners = view.scene.places(box.corners)[:, [view.plane.side, view.plane.up]]
+    corners = panel.display.places(box.corners)[:, [panel.plane.side, panel.plane.up]]
     (left, low), (right, high) = corners.min(axis=0), corners.max(axis=0)
     x, y = (left, right, right, left, left), (low, low, high, high, low)
-    view.ax.plot(x, y, color=color, linewidth=1, linestyle="dotted", zorder=3)
+    panel.ax.plot(x, y, color=color, linewidth=1, linestyle="dotted", zorder=3)
 
 
 def encoded(figure: Figure, kind: str) -> bytes:

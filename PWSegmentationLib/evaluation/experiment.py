@@ -7,31 +7,28 @@ Finished cells are kept as JSON and not run again; a cell that was interrupted g
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from PWSegmentationLib.cases.case_set import CaseSet
 from PWSegmentationLib.cases.sources import read_cases
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.evaluation import tables
+from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
 from PWSegmentationLib.evaluation.model_evaluation import as_json, evaluate, means
-from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.evaluation.synthetic import write_phantoms
 from PWSegmentationLib.files import read_json, write_json
 from PWSegmentationLib.prediction.trained_model import TrainedModel
 from PWSegmentationLib.training.config import TrainingConfig, config_from_dict
 from PWSegmentationLib.training.dataset_training import train
+from PWSegmentationLib.training.processes import workers
 
 
 @dataclass(frozen=True)
@@ -181,12 +178,9 @@ def _processes(jobs: int) -> Iterator[Callable[..., Iterable[dict[str, Any]]]]:
     if jobs == 1:
         yield map
         return
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
-    try:
+    # Cells that have begun save their state where somebody stops this.
+    with workers(jobs) as pool:
         yield pool.map
-    finally:
-        # Whoever stops this does not want the cells that have not begun; those that have save their state.
-        pool.shutdown(cancel_futures=True)
 
 
 def _kept(folder: Path, plan: Plan, row: Row, seed: int) -> dict[str, Any]:
@@ -245,7 +239,7 @@ def _cell(folder: Path, plan: Plan, row: Row, config: TrainingConfig) -> dict[st
         "selection": report.selection,
         "best_step": report.best_step,
         "seconds": time.perf_counter() - started,
-        "provenance": provenance(),
+        "provenance": machine_and_versions(),
     }
 
 

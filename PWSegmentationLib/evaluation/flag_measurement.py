@@ -52,8 +52,8 @@ def measure_flags(
 ) -> list[Finding]:
     """Review every structure as it is, and with every planted error, ``repeats`` of each kind.
 
-    Structures of other ``uses`` are left out. A case that cannot be read is left out too, and said so by `InputError`
-    if none is left.
+    Structures of other ``uses``, and those that are not there, are left out. A case that cannot be read is left out
+    too, and said so by `InputError` if none is left.
     """
     found: list[Finding] = []
     for index, files in enumerate(cases):
@@ -63,8 +63,11 @@ def measure_flags(
             case = load_case(files)
         except InputError:
             continue
+        present = set(np.unique(case.labels))
         for use in uses:
-            names = [s for s in case.structures if files.uses.get(s, "") == use]
+            # Names are often the same for all cases, also for those without such a structure.
+            there = [s for s, values in case.structures.items() if not present.isdisjoint(values)]
+            names = [s for s in there if files.uses.get(s, "") == use]
             found += _of_case(case, use, names, protocol, repeats, seed, by_opinion)
     if not found:
         raise InputError("There is nothing to measure: no case can be read, or none has a structure of that use.")

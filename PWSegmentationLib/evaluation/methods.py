@@ -57,7 +57,7 @@ class BySession:
         """Look at the image once, as when it is loaded."""
         self._volume = volume
         # Where the padding is, is found out once for an image.
-        _ = volume.padding_below
+        _ = volume.padding
         self.begin()
 
     def begin(self) -> None:

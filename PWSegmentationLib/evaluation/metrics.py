@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from PWSegmentationLib.annotator.reference import Reference
+from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.volume.grid import Region
 
 # A border this near to the reference's counts as right, mm (normalised surface Dice).
@@ -50,7 +51,10 @@ class Overlap:
 
 
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Twice the overlap over the sum of two masks ``[i, j, k]`` of one shape; 1 if both are empty."""
+    """Twice the overlap over the sum of two masks ``[i, j, k]`` of one shape; 1 if both are empty.
+
+    In MONAI's single precision, as all results are; where nothing is reported, `volume.masks.dice` is enough.
+    """
     from monai.metrics import compute_dice
 
     region = Region.around(a | b)
@@ -140,7 +144,11 @@ def _binned(
     probability: NDArray[np.float32], truth: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Per bin of the probability: its mean, the share that is inside, and the number of voxels."""
-    from monai.metrics import calibration_binning
+    try:
+        from monai.metrics import calibration_binning
+    except ImportError as error:
+        # MONAI 1.6 needs PyTorch 2.8; the tool itself does with earlier ones.
+        raise not_installed("Calibration is measured by MONAI 1.6 or later", "benchmark") from error
 
     stated, actual = _batches(probability, truth)
     bins = calibration_binning(stated, actual, CALIBRATION_BINS)

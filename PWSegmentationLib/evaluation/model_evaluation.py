@@ -18,13 +18,14 @@ from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.cases.case_files import CaseFiles
 from PWSegmentationLib.cases.labels import read_labels
 from PWSegmentationLib.evaluation import tables
+from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
 from PWSegmentationLib.evaluation.metrics import Answer, calibration, overlap
-from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import write_json
 from PWSegmentationLib.prediction.trained_model import TrainedModel, VolumeSegmentation
 from PWSegmentationLib.progress import Progress, part_of
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.reading import read_volume
+from PWSegmentationLib.volume.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,19 @@ def evaluate(
     named: Mapping[str, tuple[int, ...]],
     *,
     draws: int = 6,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Score]:
-    """Segment every case and compare; ``named`` are all values that labels may hold, see `read_labels`."""
+    """Segment every case and compare; ``named`` are all values that labels may hold, see `read_labels`.
+
+    Raises `InputError` for a case that cannot be used, before any is segmented.
+    """
+    for case in cases:
+        _read(case, named)
     scores = []
     for index, case in enumerate(cases):
-        volume = read_volume(case.image)
-        truth = read_labels(case, volume.grid, named=named)
+        volume, truth = _read(case, named)
         part = part_of(progress, index / len(cases), (index + 1) / len(cases))
-        found = model.segment(volume, draws=draws, seed=seed, progress=part)
+        found = model.segment(volume, draws=draws, progress=part)
         labels = found.labels()
         for structure, value in model.structures.items():
             predicted = labels == value
@@ -64,6 +68,11 @@ def evaluate(
             if numbers is not None:
                 scores.append(Score(case.name, structure, *numbers, round(found.cost.seconds, 3)))
     return scores
+
+
+def _read(case: CaseFiles, named: Mapping[str, tuple[int, ...]]) -> tuple[Volume, NDArray[np.int32]]:
+    volume = read_volume(case.image)
+    return volume, read_labels(case, volume.grid, named=named)
 
 
 def _compared(
@@ -106,7 +115,7 @@ def table(scores: Sequence[Score]) -> str:
 def write(scores: Sequence[Score], path: Path) -> None:
     """JSON: the means, every score, and what it was measured with."""
     document: dict[str, Any] = {"means": as_json(means(scores)), "scores": [asdict(s) for s in scores]}
-    write_json({**document, "provenance": provenance()}, path)
+    write_json({**document, "provenance": machine_and_versions()}, path)
 
 
 def _mean(values: Sequence[float | None]) -> float:

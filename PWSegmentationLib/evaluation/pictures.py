@@ -13,8 +13,8 @@ from PWSegmentationLib.drawing.slices import (
     PLANES,
     REFERENCE,
     WORDS,
-    Scene,
-    View,
+    DisplayVolume,
+    SlicePanel,
     draw_contour,
     draw_prompts,
     draw_slice,
@@ -43,17 +43,17 @@ def write_picture(path: Path, volume: Volume, reference: Reference, answer: Answ
     region = reference.region if found is None else reference.region.union(found.shifted(answer.region.start))
     margin = np.ceil(_MARGIN_MM / np.array(volume.grid.spacing)).astype(int)
     region = region.grown(margin).intersection(Region.whole(volume.grid.shape))
-    scene = Scene.of(volume.crop(region))
-    truth, mask = (scene.turned(a) for a in (reference.over(region), answer.region.fitted(answer.mask, region)))
+    display = DisplayVolume.of(volume.crop(region))
+    truth, mask = (display.turned(a) for a in (reference.over(region), answer.region.fitted(answer.mask, region)))
     figure, axes = panels(1, 2.6)
     middle = _worst_place(mask ^ truth)
-    centre, half = frame_of(scene, mask | truth)
+    centre, half = frame_of(display, mask | truth)
     for ax, plane in zip(axes[0], PLANES, strict=True):
-        view = View(ax, scene, plane, middle)
-        draw_slice(view, centre, half)
-        draw_contour(view, truth, REFERENCE, dashed=True)
-        draw_contour(view, mask, _ANSWER)
-        draw_prompts(view, prompts, _ANSWER)
+        panel = SlicePanel(ax, display, plane, middle)
+        draw_slice(panel, centre, half)
+        draw_contour(panel, truth, REFERENCE, dashed=True)
+        draw_contour(panel, mask, _ANSWER)
+        draw_prompts(panel, prompts, _ANSWER)
         ax.set_title(plane.name, color=WORDS, fontsize=9, pad=4)
     with replacing(path) as temporary:
         temporary.write_bytes(encoded(figure, "webp"))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
 from PWSegmentationLib.evaluation.metrics import Calibration
-from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import read_json, replacing
 
 _FORMAT = "PWSegmentation benchmark 1"
@@ -72,7 +72,7 @@ class Results:
     Parameters
     ----------
     made_by
-        See `provenance`.
+        See `machine_and_versions`.
     settings
         What was asked for; JSON values.
     fingerprints
@@ -80,7 +80,7 @@ class Results:
     """
 
     settings: Mapping[str, Any]
-    made_by: Mapping[str, Any] = field(default_factory=provenance)
+    made_by: Mapping[str, Any] = field(default_factory=machine_and_versions)
     fingerprints: dict[str, str] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -140,7 +140,7 @@ class Results:
         """
         if not path.exists():
             return cls(settings)
-        old, now = cls.read(path), provenance()
+        old, now = cls.read(path), machine_and_versions()
         for was, asked, may_differ in ((old.settings, settings, False), (old.made_by, now, mixed)):
             for key in {**was, **asked}:
                 if was.get(key) != asked.get(key) and not may_differ:

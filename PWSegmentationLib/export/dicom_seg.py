@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.extras import not_installed
+from PWSegmentationLib.export.placing import moved
+from PWSegmentationLib.extras import no_highdicom
 from PWSegmentationLib.files import in_short
 from PWSegmentationLib.segments.colors import color
 from PWSegmentationLib.segments.segmentation import Segment, Segmentation
@@ -71,7 +72,7 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
         import highdicom
         from pydicom import dcmread
     except ImportError as error:
-        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.28") from error
+        raise no_highdicom() from error
     _check(segmentation)
     if source:
         images: list[Dataset] = [dcmread(file, stop_before_pixels=True) for file in source]
@@ -82,7 +83,7 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
     for image in images:
         image.decode()
         for attribute in _MAY_BE_EMPTY:
-            if attribute not in image:
+            if attribute not in image or not _is_known(attribute, image.get(attribute)):
                 setattr(image, attribute, "")
         if not image.get("SliceThickness"):
             image.SliceThickness = _decimal(segmentation.grid.spacing[2])
@@ -104,13 +105,14 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
             content_label="SEGMENTATION",
             series_description="PWSegmentation",
             omit_empty_frames=any(s.voxels for s in segmentation.segments),
-            specific_character_set="ISO_IR 192",
         )
     except (ValueError, AttributeError) as error:
         # What highdicom says of headers in which something is missing that the standard demands.
         raise InputError(
             f"The DICOM series cannot be referred to ({in_short(error)}): choose another format."
         ) from error
+    # Of any language. highdicom takes it as an argument since 0.28; Slicer 5.12 brings 0.27.
+    made.SpecificCharacterSet = "ISO_IR 192"
     if not source:
         _forget_series(made)
     _say_distance(made, segmentation.grid)
@@ -120,34 +122,48 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, source: Sequence[Pat
 def read_dicom_seg(path: Path, grid: Grid | None = None) -> Segmentation:
     """Read a DICOM SEG onto ``grid``, its image's; without one, onto the smallest grid that holds its frames.
 
+    Of a fractional one, a segment is where it has a half at least.
+
     Raises
     ------
     InputError
-        If highdicom is not installed, the file is no binary segmentation, or its frames are not on the grid.
+        If highdicom is not installed, the file is no segmentation, or its frames are not on the grid.
     """
     try:
         import highdicom
-        from pydicom.pixels import iter_pixels
+        from pydicom import dcmread
     except ImportError as error:
-        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.28") from error
+        raise no_highdicom() from error
     try:
+        if dcmread(path, specific_tags=["Modality"]).get("Modality") == "RTSTRUCT":
+            raise InputError(f"{path} holds contours (RTSTRUCT): make a labelmap of them first, in Slicer for example.")
         found = highdicom.seg.segread(path)
         own, places, numbers = _stack(found, grid)
-        frames = [np.asarray(frame) for frame in iter_pixels(found)]
+        # All at once: read one by one, frames that do not end with a byte are an error.
+        frames = found.pixel_array.reshape(-1, found.Rows, found.Columns).transpose(0, 2, 1)
+        fractional = found.SegmentationType == "FRACTIONAL"
+        least = 0.5 * int(found.MaximumFractionalValue) if fractional else 1
+        segments = []
+        # What is called 0 is the background of a labelmap.
+        for index, item in enumerate(i for i in found.SegmentSequence if int(i.SegmentNumber)):
+            mask = np.zeros(own.shape, bool)
+            of_segment = int(item.SegmentNumber)
+            for frame, place, number in zip(frames, places, numbers, strict=True):
+                if number in (None, of_segment):
+                    mask[:, :, place] = frame == of_segment if number is None else frame >= least
+            segments.append(_segment(item, index, mask, own, grid))
+    except InputError:
+        raise
     except Exception as error:  # pydicom and highdicom raise whatever they stumble over
         raise InputError(f"Cannot read {path}: it is no DICOM segmentation on even slices.") from error
-    segments = []
-    for index, item in enumerate(found.SegmentSequence):
-        mask = np.zeros(own.shape, bool)
-        for frame, place, number in zip(frames, places, numbers, strict=True):
-            if number == int(item.SegmentNumber):
-                mask[:, :, place] = frame.T > 0
-        segments.append(_segment(item, index, mask, own, grid))
     return Segmentation(own if grid is None else grid, tuple(segments))
 
 
-def _stack(found: Any, image: Grid | None) -> tuple[Grid, list[int], list[int]]:
-    """The grid of the frames' places, and of every frame its slice there and its segment's number."""
+def _stack(found: Any, image: Grid | None) -> tuple[Grid, list[int], list[int | None]]:
+    """The grid of the frames' places, and of every frame its slice there and its segment's number.
+
+    None where a frame is a labelmap, whose values are the numbers of segments.
+    """
     shared = found.SharedFunctionalGroupsSequence[0]
 
     def group(frame: Any, name: str) -> Any:
@@ -156,7 +172,9 @@ def _stack(found: Any, image: Grid | None) -> tuple[Grid, list[int], list[int]]:
 
     frames = found.PerFrameFunctionalGroupsSequence
     positions = np.array([group(f, "PlanePositionSequence").ImagePositionPatient for f in frames], float)
-    numbers = [int(group(f, "SegmentIdentificationSequence").ReferencedSegmentNumber) for f in frames]
+    numbers: list[int | None] = [None] * len(frames)
+    if found.SegmentationType != "LABELMAP":
+        numbers = [int(group(f, "SegmentIdentificationSequence").ReferencedSegmentNumber) for f in frames]
     orientation = group(frames[0], "PlaneOrientationSequence").ImageOrientationPatient
     directions = np.array(orientation, float).reshape(2, 3)
     measures = group(frames[0], "PixelMeasuresSequence")
@@ -205,19 +223,22 @@ def _step(
 def _check(segmentation: Segmentation) -> None:
     if not segmentation.segments:
         raise InputError("A DICOM segmentation needs one segment at least: segment something before exporting it.")
-    for segment in segmentation.segments:
-        if len(segment.name) > _LONGEST_NAME or "\\" in segment.name or not segment.name.strip():
-            raise InputError(
-                f"DICOM cannot hold the name '{segment.name}': use 1 to {_LONGEST_NAME} characters and no backslash."
-            )
-    if len({segment.name.strip() for segment in segmentation.segments}) < len(segmentation.segments):
-        raise InputError("DICOM cannot tell names apart by the white space around them: rename a segment.")
+    check_names(segmentation.names)
     if math.prod(segmentation.grid.shape[:2]) < 8:
         # A frame is packed into bytes of eight voxels; readers do not get smaller ones back.
         raise InputError("DICOM cannot hold slices of fewer than 8 voxels: use another format.")
     axes = segmentation.grid.affine[:3, :2] / segmentation.grid.spacing[:2]
     if abs(float(axes[:, 0] @ axes[:, 1])) > 1e-4:
         raise InputError("DICOM cannot hold slices whose rows and columns are not at right angles: resample the image.")
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `InputError` for names that DICOM cannot hold."""
+    for name in names:
+        if len(name) > _LONGEST_NAME or "\\" in name or not name.strip():
+            raise InputError(f"DICOM cannot hold the name '{name}': use 1 to {_LONGEST_NAME} characters, no backslash.")
+    if len({name.strip() for name in names}) < len(names):
+        raise InputError("DICOM cannot tell names apart by the white space around them: rename a segment.")
 
 
 def _check_series(images: Sequence[Dataset], grid: Grid) -> list[int]:
@@ -243,6 +264,20 @@ def _check_series(images: Sequence[Dataset], grid: Grid) -> list[int]:
             "out."
         )
     return list(slices.tolist())
+
+
+def _is_known(attribute: str, value: Any) -> bool:
+    """Whether it is a date, a time or a sex as DICOM has them; programs that remove names write others."""
+    from pydicom.valuerep import DA, TM
+
+    if attribute == "PatientSex":
+        return value in ("", None, "M", "F", "O")
+    kind = DA if attribute.endswith("Date") else TM if attribute.endswith("Time") else str
+    try:
+        kind(value or "")
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _frames(segmentation: Segmentation) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -309,24 +344,13 @@ def _segment(item: Any, index: int, mask: NDArray[np.bool_], own: Grid, grid: Gr
         return made
     part = mask[region.slices]
     if grid is not None:
-        region, part = _moved(part, own.crop(region), grid, made.name)
+        place = moved(part, own.crop(region), grid, _EVENNESS)
+        if place is None:
+            raise InputError(
+                f"Segment '{made.name}' does not lie on the voxels of the image: was it drawn on another one?"
+            )
+        region, part = place
     return replace(made, region=region, mask=part)
-
-
-def _moved(mask: NDArray[np.bool_], here: Grid, grid: Grid, name: str) -> tuple[Region, NDArray[np.bool_]]:
-    """A mask on another grid of the same voxels, whose axes may be swapped or run the other way."""
-    step = np.rint(grid.inverse[:3, :3] @ here.affine[:3, :3]).astype(int)
-    corners = np.array([np.zeros(3), np.array(here.shape) - 1.0])
-    ends = grid.to_index(here.to_world(corners))
-    start = np.rint(ends.min(axis=0)).astype(int)
-    stop = np.rint(ends.max(axis=0)).astype(int) + 1
-    exact = np.abs(ends - np.rint(ends)).max() < _EVENNESS and (np.abs(step).sum(axis=0) == 1).all()
-    if not exact or (start < 0).any() or (stop > grid.shape).any():
-        raise InputError(f"Segment '{name}' does not lie on the voxels of the image: was it drawn on another one?")
-    axes = np.abs(step).argmax(axis=1)
-    turned = mask.transpose(axes)
-    flips = tuple(slice(None, None, int(step[n, axes[n]])) for n in range(3))
-    return Region(tuple(start.tolist()), tuple(stop.tolist())), np.ascontiguousarray(turned[flips])
 
 
 def _slices_without_series(grid: Grid) -> list[Dataset]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.export.file_names import file_names
 from PWSegmentationLib.volume.grid import Grid
-from PWSegmentationLib.volume.writing import write_image
+from PWSegmentationLib.volume.writing import IMAGE_ENDINGS, check_ending, write_image
+
+
+def map_paths(path: Path, names: Sequence[str]) -> dict[str, Path]:
+    """``path`` itself for one segment; for several ``STEM.SEGMENT.ENDING`` each."""
+    return file_names(path, check_ending(path, IMAGE_ENDINGS), names)
 
 
 def write_map(values: NDArray[np.floating], grid: Grid, path: str | Path, *, eight_bit: bool = False) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.export.labelmaps import read_labelmap
+from PWSegmentationLib.export.placing import placed
 from PWSegmentationLib.export.seg_nrrd import read_fields, read_seg_nrrd
 from PWSegmentationLib.segments.segmentation import Segmentation
+from PWSegmentationLib.volume.dicom import is_dicom
 from PWSegmentationLib.volume.grid import Grid
 
 
@@ -17,7 +19,7 @@ def read_segmentation(path: str | Path, grid: Grid | None = None) -> Segmentatio
     Parameters
     ----------
     grid
-        The image's; a DICOM segmentation, which holds only the frames where there is something, is put onto it.
+        The image's; what covers a part of it, as DICOM segmentations do, is put onto it.
 
     Raises
     ------
@@ -28,10 +30,15 @@ def read_segmentation(path: str | Path, grid: Grid | None = None) -> Segmentatio
     if not path.is_file():
         raise InputError(f"There is no segmentation {path}.")
     name = path.name.lower()
-    if name.endswith(".dcm"):
+    if is_dicom(path):
         from PWSegmentationLib.export.dicom_seg import read_dicom_seg
 
         return read_dicom_seg(path, grid)
+    found = _read_image(path, name)
+    return found if grid is None else placed(found, grid)
+
+
+def _read_image(path: Path, name: str) -> Segmentation:
     # Slicer's files are recognised by what is in them: their name may have lost its ".seg".
     if name.endswith(".nrrd") and any(k.endswith("_LabelValue") or k == "Segment0_ID" for k in read_fields(path)):
         return read_seg_nrrd(path)

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,17 @@ def read_seg_nrrd(path: Path) -> Segmentation:
     # The layer is the last axis of the array, or there is none.
     array = SimpleITK.GetArrayViewFromImage(image)
     layers = [array.T] if array.ndim == 3 else [array[..., n].T for n in range(array.shape[3])]
-    segments = []
+    segments, places = [], []
     # Numbers may have gaps, where a program left a segment out.
     for index in sorted(int(found[1]) for key in fields if (found := re.fullmatch(r"Segment(\d+)_ID", key))):
         of_segment = {k.split("_", 1)[1]: v for k, v in fields.items() if k.startswith(f"Segment{index}_")}
         try:
-            segments.append(_segment(of_segment, layers, index))
+            places.append(_place(of_segment, len(layers), index))
+            segments.append(_segment(of_segment, layers, *places[-1], index))
         except InputError as error:
             raise InputError(f"{path} is damaged: Segment{index}_{error}; save it again.") from error
-    return Segmentation(grid, tuple(segments))
+    numbered = zip(segments, _values(places), strict=True)
+    return Segmentation(grid, tuple(replace(segment, value=value) for segment, value in numbered))
 
 
 def read_fields(path: Path) -> dict[str, str]:
@@ -108,10 +111,24 @@ def _until_blank(lines: Iterator[bytes]) -> Iterator[bytes]:
         yield line
 
 
-def _segment(fields: Mapping[str, str], layers: Sequence[NDArray[Any]], index: int) -> Segment:
-    value, layer = _number(fields, "LabelValue", index + 1), _number(fields, "Layer", 0)
-    if not 0 <= layer < len(layers):
-        raise InputError(f"Layer is {layer}, and there are {len(layers)}")
+def _place(fields: Mapping[str, str], layers: int, index: int) -> tuple[int, int]:
+    """The layer that a segment is on, and its value there."""
+    # Before 4.11, Slicer did not say: every segment had a layer of its own, and was 1 there.
+    layer = _number(fields, "Layer", index if layers > 1 else 0)
+    if not 0 <= layer < layers:
+        raise InputError(f"Layer is {layer}, and there are {layers}")
+    return layer, _number(fields, "LabelValue", 1 if layers > 1 else index + 1)
+
+
+def _values(places: Sequence[tuple[int, int]]) -> list[int]:
+    """A value for each segment: its own, or, where one on another layer has that already, as in Slicer, a free one."""
+    taken = {value for _, value in places}
+    free = (n for n in count(1) if n not in taken)
+    first: dict[int, int] = {}
+    return [value if first.setdefault(value, layer) == layer else next(free) for layer, value in places]
+
+
+def _segment(fields: Mapping[str, str], layers: Sequence[NDArray[Any]], layer: int, value: int, index: int) -> Segment:
     mask = layers[layer] == value
     region = Region.around(mask)
     rgb = _rgb(fields.get("Color", ""))

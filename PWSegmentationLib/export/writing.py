@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.export.file_names import file_names
 from PWSegmentationLib.export.labelmaps import check_table, side_cars, write_labelmap
 from PWSegmentationLib.export.seg_nrrd import write_seg_nrrd
-from PWSegmentationLib.extras import not_installed
+from PWSegmentationLib.extras import no_highdicom, not_installed
 from PWSegmentationLib.files import replacing_together, sha256
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.segments.colors import Color
@@ -133,17 +135,28 @@ def files_of(path: Path, names: Sequence[str], *, provenance: bool) -> tuple[lis
     return [path], [*(side_cars(path) if ending in IMAGE_ENDINGS else ()), *beside]
 
 
-def check_tables(paths: Iterable[Path], values: Mapping[str, int]) -> None:
-    """Raise `InputError` if one of ``paths`` is a labelmap whose table would be wrong for another labelmap."""
+def check_segments(paths: Iterable[Path], values: Mapping[str, int], priority: Sequence[str] | None) -> None:
+    """Raise `InputError` if one of ``paths`` cannot hold the names, ``values`` by name, or ``priority`` names others.
+
+    Or if one of them is a labelmap whose table would be wrong for another labelmap.
+    """
+    from PWSegmentationLib.export.dicom_seg import check_names
+
+    made = Segmentation.of({}, Grid((1, 1, 1), np.eye(4)), names=list(values), values=values)
+    for name in priority or ():
+        made[name]
     for path in paths:
-        if check_ending(path, ENDINGS) in IMAGE_ENDINGS:
+        ending = check_ending(path, ENDINGS)
+        if ending in IMAGE_ENDINGS:
             check_table(path, values)
+        elif ending == ".seg.dcm":
+            check_names(made.names)
 
 
 def check_installed(ending: str) -> None:
     """Raise `InputError` if a package that the format needs is missing."""
     if ending == ".seg.dcm" and importlib.util.find_spec("highdicom") is None:
-        raise not_installed("DICOM segmentations need highdicom", "dicom", in_slicer="highdicom>=0.28")
+        raise no_highdicom()
     if ending in SURFACE_ENDINGS and importlib.util.find_spec("vtkmodules") is None:
         raise not_installed("Surfaces need VTK", "surfaces")
 

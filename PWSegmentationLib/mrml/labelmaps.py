@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import slicer
@@ -13,6 +14,8 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from PWSegmentationLib.mrml.nodes import Node, array_to_matrix, matrix_to_array
 from PWSegmentationLib.volume.grid import Region
+
+Index: TypeAlias = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ def segment_ml(segmentation_node: Node, segment_id: str) -> float:
 def segment_within(segmentation_node: Node, segment_id: str, region: Region) -> NDArray[np.bool_]:
     """The voxels of one segment over ``region`` of its stored labelmap's indices, without looking at the rest."""
     stored = _stored(segmentation_node, segment_id)
-    out = np.zeros(region.shape, bool)
+    out = np.zeros(region.shape, bool, order="F")
     if stored is not None:
         value = segmentation_node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
         common = stored.region.intersection(region)
@@ -60,11 +63,79 @@ def segment_within(segmentation_node: Node, segment_id: str, region: Region) -> 
 def labels_within(segmentation_node: Node, segment_id: str, region: Region) -> NDArray[Any]:
     """A copy of the labelmap that holds a segment, over ``region`` of its indices: labels of all that share it."""
     stored = _stored(segmentation_node, segment_id)
-    return np.zeros(region.shape, np.uint8) if stored is None else stored.region.fitted(stored.array, region).copy()
+    if stored is None:
+        return np.zeros(region.shape, np.uint8, order="F")
+    return stored.region.fitted(stored.array, region).copy(order="K")
+
+
+def changed_in_place(
+    segmentation_node: Node,
+    segment_id: str,
+    change: NDArray[np.bool_],
+    region: Region,
+    *,
+    adds: bool,
+    over: Collection[str] = (),
+) -> bool:
+    """Add the voxels of ``change``, over ``region``, to a segment, or take them away, where they are stored.
+
+    The time it takes goes by the region, not by the segment. Nobody is told: neither views nor surfaces follow.
+    Segments of ``over`` lose what is added, where they share the labelmap.
+
+    Returns
+    -------
+    False, and nothing is changed, if the labelmap is too small for what is added, or voxels there are of segments that
+    keep them.
+    """
+    stored = _stored(segmentation_node, segment_id)
+    if stored is None:
+        return not adds
+    common = stored.region.intersection(region)
+    if adds and common != region:
+        return False
+    labels = stored.array[common.relative_to(stored.region).slices]
+    change = change[common.relative_to(region).slices]
+    segmentation = segmentation_node.GetSegmentation()
+    value = segmentation.GetSegment(segment_id).GetLabelValue()
+    if not adds:
+        np.copyto(labels, 0, where=change & (labels == value))
+        return True
+    if not np.can_cast(np.min_scalar_type(value), labels.dtype):
+        return False
+    taken = change & (labels != 0) & (labels != value)
+    if taken.any():
+        image = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
+        sharing = [i for i in over if segmentation_node.GetBinaryLabelmapInternalRepresentation(i) is image]
+        free = [segmentation.GetSegment(i).GetLabelValue() for i in sharing]
+        if not np.isin(labels.T[taken.T], free).all():
+            return False
+    np.copyto(labels, value, where=change)
+    return True
+
+
+def voxel_of(segment: Labelmap) -> Index | None:
+    """Where on the lattice some voxel of a segment is; None if it has none."""
+    return _first(segment.array, segment.region)
+
+
+def free_voxel(segmentation_node: Node, segment_id: str) -> Index | None:
+    """Where some voxel is that no segment has which shares a segment's labelmap; None if that is full."""
+    stored = _stored(segmentation_node, segment_id)
+    return None if stored is None else _first(stored.array == 0, stored.region)
+
+
+def _first(mask: NDArray[np.bool_], region: Region) -> Index | None:
+    # Along the rows in memory.
+    index = np.unravel_index(int(mask.T.argmax()), mask.T.shape)[::-1]
+    i, j, k = (int(n) + start for n, start in zip(index, region.start, strict=True))
+    return (i, j, k) if mask[index] else None
 
 
 def _stored(segmentation_node: Node, segment_id: str) -> Labelmap | None:
     """The labelmap that holds a segment, as a view: its label value, and those of segments it shares it with."""
+    if segmentation_node.GetSegmentation().GetSegment(segment_id) is None:
+        # Removed meanwhile: asked all the same, Slicer would log an error.
+        return None
     image = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
     if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
         return None

@@ -171,8 +171,9 @@ def _color_table(scene: Scene, kind: OverlayKind) -> Node:
     table.SetTypeToUser()
     table.SetNumberOfColors(256)
     rgb = np.array([[int(code[n : n + 2], 16) / 255 for n in (1, 3, 5)] for code in anchors])
-    for index in range(256):
-        at = [float(np.interp(index / 255, np.linspace(0, 1, len(rgb)), rgb[:, c])) for c in range(3)]
-        table.SetColor(index, f"{index / 255:.2f}", *at, 1.0)
+    values = np.arange(256) / 255
+    colors = [np.interp(values, np.linspace(0, 1, len(rgb)), channel).tolist() for channel in rgb.T]
+    for index, color in enumerate(zip(*colors, strict=True)):
+        table.SetColor(index, f"{values[index]:.2f}", *color, 1.0)
     table.GetLookupTable().SetRange(0, 255)
     return table

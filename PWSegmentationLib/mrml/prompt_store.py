@@ -6,6 +6,7 @@ They say themselves whose they are (attributes and node references), so a scene 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -54,6 +55,9 @@ _SEGMENT = "PWSegmentation.Segment"
 _RADIUS = "PWSegmentation.Radius"
 _KEY = "PWSegmentation.Key"
 _SEGMENTATION_REFERENCE = "PWSegmentation.Segmentation"
+
+# Points nearer to each other are one that was placed twice.
+_SAME_MM = 1e-3
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,20 @@ class PromptStore:
                 found.append(PromptItem(role, positions[len(positions) // 2][1], key))
         return found
 
+    def has_point(self, segment_id: str, point: Point) -> bool:
+        """Whether a segment has this very point already."""
+        role = "inside" if point.positive else "outside"
+        return any(i.role == role and _same(i.position, point.position) for i in self.items(segment_id))
+
+    def repeated_points(self, segment_id: str) -> list[PromptItem]:
+        """Points that lie where another of their list was placed before, as the second one of a double click."""
+        points = [i for i in self.items(segment_id) if i.role in ("inside", "outside")]
+        return [
+            item
+            for number, item in enumerate(points)
+            if any(other.key == item.key and _same(other.position, item.position) for other in points[:number])
+        ]
+
     def node_of(self, item: PromptItem) -> Node | None:
         """The node that an item of the list is in; None if it is gone."""
         return next((n for n in self._all() if n.GetAttribute(_KEY) == item.key), None)
@@ -334,6 +352,10 @@ class PromptStore:
             node.SetAttribute(_KEY, kept.key)
             return node
         return self.make(kept.segment_id, kept.role, radius=kept.radius, key=kept.key)
+
+
+def _same(a: Position, b: Position) -> bool:
+    return math.dist(a, b) < _SAME_MM
 
 
 def _prompts_of(node: Node) -> list[Prompt]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import slicer
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.mrml.export import segment_from_node, segment_status
+from PWSegmentationLib.mrml.export import reading_segment, segment_status
 from PWSegmentationLib.mrml.nodes import Node
-from PWSegmentationLib.mrml.reviewed import keep_version, kept_stamp, kept_version, segment_stamp
+from PWSegmentationLib.mrml.reviewed import keep_version, kept_stamp, kept_version, reading_kept_version, segment_stamp
+from PWSegmentationLib.mrml.scene_job import in_turns
 from PWSegmentationLib.mrml.scene_session import SceneSession
 from PWSegmentationLib.mrml.terminology import segment_tag
 from PWSegmentationLib.mrml.volumes import image_grid
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from PWSegmentationLib.review.changes import Changes
     from PWSegmentationLib.review.flags import Flag
     from PWSegmentationLib.review.measures import Measures
-    from PWSegmentationLib.review.record import Opinion
+    from PWSegmentationLib.review.record import Verdict
     from PWSegmentationLib.review.review import SegmentReview
 
 # What a reviewer said of a segment; saved with the segmentation.
@@ -88,12 +89,15 @@ class SceneReview:
             return None
         if not _is_same(looked.seen, self._seen(segment_id)):
             return None
+        stamp, since = self._changes.get(segment_id, (None, None))
+        if stamp is None or not _is_same(stamp, self._stamp(segment_id, looked.segment)):
+            return None
         # Here, for a panel asks of segments that were never looked at, too, and must not wait for scipy.
         from PWSegmentationLib.review.review import SegmentReview, need
 
-        opinion, since = _opinion(self.segmentation_node, segment_id), self._changes_of(segment_id, looked.segment)
-        wanted = need(looked.measures, looked.flags, opinion, since)
-        return SegmentReview(looked.segment, looked.measures, looked.flags, opinion, since, wanted)
+        verdict = _verdict(self.segmentation_node, segment_id)
+        wanted = need(looked.measures, looked.flags, verdict, since)
+        return SegmentReview(looked.segment, looked.measures, looked.flags, verdict, since, wanted)
 
     def versions(self, segment_id: str) -> tuple[Segment, Segment] | None:
         """A segment as it was last completed or flagged, and as it is; None if it is as it was, or not known."""
@@ -104,17 +108,24 @@ class SceneReview:
         return None if before is None else (before, found.segment)
 
     def looking(self, segment_id: str) -> Iterator[None]:
-        """Look at a segment, in parts."""
-        from PWSegmentationLib.review.flags import Evidence, flags
+        """Look at a segment, in parts; only for what has changed in it where the rest is known."""
+        looked = self._looked.get(segment_id)
+        if looked is None or not _is_same(looked.seen, self._seen(segment_id)):
+            looked = yield from self._measuring(segment_id)
+            self._looked[segment_id] = looked
+        yield from self._comparing(segment_id, looked.segment)
+
+    def _measuring(self, segment_id: str) -> Generator[None, None, _Looked]:
+        from PWSegmentationLib.review.flags import Evidence, flagging
         from PWSegmentationLib.review.measures import Maps, measuring
 
         seen = self._seen(segment_id)
-        segment = self._segment(segment_id)
+        segment = yield from self._reading(segment_id)
         yield
         neighbours = []
         for other in self.ids:
-            if other != segment_id:
-                neighbours.append(self._segment(other))
+            if other != segment_id and _vtk_segment(self.segmentation_node, other) is not None:
+                neighbours.append((yield from self._reading(other)))
                 yield
         prediction = None if self.case is None else self.case.prediction(segment_id)
         maps = None
@@ -131,10 +142,9 @@ class SceneReview:
             opinion=prediction,
             neighbours=tuple(neighbours),
         )
-        found = flags(segment, measures, evidence)
+        found = yield from flagging(segment, measures, evidence)
         yield
-        self._looked[segment_id] = _Looked(seen, segment, measures, found)
-        self._changes_of(segment_id, segment)
+        return _Looked(seen, segment, measures, found)
 
     def _seen(self, segment_id: str) -> tuple[Any, ...]:
         """What the answer depends on; cheap to ask for."""
@@ -143,27 +153,28 @@ class SceneReview:
         asked = (None, None) if case is None else (case.prediction(segment_id), case.session.prompts)
         return (segment_stamp(self.segmentation_node, segment_id), name, *asked)
 
-    def _segment(self, segment_id: str) -> Segment:
+    def _reading(self, segment_id: str) -> Generator[None, None, Segment]:
         """A segment's voxels, read once for every state that it is in."""
         stamp = segment_stamp(self.segmentation_node, segment_id)
         kept = self._segments.get(segment_id)
         if kept is None or kept[0] != stamp:
             value = 1 + self.ids.index(segment_id)
-            kept = (stamp, segment_from_node(self.segmentation_node, segment_id, self.volume_node, value))
+            kept = (stamp, (yield from reading_segment(self.segmentation_node, segment_id, self.volume_node, value)))
             self._segments[segment_id] = kept
         name = str(_segment(self.segmentation_node, segment_id).GetName())
         return kept[1] if kept[1].name == name else replace(kept[1], name=name)
 
-    def _changes_of(self, segment_id: str, segment: Segment) -> Changes | None:
+    def _comparing(self, segment_id: str, segment: Segment) -> Iterator[None]:
+        """Hold a segment against what it was when it was last completed or flagged."""
         from PWSegmentationLib.review.changes import changes
 
-        stamp = (kept_stamp(self.segmentation_node, segment_id), segment)
-        known = self._changes.get(segment_id)
-        if known is None or not _is_same(known[0], stamp):
-            before = kept_version(self.segmentation_node, segment_id, self.volume_node)
-            since = None if before is None else changes(before, segment, image_grid(self.volume_node))
-            known = self._changes[segment_id] = (stamp, since)
-        return known[1]
+        stamp = self._stamp(segment_id, segment)
+        before = yield from reading_kept_version(self.segmentation_node, segment_id, self.volume_node)
+        since = None if before is None else changes(before, segment, image_grid(self.volume_node))
+        self._changes[segment_id] = (stamp, since)
+
+    def _stamp(self, segment_id: str, segment: Segment) -> tuple[Any, ...]:
+        return (kept_stamp(self.segmentation_node, segment_id), segment)
 
 
 class _ReviewJob(SteppedJob["Mapping[str, SegmentReview]"]):
@@ -174,6 +185,9 @@ class _ReviewJob(SteppedJob["Mapping[str, SegmentReview]"]):
         super().__init__()
 
     def _work(self) -> Iterator[None]:
+        return in_turns(self._looking())
+
+    def _looking(self) -> Iterator[None]:
         review = self._review
         # The first time they bring scipy.
         yield from importing("PWSegmentationLib.review.flags", "PWSegmentationLib.review.review")
@@ -185,7 +199,12 @@ class _ReviewJob(SteppedJob["Mapping[str, SegmentReview]"]):
                 continue
             self._tell(index / len(ids), str(segment.GetName()))
             yield
-            yield from review.looking(segment_id)
+            try:
+                yield from review.looking(segment_id)
+            except InputError:
+                # Or removed while it was looked at.
+                if _vtk_segment(node, segment_id) is not None:
+                    raise
         self._result = review.known
 
     def cancel(self) -> None:
@@ -243,11 +262,11 @@ def place_to_look_at(review: SegmentReview, grid_node: Node) -> tuple[float, flo
     return (float(position[0]), float(position[1]), float(position[2]))
 
 
-def _opinion(segmentation_node: Node, segment_id: str) -> Opinion:
-    from PWSegmentationLib.review.record import Opinion
+def _verdict(segmentation_node: Node, segment_id: str) -> Verdict:
+    from PWSegmentationLib.review.record import Verdict
 
     status = segment_status(_segment(segmentation_node, segment_id)) or "notstarted"
-    return Opinion(status, comment(segmentation_node, segment_id))
+    return Verdict(status, comment(segmentation_node, segment_id))
 
 
 def _is_same(one: Sequence[Any], other: Sequence[Any]) -> bool:

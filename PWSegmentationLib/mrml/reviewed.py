@@ -6,17 +6,19 @@ What has changed is shown by another one, which is not saved: added voxels green
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from PWSegmentationLib.mrml.export import segment_from_node
+from PWSegmentationLib.mrml.export import reading_segment
 from PWSegmentationLib.mrml.labelmaps import oriented_image, segment_labelmap
 from PWSegmentationLib.mrml.nodes import Node, name_of, node_to_world
 from PWSegmentationLib.mrml.subject_hierarchy import place_in_folder
 from PWSegmentationLib.mrml.volumes import image_grid
+from PWSegmentationLib.progress import finished
 from PWSegmentationLib.segments.colors import Color
 from PWSegmentationLib.segments.segmentation import Segment
 from PWSegmentationLib.volume.grid import Region
@@ -56,8 +58,15 @@ def make_versions_node(segmentation_node: Node) -> Node:
 
 def kept_version(segmentation_node: Node, segment_id: str, volume_node: Node) -> Segment | None:
     """A segment as it was when it was last completed or flagged, on the image's grid; None if it never was."""
+    return finished(reading_kept_version(segmentation_node, segment_id, volume_node))
+
+
+def reading_kept_version(
+    segmentation_node: Node, segment_id: str, volume_node: Node
+) -> Generator[None, None, Segment | None]:
+    """`kept_version` in parts of a few milliseconds each."""
     kept = _kept(segmentation_node, segment_id)
-    return None if kept is None else segment_from_node(kept, segment_id, volume_node, 1)
+    return None if kept is None else (yield from reading_segment(kept, segment_id, volume_node, 1))
 
 
 def kept_stamp(segmentation_node: Node, segment_id: str) -> tuple[int, int] | None:

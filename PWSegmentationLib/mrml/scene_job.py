@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
 
 from PWSegmentationLib.session.jobs import Job, SteppedJob
 
 Result = TypeVar("Result")
+
+# The longest that one `poll` works on the scene, about, s.
+TURN_S = 0.012
 
 
 class SceneJob(SteppedJob[Result]):
@@ -16,10 +20,11 @@ class SceneJob(SteppedJob[Result]):
     The writing is not interrupted: cancelled while it goes on, it is brought to its end.
     """
 
-    def __init__(self, work: Callable[[SceneJob[Result]], Iterator[None]]) -> None:
+    def __init__(self, work: Callable[[SceneJob[Result]], Iterator[None]], *, is_writing: bool = False) -> None:
         self._make = work
         self._inner: Job[Any] | None = None
-        self._is_writing = False
+        # What only writes, or has begun to elsewhere, is brought to its end even before its first turn.
+        self._is_writing, self._is_polling = is_writing, False
         self._cancelled = False
         super().__init__()
 
@@ -38,11 +43,27 @@ class SceneJob(SteppedJob[Result]):
         return job.result()
 
     def finishing(self, steps: Iterator[None]) -> Iterator[None]:
-        """Write the scene."""
+        """Write the scene, as many steps in every turn as take a few milliseconds together."""
         self._is_writing = True
         self.text = "writing the segment"
-        yield from steps
+        yield from in_turns(steps)
         self._is_writing = False
+
+    def finish_writing(self) -> None:
+        """Bring what is being written to its end now, if something is: nobody is to see half of it."""
+        while self._is_writing and not self._is_polling and not self.poll():
+            pass
+
+    def poll(self) -> bool:
+        """See `Job`."""
+        if self._is_polling:
+            # Whoever follows what is written asks for what writes it.
+            return False
+        self._is_polling = True
+        try:
+            return super().poll()
+        finally:
+            self._is_polling = False
 
     def give(self, result: Result) -> None:
         """Say what came out of it."""
@@ -58,5 +79,13 @@ class SceneJob(SteppedJob[Result]):
         self._cancelled = True
         if self._inner is not None:
             self._inner.cancel()
-        while self._is_writing and not self.poll():
-            pass
+        self.finish_writing()
+
+
+def in_turns(steps: Iterator[None]) -> Iterator[None]:
+    """``steps`` of a few milliseconds or less, as many in every turn as `TURN_S` allows."""
+    began = time.perf_counter()
+    for _ in steps:
+        if time.perf_counter() - began > TURN_S:
+            yield
+            began = time.perf_counter()

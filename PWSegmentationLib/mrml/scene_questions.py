@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from PWSegmentationLib.mrml.earlier_work import EarlierWork
+from PWSegmentationLib.mrml.modifying import OverwriteMode
 from PWSegmentationLib.mrml.prompt_store import Snapshot
-from PWSegmentationLib.mrml.segments import OverwriteMode
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.session.engine import FinetuneReport
@@ -34,7 +34,13 @@ class Applied:
     def volume_text(self) -> str:
         """The volume, for people."""
         held = f" ({self.held_back_ml:.1f} ml held back by locks or masking)" if self.held_back_ml >= 0.05 else ""
-        return f"{self.volume_ml:.1f} ml{held}"
+        return f"{shown_ml(self.volume_ml)}{held}"
+
+
+def shown_ml(millilitres: float) -> str:
+    """A volume for people: of small lesions, and those of a mouse, too, something is to be read."""
+    digits = ".1f" if millilitres >= 1 or millilitres == 0 else ".2f" if millilitres >= 0.01 else ".1g"
+    return f"{millilitres:{digits}} ml"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ writes by ID, so that an answer reaches the segment that it was asked for, or no
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.mrml.earlier_work import EarlierWork
 from PWSegmentationLib.mrml.labelmaps import segment_labelmap, segment_ml
+from PWSegmentationLib.mrml.modifying import OverwriteMode
 from PWSegmentationLib.mrml.nodes import Node, Scene, name_of
 from PWSegmentationLib.mrml.overlays import OverlayKind
 from PWSegmentationLib.mrml.prompt_nodes import PromptNodes, segment_prompts
@@ -26,7 +27,7 @@ from PWSegmentationLib.mrml.scene_names import SceneNames
 from PWSegmentationLib.mrml.scene_overlays import SceneOverlays
 from PWSegmentationLib.mrml.scene_questions import Applied, Asked, Refined, Writing
 from PWSegmentationLib.mrml.segment_history import Left, SegmentStep
-from PWSegmentationLib.mrml.segments import OverwriteMode, SegmentWriter
+from PWSegmentationLib.mrml.segments import SegmentWriter
 from PWSegmentationLib.mrml.subject_hierarchy import place_beside
 from PWSegmentationLib.mrml.volumes import image_grid, volume_from_node
 from PWSegmentationLib.prediction.prediction import Prediction
@@ -98,6 +99,8 @@ class SceneSession:
         self._stand_ins: dict[str, Point] = {}
         # Segments whose prompt nodes somebody has removed from the scene.
         self._tidied: set[str] = set()
+        # What writes segments, or did last.
+        self._job: SceneJob[Any] | None = None
         place_beside(scene, segmentation_node, volume_node)
         self._spots: tuple[Prediction, deque[UncertainSpot]] | None = None
         self._overlays = SceneOverlays(scene, volume_node)
@@ -151,6 +154,7 @@ class SceneSession:
         Cancelled
             If ``cancel`` returned true; scene and session are as before.
         """
+        self.finish_writing()
         self._check_current()
         name = nodes.segment
         prompts = segment_prompts(nodes)
@@ -240,12 +244,11 @@ class SceneSession:
                 self._writer.history.go_on(step)
                 self._writer.masking = None if self._masking is None else self._masking()
                 before = known.shown.get(segment_id)
-                region = self._write_one(segment_id, writing, before)
+                region = yield from self._write_one(segment_id, writing, before)
                 if segment_id in writing.answers:
                     shown[segment_id] = writing.answers[segment_id]
                 if region is not None:
                     writing.written[segment_id] = region
-                    yield
         except BaseException:
             self._writer.take_back(step, first)
             del step.parts[first:]
@@ -268,7 +271,9 @@ class SceneSession:
         before = self._history.known.shown
         return [i for i in self._names.known() if i in before and i not in shown and i not in self._made_elsewhere]
 
-    def _write_one(self, segment_id: str, writing: Writing, before: Prediction | None) -> Region | None:
+    def _write_one(
+        self, segment_id: str, writing: Writing, before: Prediction | None
+    ) -> Generator[None, None, Region | None]:
         """Write one segment; the region that was written, None if its voxels are as before, or may not change."""
         # What was removed while it was computed stays so.
         if not self._writer.has(segment_id) or segment_id in self._locked():
@@ -296,7 +301,7 @@ class SceneSession:
             return None
         # Of the others only voxels won or lost are touched, so that what was edited by hand there stays.
         since = None if is_active else before
-        self._writer.write(
+        yield from self._writer.writing(
             now,
             segment_id,
             region=region,
@@ -335,6 +340,7 @@ class SceneSession:
         markups = self.store.snapshot()
         if markups == self._history.known.markups:
             return False
+        self.finish_writing()
         # The first prompt of a segment that was made for it is one step with it.
         known = replace(self._history.known, markups=markups)
         # Who tidies markups away in the scene has finished with the segments.
@@ -373,12 +379,14 @@ class SceneSession:
         InputError
             For prompts that cannot be meant, or a segment that is locked.
         """
+        self.finish_writing()
         self.note_prompts()
         if segment_id in self._tidied:
             self._tidied.discard(segment_id)
             return SceneJob(lambda job: self._leaving(job, segment_id))
         asked = self._ask(segment_id, overwrite)
-        return SceneJob(lambda job: self._answering(job, asked))
+        self._job = SceneJob(lambda job: self._answering(job, asked))
+        return self._job
 
     def _leaving(self, job: SceneJob[Applied], segment_id: str) -> Iterator[None]:
         """Nothing is done to a segment whose prompts were removed elsewhere."""
@@ -399,18 +407,26 @@ class SceneSession:
         InputError
             For prompts that cannot be meant, or if there is nothing to fit to.
         """
+        self.finish_writing()
         ids = self.store.prompted() if segment_ids is None else list(segment_ids)
         ids = [i for i in ids if i not in self._writer.locked()]
         if not ids:
             raise InputError("There is nothing to refine: place prompts on an unlocked segment first.")
         asked = self._ask(ids[-1], overwrite, ids)
         ids = [i for i in ids if self._names.of(i) in self.session.prompts]
-        return SceneJob(lambda job: self._refining(job, asked, ids, budget_s))
+        self._job = SceneJob(lambda job: self._refining(job, asked, ids, budget_s))
+        return self._job
+
+    def finish_writing(self) -> None:
+        """Bring a segment that is being written to its end now: nobody is to see, or keep, half of one."""
+        if self._job is not None:
+            self._job.finish_writing()
 
     def _ask(self, segment_id: str, overwrite: OverwriteMode, also: Sequence[str] = ()) -> Asked:
         """Bring the prompts in the scene into the session: those of ``also`` and of all that do not rest."""
         self._check_current()
         self.note_prompts()
+        self._check_there(segment_id)
         self._check_unlocked(segment_id, "change it")
         self._follow_names()
         self._writer.follow_name(segment_id)
@@ -484,6 +500,8 @@ class SceneSession:
         self._follow_names()
         yield from job.finishing(self._writing_said(asked, written))
         if answered and self.session.unanswered():
+            # It is shown first.
+            yield
             yield from self._answering_others(job, about, asked, written, share)
         job.give(self._applied(segment_id, prediction, written))
 
@@ -577,6 +595,7 @@ class SceneSession:
 
     def add_segment(self, name: str, *, for_prompt: bool = False) -> str:
         """Make an empty segment; its ID. One undo takes it back, and its first prompt too if made ``for_prompt``."""
+        self.finish_writing()
         self.note_prompts()
         step = self._writer.begin_step()
         segment_id = self._writer.add(name)
@@ -585,6 +604,7 @@ class SceneSession:
 
     def remove_segment(self, segment_id: str) -> None:
         """Remove a segment with its prompts and overlays. Raises `InputError` if it is locked."""
+        self.finish_writing()
         self._check_unlocked(segment_id, "remove it")
         self.note_prompts()
         self.store.delete_segment(segment_id)
@@ -606,10 +626,8 @@ class SceneSession:
         """Whether there is something to do again."""
         return self._history.next is not None
 
-    def undo(self, *, now: bool = True) -> bool:
+    def undo(self) -> bool:
         """Take the last step back: what it wrote, overlays, prompts; false if there is none.
-
-        Unless ``now``, overlays are left to `start_overlays`.
 
         Nodes given to `apply` stay as they are, the user may want them; those of `store` go back, too. What was edited
         elsewhere since then stays, as do names, colours and all that was said of segments; where that is why something
@@ -620,42 +638,69 @@ class SceneSession:
         InputError
             If the step is about a segment that is locked by now.
         """
+        return self._stepped(self.start_undo())
+
+    def redo(self) -> bool:
+        """Do the step undone last again, as `undo`; false if there is none."""
+        return self._stepped(self.start_redo())
+
+    def start_undo(self) -> Job[None] | None:
+        """Begin to `undo`; None if there is nothing to take back. Raises as that does.
+
+        Prompts are back when this returns, and voxels when the job has ended; overlays are left to `start_overlays`.
+        """
+        self.finish_writing()
         self.note_prompts()
         step = self._history.last
         if step is None:
-            return False
+            return None
         self._check_may_step(step, "take its last step back")
-        left = Left() if step.changes is None else self._writer.take_back(step.changes)
         self._history.back()
-        self._return_to(step.before, left, now)
-        return True
+        return self._start_step(step.before, step.changes, forward=False)
 
-    def redo(self, *, now: bool = True) -> bool:
-        """Do the step undone last again, as `undo`; false if there is none."""
+    def start_redo(self) -> Job[None] | None:
+        """Begin to `redo`, as `start_undo`."""
+        self.finish_writing()
+        self.note_prompts()
         step = self._history.next
         if step is None:
-            return False
+            return None
         self._check_may_step(step, "do that step again")
-        left = Left() if step.changes is None else self._writer.do_again(step.changes)
         self._history.forward()
-        self._return_to(step.after, left, now)
+        return self._start_step(step.after, step.changes, forward=True)
+
+    def _stepped(self, job: Job[None] | None) -> bool:
+        if job is None:
+            return False
+        self.finish_writing()
+        job.result()
+        self._show_overlays("")
         return True
 
-    def _check_may_step(self, step: Step, to: str) -> None:
-        for segment_id in self._writer.locked():
-            if step.touches(segment_id):
-                self._check_unlocked(segment_id, to)
-
-    def _return_to(self, known: Known, left: Left, now: bool) -> None:
+    def _start_step(self, known: Known, changes: SegmentStep | None, *, forward: bool) -> Job[None]:
+        left, self.note = Left(), ""
+        steps: Iterator[None] = iter(()) if changes is None else self._writer.stepping(changes, left, forward=forward)
+        # Segments that come back, for the prompts need them.
+        next(steps, None)
         self._follow_names()
-        self.note = left.note
         self._tidied.clear()
         self.store.restore(known.markups)
         # What could not be put back, of a segment that is gone, is not known either.
         self._history.known = replace(known, markups=self.store.snapshot())
         rewind(self.session, known.prompts, known.models)
-        if now:
-            self._show_overlays("")
+
+        def rest() -> Iterator[None]:
+            yield from steps
+            self.note = left.note
+
+        job: SceneJob[None] = SceneJob(lambda job: job.finishing(rest()), is_writing=True)
+        self._job = job
+        return job
+
+    def _check_may_step(self, step: Step, to: str) -> None:
+        for segment_id in self._writer.locked():
+            if step.touches(segment_id):
+                self._check_unlocked(segment_id, to)
 
     # ---- overlays --------------------------------------------------------------------------------------------
 

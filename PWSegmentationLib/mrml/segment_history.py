@@ -7,10 +7,11 @@ colours and reviews would go with them. Here only voxels that a step changed go 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from itertools import groupby
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import slicer
@@ -21,8 +22,14 @@ from PWSegmentationLib.mrml.locks import is_locked
 from PWSegmentationLib.mrml.nodes import Node
 from PWSegmentationLib.volume.grid import Region
 
+# What is changed, and taken back, in one go: a few milliseconds' work.
+PART_VOXELS = 2**18
+
 # Segment, voxels of a part of the lattice, that part, the lattice, and whether to add them (or take them away).
 Modify: TypeAlias = Callable[[str, NDArray[np.bool_], Region, NDArray[np.float64], bool], None]
+
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -30,29 +37,41 @@ class _Packed:
     """Voxels of a box, in little memory."""
 
     shape: tuple[int, int, int]
+    box: Region | None
     data: bytes
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> _Packed:
-        return cls(mask.shape, zlib.compress(np.packbits(mask).tobytes(), 1))
+        box = Region.around(mask)
+        return cls(mask.shape, box, b"" if box is None else zlib.compress(_bits(mask[box.slices]).tobytes(), 1))
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        bits = np.frombuffer(zlib.decompress(self.data), np.uint8)
-        return np.unpackbits(bits, count=int(np.prod(self.shape))).astype(bool).reshape(self.shape)
+        out = np.zeros(self.shape, bool, order="F")
+        if self.box is not None:
+            count, *others = self.box.shape
+            bits = np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(*others[::-1], -1)
+            out[self.box.slices] = np.unpackbits(bits, axis=-1, count=count, bitorder="little").view(bool).T
+        return out
 
 
 @dataclass(frozen=True)
 class _Voxels:
-    """What one write changed within a box of the lattice: of each segment, voxels gained and lost.
+    """What was changed within a box of the lattice: of each segment, voxels gained and lost.
 
-    ``others``: voxels that segments had which did not change there.
+    ``others``: voxels that segments had which did not change there. Those of one ``write`` have no voxel in common.
     """
 
+    write: int
     region: Region
     affine: NDArray[np.float64]
     changed: tuple[tuple[str, _Packed, _Packed], ...]
     others: _Packed
+
+    def boxes(self, forward: bool) -> list[Region | None]:
+        """Where each segment gets voxels when they are changed, or put back."""
+        packed = [gained if forward else lost for _, gained, lost in self.changed]
+        return [None if p.box is None else p.box.shifted(self.region.start) for p in packed]
 
 
 @dataclass(eq=False)
@@ -74,6 +93,10 @@ class SegmentStep:
     def concerns(self, segment_id: str) -> bool:
         """Whether a segment was made or removed by it."""
         return any(isinstance(part, _Existence) and part.segment_id == segment_id for part in self.parts)
+
+    def changed(self, first: int = 0) -> set[str]:
+        """IDs of the segments whose voxels its parts changed, from number ``first`` on."""
+        return {i for part in self.parts[first:] if isinstance(part, _Voxels) for i, *_ in part.changed}
 
 
 @dataclass
@@ -100,6 +123,7 @@ class SegmentHistory:
         self._node = segmentation_node
         self._modify = modify
         self._step = SegmentStep()
+        self._write = 0
         # What a segment would be if only recorded changes had been made to it, as `_sum` tells.
         self._ours: dict[str, int] = {}
 
@@ -125,6 +149,10 @@ class SegmentHistory:
 
     # ---- recording -------------------------------------------------------------------------------------------
 
+    def begin_write(self) -> None:
+        """What is recorded from now on may have voxels in common with what was recorded before, but not in itself."""
+        self._write += 1
+
     @contextmanager
     def recording(self, region: Region, affine: NDArray[np.float64]) -> Iterator[None]:
         """Record what is done meanwhile to the voxels of ``region`` of the lattice."""
@@ -142,9 +170,12 @@ class SegmentHistory:
         """Remove a segment."""
         stored = segment_labelmap(self._node, segment_id)
         box = None if stored is None else Region.around(stored.array)
+        self.begin_write()
         if stored is not None and box is not None:
-            with self.recording(box.shifted(stored.region.start), affine):
-                self._modify(segment_id, stored.array[box.slices], box.shifted(stored.region.start), affine, False)
+            for part in box.slabs(PART_VOXELS):
+                where = part.shifted(stored.region.start)
+                with self.recording(where, affine):
+                    self._modify(segment_id, stored.array[part.slices], where, affine, False)
         gone = _Existence(segment_id, made=False)
         self._step.parts.append(gone)
         self._take_away(gone, Left())
@@ -156,7 +187,7 @@ class SegmentHistory:
         gained_by = sum((gained.astype(np.uint8) for _, gained, _ in found), np.zeros(after.region.shape, np.uint8))
         changed = tuple((i, _Packed.of(gained), _Packed.of(lost)) for i, gained, lost in found)
         others = _Packed.of(after.holders > gained_by)
-        self._step.parts.append(_Voxels(after.region, affine.copy(), changed, others))
+        self._step.parts.append(_Voxels(self._write, after.region, affine.copy(), changed, others))
         self._count(found, after.region)
 
     def _count(self, changes: list[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]], region: Region) -> None:
@@ -166,29 +197,33 @@ class SegmentHistory:
 
     # ---- back and forth --------------------------------------------------------------------------------------
 
-    def take_back(self, step: SegmentStep, first: int = 0) -> Left:
-        """Take a step back, or the parts of it from number ``first`` on; what was done elsewhere since stays."""
-        left = Left()
-        for part in reversed(step.parts[first:]):
-            if isinstance(part, _Voxels):
-                self._change(part, left, forward=False)
-            elif part.made:
-                self._take_away(part, left)
-            else:
-                self._bring_back(part)
-        return left
+    def taking_back(self, step: SegmentStep, left: Left, first: int = 0) -> Iterator[None]:
+        """Take a step back, or the parts of it from number ``first`` on, one after the other.
 
-    def do_again(self, step: SegmentStep) -> Left:
-        """Do a step again that was taken back."""
-        left = Left()
-        for part in step.parts:
-            if isinstance(part, _Voxels):
-                self._change(part, left, forward=True)
-            elif part.made:
-                self._bring_back(part)
-            else:
-                self._take_away(part, left)
-        return left
+        What was done elsewhere since stays, and ``left`` says so. Segments come first, and go last.
+        """
+        parts = step.parts[first:][::-1]
+        yield from self._stepping(parts, left, forward=False)
+
+    def doing_again(self, step: SegmentStep, left: Left) -> Iterator[None]:
+        """Do a step again that was taken back, one part after the other."""
+        yield from self._stepping(list(step.parts), left, forward=True)
+
+    def _stepping(self, parts: list[_Voxels | _Existence], left: Left, *, forward: bool) -> Iterator[None]:
+        existences = [part for part in parts if isinstance(part, _Existence)]
+        for existence in existences:
+            if existence.made is forward:
+                self._bring_back(existence)
+        yield
+        voxels = [part for part in parts if isinstance(part, _Voxels)]
+        for _, write in groupby(voxels, lambda part: part.write):
+            changes = list(write)
+            for part in outermost_first(changes, [part.boxes(forward) for part in changes]):
+                self._change(part, left, forward=forward)
+                yield
+        for existence in existences:
+            if existence.made is not forward:
+                self._take_away(existence, left)
 
     def _change(self, part: _Voxels, left: Left, *, forward: bool) -> None:
         """Put voxels back, or change them again."""
@@ -213,6 +248,8 @@ class SegmentHistory:
     def _take_away(self, part: _Existence, left: Left) -> None:
         segment = self._segment(part.segment_id)
         if segment is None:
+            # Whoever removed it elsewhere does not want it back.
+            part.description = None
             return
         stored = segment_labelmap(self._node, part.segment_id)
         if is_locked(self._node, part.segment_id):
@@ -234,7 +271,9 @@ class SegmentHistory:
         value = segment.GetLabelValue()
         segment.DeepCopyMetadata(part.description)
         segment.SetLabelValue(value)
-        self._segmentation.SetSegmentIndex(part.segment_id, part.index)
+        # Others may be gone by now.
+        last = self._segmentation.GetNumberOfSegments() - 1
+        self._segmentation.SetSegmentIndex(part.segment_id, min(part.index, last))
 
     @property
     def _segmentation(self) -> Any:
@@ -242,6 +281,17 @@ class SegmentHistory:
 
     def _segment(self, segment_id: str) -> Any:
         return self._segmentation.GetSegment(segment_id)
+
+
+def outermost_first(parts: Sequence[Part], boxes: Sequence[Sequence[Region | None]]) -> list[Part]:
+    """``parts`` in another order: those first whose ``boxes`` reach farthest to any side.
+
+    Once voxels are there that far out, Slicer's labelmap has room for all others.
+    """
+    ends = [(n, box) for n, of_part in enumerate(boxes) for box in of_part if box is not None]
+    first = {min(ends, key=lambda e: e[1].start[axis])[0]: None for axis in range(3) if ends}
+    first |= {max(ends, key=lambda e: e[1].stop[axis])[0]: None for axis in range(3) if ends}
+    return [parts[n] for n in (*first, *(n for n in range(len(parts)) if n not in first))]
 
 
 class _Look:
@@ -292,17 +342,34 @@ class _Look:
         return found
 
 
+def _bits(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A mask ``[i, j, k]`` as ``[k, j, byte]``, along the rows that Slicer's labelmaps have in memory."""
+    return np.packbits(mask.T, axis=-1, bitorder="little")
+
+
 def _sum(mask: NDArray[np.bool_], region: Region) -> int:
-    """A number for a set of voxels, however they are boxed: the sum of a number for each, modulo 2**64."""
-    if not mask.any():
-        return 0
-    total = mask.astype(np.uint64)
-    # One axis after the other: every voxel's number is the product of one for each of its indices.
-    for axis in (2, 1, 0):
-        index = (np.arange(mask.shape[axis]) + region.start[axis]).astype(np.int64).view(np.uint64)
-        # Steps of splitmix64, so that no two sets that an editor makes are likely to have one sum.
-        table = (index + np.uint64(axis + 1)) * np.uint64(0x9E3779B97F4A7C15)
-        table = (table ^ (table >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        table = (table ^ (table >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        total = total @ ((table ^ (table >> np.uint64(31))) | np.uint64(1))
-    return int(total)
+    """A number for a set of voxels, however they are boxed: the sum of a number for each, modulo 2**64.
+
+    That of a voxel is the product of one for each of its indices.
+    """
+    along_i, along_j, along_k = (
+        _numbers(axis, a, b) for axis, a, b in zip(range(3), region.start, region.stop, strict=True)
+    )
+    bits = _bits(mask)
+    # What every byte of eight voxels adds, looked up.
+    eights = np.zeros((bits.shape[-1], 8), np.uint64)
+    eights.reshape(-1)[: len(along_i)] = along_i
+    table = eights @ np.unpackbits(np.arange(256, dtype=np.uint8)[None], axis=0, bitorder="little").astype(np.uint64)
+    rows = np.zeros(bits.shape[:2], np.uint64)
+    for byte, added in enumerate(table):
+        rows += added[bits[:, :, byte]]
+    return int((rows @ along_j) @ along_k)
+
+
+def _numbers(axis: int, start: int, stop: int) -> NDArray[np.uint64]:
+    """A number for each index along an axis: steps of splitmix64, so that no two sets an editor makes have one sum."""
+    index = np.arange(start, stop).astype(np.int64).view(np.uint64)
+    number = (index + np.uint64(axis + 1)) * np.uint64(0x9E3779B97F4A7C15)
+    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (number ^ (number >> np.uint64(31))) | np.uint64(1)

@@ -1,21 +1,9 @@
-"""Predictions into segments of a segmentation node, through Slicer's own Segment Editor logic.
-
-How `vtkSlicerSegmentEditorLogic.ModifySegmentByLabelmap` behaves, as its source says and the tests here check:
-
-* "add" and "remove" leave every voxel outside the modifier labelmap's extent alone; "set" replaces the *whole*
-  segment, so it is of no use for writing a part.
-* "add" takes the added voxels away from other segments as the overwrite mode says; "remove" never gives them back
-  (except when editing is confined to one segment, which then gets them).
-* With the mode "visible" a visible segment keeps voxels where it shares its labelmap with a hidden one; they are
-  taken away afterwards.
-* It knows no locks. Voxels of locked segments are therefore taken out of the modifier beforehand.
-* The modifier must be on the lattice of the segmentation's reference geometry for intensity masks to apply.
-"""
+"""Predictions into segments of a segmentation node, and back out of them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any, Literal, TypeAlias
+from collections.abc import Collection, Generator, Iterable, Iterator
+from typing import Any, get_args
 
 import numpy as np
 import slicer
@@ -23,14 +11,13 @@ from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.mrml.labelmaps import (
-    image_affine,
-    oriented_image,
     region_extent,
     segment_labelmap,
     segment_within,
 )
 from PWSegmentationLib.mrml.lattices import coincide, covered, lattice_offset, touched
 from PWSegmentationLib.mrml.locks import is_locked
+from PWSegmentationLib.mrml.modifying import ALONE, How, OverwriteMode, SegmentModifier
 from PWSegmentationLib.mrml.nodes import (
     Node,
     Scene,
@@ -40,17 +27,16 @@ from PWSegmentationLib.mrml.nodes import (
     node_to_world,
     prepare_scene,
 )
-from PWSegmentationLib.mrml.segment_history import Left, SegmentHistory, SegmentStep
+from PWSegmentationLib.mrml.segment_history import PART_VOXELS, Left, SegmentHistory, SegmentStep, outermost_first
 from PWSegmentationLib.mrml.terminology import set_terminology, terminology_of
 from PWSegmentationLib.mrml.volumes import image_grid, local_affine, volume_from_node
 from PWSegmentationLib.prediction.prediction import Prediction
+from PWSegmentationLib.progress import at_once
 from PWSegmentationLib.segments.colors import Color
 from PWSegmentationLib.segments.colors import color as palette_color
 from PWSegmentationLib.segments.terminology import find_term, terminology_entry
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.resampling import resample
-
-OverwriteMode: TypeAlias = Literal["all", "visible", "none"]
 
 UNDO_STEPS = 10
 
@@ -91,14 +77,7 @@ class SegmentWriter:
         self.volume_node = volume_node
         self.masking = masking
         _prepare_segmentation(segmentation_node, volume_node)
-        self._editor = slicer.vtkMRMLSegmentEditorNode()
-        self._editor.SetSaveWithScene(False)
-        scene.AddNode(self._editor)
-        self._logic = slicer.vtkSlicerSegmentEditorLogic()
-        self._logic.SetMRMLScene(scene)
-        self._logic.SetSegmentEditorNode(self._editor)
-        self._logic.SetSegmentationNode(segmentation_node)
-        self._logic.SetSourceVolumeNode(volume_node)
+        self._modifier = SegmentModifier(scene, segmentation_node, volume_node)
         # Of the last prediction that was written, voxels that locks and masking kept the segment from.
         self.held_back = 0
         self.history = SegmentHistory(segmentation_node, self._modify_alone)
@@ -107,25 +86,14 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Give the scene its helper node back."""
-        self._logic.SetSegmentEditorNode(None)
-        scene = self._editor.GetScene()
-        if scene is not None:
-            scene.RemoveNode(self._editor)
+        self._modifier.close()
 
     # ---- where -----------------------------------------------------------------------------------------------
 
     @property
     def resamples(self) -> bool:
         """Whether the segmentation's voxels are not the image's, so that what is written has to be resampled."""
-        return not coincide(self._lattice()[0], self._image_in_segmentation(), self._image_shape())
-
-    def _lattice(self) -> tuple[NDArray[np.float64], tuple[int, int, int] | None]:
-        """The segmentation's lattice in its own coordinates; and where the image's first voxel is on it, if on it."""
-        image = slicer.vtkOrientedImageData()
-        geometry = self._logic.GetReferenceImageGeometryString()
-        slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, image, False)
-        affine = image_affine(image)
-        return affine, lattice_offset(affine, self._image_in_segmentation(), self._image_shape())
+        return not coincide(self._modifier.lattice(), self._image_in_segmentation(), self._image_shape())
 
     def _image_in_segmentation(self) -> NDArray[np.float64]:
         """``(4, 4)``, the image's voxel index to the segmentation's own coordinates."""
@@ -137,7 +105,7 @@ class SegmentWriter:
 
     # ---- writing ---------------------------------------------------------------------------------------------
 
-    def write(
+    def writing(
         self,
         prediction: Prediction,
         segment_id: str | None = None,
@@ -149,8 +117,10 @@ class SegmentWriter:
         color: Color | None = None,
         terminology: str | None = None,
         undo_step: bool = True,
-    ) -> str:
+    ) -> Generator[None, None, str]:
         """Make the segment equal to the prediction within ``region``; nothing else of it changes.
+
+        Goes on in parts of a few milliseconds each, so that nobody waits while an organ is written; `write` does not.
 
         Parameters
         ----------
@@ -189,6 +159,10 @@ class SegmentWriter:
                 f"The prediction of '{prediction.segment}' is not of the image '{name_of(self.volume_node)}' as it is "
                 "now: predict again."
             )
+        if overwrite not in get_args(OverwriteMode):
+            raise InputError(
+                f"The overwrite mode must be one of {', '.join(get_args(OverwriteMode))}, not '{overwrite}'."
+            )
         if undo_step:
             self.begin_step()
         self.held_back = 0
@@ -201,13 +175,16 @@ class SegmentWriter:
         name = self._add_segment(prediction.segment, found) if is_new else str(found)
         self._describe(name, color, terminology)
         if region is not None and not region.is_empty:
-            self._replace(name, prediction, since, region, overwrite, self.locked(locked))
+            yield from self._replacing(name, prediction, since, region, overwrite, locked)
         return name
+
+    write = at_once(writing)
+    """`writing`, in one go."""
 
     @property
     def held_back_ml(self) -> float:
         """How much of the last prediction that was written locks and masking kept out of the segment."""
-        return self.held_back * abs(float(np.linalg.det(self._lattice()[0][:3, :3]))) / 1000.0
+        return self.held_back * abs(float(np.linalg.det(self._modifier.lattice()[:3, :3]))) / 1000.0
 
     def segment_id(self, name: str) -> str | None:
         """The ID of the segment called ``name``; None if there is none."""
@@ -234,9 +211,10 @@ class SegmentWriter:
 
     def remove(self, segment_id: str) -> None:
         """Remove a segment."""
-        self.history.remove(segment_id, self._lattice()[0])
+        self.history.remove(segment_id, self._modifier.lattice())
+        self._modifier.untold.discard(segment_id)
 
-    def _replace(
+    def _replacing(
         self,
         segment_id: str,
         prediction: Prediction,
@@ -244,53 +222,78 @@ class SegmentWriter:
         region: Region,
         overwrite: OverwriteMode,
         locked: Collection[str],
-    ) -> None:
-        """Take voxels away and add voxels, so that the segment is as predicted within ``region``."""
-        affine, offset = self._lattice()
+    ) -> Iterator[None]:
+        """Make the segment as predicted within ``region``, a part of it in every step."""
+        affine = self._modifier.lattice()
+        offset = lattice_offset(affine, self._image_in_segmentation(), self._image_shape())
         if offset is not None:
-            where, within = region.shifted(offset), np.ones(region.shape, bool)
+            where, within = region.shifted(offset), None
         else:
             where, within = touched(region, self._image_in_segmentation(), affine)
-        mask = self._on_lattice(prediction, where, affine, offset)
-        add, remove = mask & within, ~mask & within
-        if since is not None:
-            before = self._on_lattice(since, where, affine, offset)
-            add, remove = add & ~before, remove & before
-        remove &= segment_within(self.segmentation_node, segment_id, where)
+
+        # With a mask, Slicer goes through all of the lattice each time.
+        slabs = [where] if How(overwrite, self.masking).is_masked else where.slabs(PART_VOXELS)
+        changes = []
+        for slab in slabs:
+            mask = self._on_lattice(prediction, slab, affine, offset)
+            add, remove = mask, ~mask
+            if since is not None:
+                before = self._on_lattice(since, slab, affine, offset)
+                add, remove = add & ~before, remove & before
+            if within is not None:
+                said = within[slab.relative_to(where).slices]
+                add, remove = add & said, remove & said
+            remove &= segment_within(self.segmentation_node, segment_id, slab)
+            if add.any() or remove.any():
+                changes.append((slab, add, remove))
+            yield
+        self.history.begin_write()
+        for slab, add, remove in outermost_first(changes, [[_box(add, slab)] for slab, add, _ in changes]):
+            # It may have been removed meanwhile.
+            if self.has(segment_id):
+                self._replace(segment_id, slab, affine, add, remove, overwrite, self.locked(locked))
+            yield
+        yield from self._modifier.telling()
+
+    def _replace(
+        self,
+        segment_id: str,
+        where: Region,
+        affine: NDArray[np.float64],
+        add: NDArray[np.bool_],
+        remove: NDArray[np.bool_],
+        overwrite: OverwriteMode,
+        locked: Collection[str],
+    ) -> None:
+        """Take voxels of ``where`` away and add others."""
         boxes = [box for box in (Region.around(add), Region.around(remove)) if box is not None]
-        if not boxes:
-            return
         # Most of what was looked at stays as it is.
         box = boxes[0].union(boxes[-1])
         where, add, remove = box.shifted(where.start), add[box.slices], remove[box.slices]
+        remove = remove & segment_within(self.segmentation_node, segment_id, where)
         wanted = add
         others = self._overwritten(segment_id, overwrite)
         for other in others:
             if other in locked:
                 add = add & ~segment_within(self.segmentation_node, other, where)
+        losing = [other for other in others if other not in locked]
+        known = len(self.history.step.parts)
         with self.history.recording(where, affine):
-            self._set_up(segment_id, overwrite, self.masking)
-            self._modify(segment_id, remove, where, affine, adds=False)
-            self._modify(segment_id, add, where, affine, adds=True)
-            self._cut(segment_id, add, where, affine, [o for o in others if o not in locked])
-        self.held_back = int(np.count_nonzero(wanted & ~segment_within(self.segmentation_node, segment_id, where)))
-
-    def _modify(
-        self, segment_id: str, change: NDArray[np.bool_], where: Region, affine: NDArray[np.float64], *, adds: bool
-    ) -> None:
-        box = Region.around(change)
-        if box is not None:
-            mode = self._logic.ModificationModeAdd if adds else self._logic.ModificationModeRemove
-            modifier = oriented_image(change[box.slices], box.shifted(where.start), affine)
-            self._logic.ModifySegmentByLabelmap(self.segmentation_node, segment_id, modifier, mode, False, False)
+            how = How(overwrite, self.masking, losing)
+            self._modifier.modify(segment_id, remove, where, affine, how, adds=False)
+            self._modifier.modify(segment_id, add, where, affine, how, adds=True)
+            self._cut(segment_id, add, where, affine, losing)
+        if segment_id in self._modifier.untold:
+            self._modifier.untold |= self.history.step.changed(known)
+        held = wanted & ~segment_within(self.segmentation_node, segment_id, where)
+        self.held_back += int(np.count_nonzero(held))
 
     def _modify_alone(
         self, segment_id: str, change: NDArray[np.bool_], where: Region, affine: NDArray[np.float64], adds: bool
     ) -> None:
         """Change one segment and no other, whatever the masking is; nothing on another lattice than the present one."""
-        if np.allclose(affine, self._lattice()[0], atol=1e-3):
-            self._set_up(segment_id, "none", None)
-            self._modify(segment_id, change, where, affine, adds=adds)
+        if np.allclose(affine, self._modifier.lattice(), atol=1e-3):
+            self._modifier.modify(segment_id, change, where, affine, ALONE, adds=adds)
 
     def _cut(
         self,
@@ -306,8 +309,7 @@ class SegmentWriter:
         for other in others:
             left = added & segment_within(self.segmentation_node, other, where)
             if left.any():
-                self._set_up(other, "none", None)
-                self._modify(other, left, where, affine, adds=False)
+                self._modifier.modify(other, left, where, affine, ALONE, adds=False)
 
     def _on_lattice(
         self,
@@ -318,7 +320,9 @@ class SegmentWriter:
     ) -> NDArray[np.bool_]:
         """The prediction's mask over a part of the lattice; false where it did not look."""
         if offset is not None:
-            return prediction.region.shifted(offset).fitted(prediction.region_mask, where)
+            mask = prediction.region.shifted(offset).fitted(prediction.region_mask, where)
+            # As Slicer's own labelmaps, with which it is compared.
+            return np.asfortranarray(mask)
         image = Grid(prediction.grid.shape, self._image_in_segmentation())
         start = affine.copy()
         start[:3, 3] = (affine @ [*where.start, 1.0])[:3]
@@ -330,7 +334,7 @@ class SegmentWriter:
         if region.is_empty:
             return np.zeros(where.shape, bool)
         mask = prediction.region.fitted(prediction.region_mask, region)
-        return resample(mask, image.crop(region), target, order=1, outside=0.0) >= 0.5
+        return np.asfortranarray(resample(mask, image.crop(region), target, order=1, outside=0.0) >= 0.5)
 
     def _overwritten(self, segment_id: str, overwrite: OverwriteMode) -> list[str]:
         """IDs of the other segments that the overwrite mode takes voxels from."""
@@ -339,24 +343,6 @@ class SegmentWriter:
             display = self.segmentation_node.GetDisplayNode()
             return [i for i in others if display is not None and display.GetSegmentVisibility(i)]
         return others if overwrite == "all" else []
-
-    def _set_up(self, segment_id: str, overwrite: OverwriteMode, masking: Node | None) -> None:
-        editor = self._editor
-        modes = {
-            "all": editor.OverwriteAllSegments,
-            "visible": editor.OverwriteVisibleSegments,
-            "none": editor.OverwriteNone,
-        }
-        if overwrite not in modes:
-            raise InputError(f"The overwrite mode must be one of {', '.join(modes)}, not '{overwrite}'.")
-        editor.SetOverwriteMode(modes[overwrite])
-        editor.SetSelectedSegmentID(segment_id)
-        everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
-        editor.SetMaskMode(everywhere if masking is None else masking.GetMaskMode())
-        editor.SetSourceVolumeIntensityMask(masking is not None and masking.GetSourceVolumeIntensityMask())
-        if masking is not None:
-            editor.SetMaskSegmentID(masking.GetMaskSegmentID() or "")
-            editor.SetSourceVolumeIntensityMaskRange(masking.GetSourceVolumeIntensityMaskRange())
 
     # ---- segments --------------------------------------------------------------------------------------------
 
@@ -439,11 +425,26 @@ class SegmentWriter:
 
     def take_back(self, step: SegmentStep, first: int = 0) -> Left:
         """Take back what a step changed (from its part number ``first`` on); what was done elsewhere since stays."""
-        return self.history.take_back(step, first)
+        left = Left()
+        for _ in self.stepping(step, left, first):
+            pass
+        return left
 
     def do_again(self, step: SegmentStep) -> Left:
         """Do a step again that was taken back."""
-        return self.history.do_again(step)
+        left = Left()
+        for _ in self.stepping(step, left, forward=True):
+            pass
+        return left
+
+    def stepping(self, step: SegmentStep, left: Left, first: int = 0, *, forward: bool = False) -> Iterator[None]:
+        """`take_back`, or `do_again`, in parts of a few milliseconds each; ``left`` is filled.
+
+        At the first ``yield`` all segments are there that the step brings back.
+        """
+        steps = self.history.doing_again(step, left) if forward else self.history.taking_back(step, left, first)
+        yield from steps
+        yield from self._modifier.telling()
 
 
 def write_prediction(
@@ -550,3 +551,9 @@ def _set_geometry(segmentation_node: Node, volume_node: Node) -> None:
     segmentation_node.GetSegmentation().SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), text)
     role = segmentation_node.GetReferenceImageGeometryReferenceRole()
     segmentation_node.SetNodeReferenceID(role, volume_node.GetID())
+
+
+def _box(mask: NDArray[np.bool_], region: Region) -> Region | None:
+    """Where in ``region``, which it covers, a mask is true."""
+    box = Region.around(mask)
+    return None if box is None else box.shifted(region.start)

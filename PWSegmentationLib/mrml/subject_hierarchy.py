@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+import vtk
 
 from PWSegmentationLib.mrml.nodes import Node, Scene, name_of
 
@@ -39,9 +40,9 @@ def _parent(tree: Any, volume_node: Node) -> int:
 
 def _folder(tree: Any, volume_node: Node) -> int:
     parent, wanted = _parent(tree, volume_node), volume_node.GetID()
-    children: list[int] = []
+    children = vtk.vtkIdList()
     tree.GetItemChildren(parent, children)
-    for child in children:
+    for child in (children.GetId(n) for n in range(children.GetNumberOfIds())):
         if tree.GetItemAttribute(child, _FOLDER_OF) == wanted:
             return int(child)
     made = int(tree.CreateFolderItem(parent, f"{name_of(volume_node)} prompts"))

@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.prediction.body_size import BodySize
+from PWSegmentationLib.prediction.sharpening import log_odds
 from PWSegmentationLib.prediction.view import View, competing
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import draw
 from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.pseudolabel.region import working_spacing
 from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.masks import depth_mm
 from PWSegmentationLib.volume.resampling import resample
 
 # The earlier answer's share of the label's log-odds. Chosen on the structures for tuning, as are:
@@ -64,6 +67,10 @@ class EarlierAnswer:
         said = resample(region.fitted(mask, around), fine, coarse)
         return cls(segment, (), coarse, said.astype(np.float16))
 
+    def enlarged(self, size: BodySize) -> EarlierAnswer:
+        """The same answer where the image is worked on as if it were as large as a body."""
+        return EarlierAnswer(size.prompts(self.segment), size.all(self.others), size.grid(self.grid), self.probability)
+
     def counts_for(self, segment: SegmentPrompts, others: tuple[SegmentPrompts, ...]) -> bool:
         """Whether prompts were only added since: what somebody has taken back must not live on."""
         held = all(any(now.holds(other) for now in others) for other in self.others)
@@ -80,7 +87,7 @@ class EarlierAnswer:
             return label
         looked, said = self._on(view.grid)
         share = _SHARE * looked * _trusted(said >= 0.5, segment.beyond(self.segment), view)
-        mean = (1.0 - share) * _log_odds(label.probability) + share * _log_odds(said)
+        mean = (1.0 - share) * log_odds(label.probability, 1e-3, _CERTAIN) + share * log_odds(said, 1e-3, _CERTAIN)
         probability = (1.0 / (1.0 + np.exp(-_SURER * mean))).astype(np.float32)
         for where, value in ((~view.valid, 0.0), (view.seeds.negative, 0.0), (view.seeds.positive, 1.0)):
             probability[where] = value
@@ -106,7 +113,7 @@ class EarlierAnswer:
         denied = draw(segment.beyond(self.segment), view.grid, point_radius=0.0).negative
         if not denied.any():
             return True
-        depth = _depth(said, view.grid.spacing)
+        depth = depth_mm(said, view.grid.spacing)
         return float(depth[denied].max()) < _VERY_MIDDLE * float(depth.max())
 
     def kept_in(
@@ -123,7 +130,7 @@ class EarlierAnswer:
         """
         new = segment.beyond(self.segment)
         signs = {sign for sign in (True, False) if len(new.positions(positive=sign))}
-        if _claims(others, view.fine) != _claims(self.others, view.fine):
+        if _claims(others, self.grid) != _claims(self.others, self.grid):
             signs.add(False)
         if len(signs) != 1 or new.boxes:
             return probability
@@ -140,13 +147,6 @@ class EarlierAnswer:
         """How far a voxel of ``grid`` was looked at, 0 to 1, and what was said of it; 0 where it was not."""
         looked = resample(np.ones(self.grid.shape, np.float32), self.grid, grid, outside=0.0)
         return looked, resample(self.probability.astype(np.float32), self.grid, grid, outside=0.0)
-
-
-def _depth(inside: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.float64]:
-    """How deep every voxel lies in ``inside``, mm; what is not looked at is outside."""
-    from scipy import ndimage
-
-    return np.asarray(ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing)[1:-1, 1:-1, 1:-1])
 
 
 def _claims(others: tuple[SegmentPrompts, ...], grid: Grid) -> list[SegmentPrompts]:
@@ -173,8 +173,3 @@ def _trusted(inside: NDArray[np.bool_], new: SegmentPrompts, view: View) -> NDAr
             reach = max(reach, _GIVEN_UP * float(depth[wrong & side].max()))
     distance = ndimage.distance_transform_edt(~wrong, sampling=spacing)
     return np.asarray(1.0 - np.exp(-0.5 * (distance / reach) ** 2), np.float32)
-
-
-def _log_odds(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    p = np.clip(probability, 1e-3, 1.0 - 1e-3)
-    return np.asarray(np.clip(np.log(p / (1.0 - p)), -_CERTAIN, _CERTAIN), np.float32)

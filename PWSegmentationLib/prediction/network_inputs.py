@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from PWSegmentationLib.prediction.sharpening import log_odds
 from PWSegmentationLib.prediction.view import View
 from PWSegmentationLib.pseudolabel import PseudoLabel
-from PWSegmentationLib.pseudolabel.from_image import EVIDENCE
+from PWSegmentationLib.pseudolabel.from_image import SHOWN_CUES
 from PWSegmentationLib.volume.intensity import normalise
 
 # What `network_inputs` stacks, in this order.
-CHANNELS = ("image", "label", "confidence", *EVIDENCE, "near positive", "near negative", "allowed")
+CHANNELS = ("image", "label", "confidence", *SHOWN_CUES, "near positive", "near negative", "allowed")
 # Those that show the image itself, as a whole first.
 IMAGE_CHANNELS = (CHANNELS.index("image"), CHANNELS.index("contrast"))
 _LABEL = CHANNELS.index("label")
@@ -35,17 +36,16 @@ def network_inputs(view: View, label: PseudoLabel) -> NDArray[np.float32]:
     Raises
     ------
     ValueError
-        If the label has no evidence: it was not made from the image.
+        If the label has no cues: it was not made from the image.
     """
-    if label.evidence is None:
-        raise ValueError("The network needs a label with evidence.")
-    p = np.clip(label.probability, 1e-3, 1.0 - 1e-3)
-    logit = np.log(p / (1.0 - p)) / _CERTAIN
+    if label.cues is None:
+        raise ValueError("The network needs a label with cues.")
+    logit = log_odds(label.probability, 1e-3) / _CERTAIN
     seeds = view.seeds
     allowed = view.valid if seeds.inside is None else view.valid & seeds.inside
     image = 2.0 * normalise(view.image, view.valid) - 1.0
     marks = [_nearness(m) for m in (seeds.positive, seeds.negative)]
-    return np.stack([image, np.clip(logit, -1.0, 1.0), label.confidence, *label.evidence, *marks, allowed]).astype(
+    return np.stack([image, np.clip(logit, -1.0, 1.0), label.confidence, *label.cues, *marks, allowed]).astype(
         np.float32
     )
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.prediction.body_size import BodySize
 from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
-from PWSegmentationLib.prediction.view import View, look, region_for
-from PWSegmentationLib.prediction.zoom import Answer, Looked, zoomed
+from PWSegmentationLib.prediction.view import View, look
+from PWSegmentationLib.prediction.zoom import Judged, Looked, zoomed
 from PWSegmentationLib.progress import Cancel, Progress, part_of, stop_if
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Drawing, Seeds
@@ -32,6 +33,8 @@ _BELOW = 0.5 - 2.0**-12
 
 # Of a box, where clicks say what is not meant, and none what is.
 _NOTHING_FOUND = "Nothing is found in the box: click inside what is meant."
+# Of clicks that are all beside the image.
+_IN_PADDING = "What was marked is padding, where nothing was measured: click on the structure itself."
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,24 +61,25 @@ def predict(
     network: CaseNetwork | None = None,
     model: PromptableModel | None = None,
     earlier: EarlierAnswer | None = None,
-    samples: int = 0,
     device: str = "cpu",
-    seed: int = 0,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Prediction:
     """Predict ``segment`` from its prompts, the prompts of ``others`` that compete with it, and the image.
 
     The cost follows the region the prompts are about, not the volume. Voxels under a prompt always follow it.
-    With ``model`` the network refines the label, averaged over ``samples`` draws; 0: one pass with the mean attention.
+    With ``model`` the network refines the label.
     ``earlier`` is what it said before the last prompts, which it goes by away from these: prompts added inside take
     nothing away, prompts added outside add nothing. Ignored where prompts have been taken back since.
     """
     started = time.perf_counter()
-    others = tuple(others)
+    size, grid = BodySize.of(volume.grid), volume.grid
+    volume, segment, others = size.volume(volume), size.prompts(segment), size.all(others)
+    if earlier is not None:
+        earlier = earlier.enlarged(size)
     if earlier is not None and (model is None or not earlier.counts_for(segment, others)):
         earlier = None
-    judge = _Judge(segment, method, sigma_mm, model, samples, earlier, device, seed, progress, cancel)
+    judge = _Judge(segment, method, sigma_mm, model, earlier, device, progress, cancel)
     looked = _look(volume, segment, others, judge)
     view, probability = looked.view, looked.probability
     if earlier is not None:
@@ -87,15 +91,14 @@ def predict(
     inside, fine, doubt = _at_the_volumes_voxels(view, segment, others, probability, stated, doubts)
     return Prediction(
         segment=segment.name,
-        grid=volume.grid,
+        grid=grid,
         region=view.region,
         region_mask=inside,
         region_probability=fine,
         region_uncertainty=doubt,
-        working_grid=view.grid,
+        working_grid=size.real(view.grid),
         working_probability=_halved(probability),
-        sight=looked.sight,
-        note=_NOTHING_FOUND if segment.boxes and not inside.any() and not len(segment.positions(positive=True)) else "",
+        note=_note(segment, view, inside),
         method=judge.name + (" + fine-tuned network" if network is not None else ""),
         seconds=time.perf_counter() - started,
     )
@@ -109,10 +112,8 @@ class _Judge:
     method: str
     sigma_mm: float
     model: PromptableModel | None
-    samples: int
     earlier: EarlierAnswer | None
     device: str
-    seed: int
     progress: Progress | None
     cancel: Cancel | None
     part: tuple[float, float] = (0.0, 1.0)
@@ -129,7 +130,7 @@ class _Judge:
         self.part = (start, stop)
         stop_if(self.cancel)
 
-    def __call__(self, view: View) -> Answer:
+    def __call__(self, view: View) -> Judged:
         label = pseudo_label(
             view,
             self.segment,
@@ -137,18 +138,16 @@ class _Judge:
             sigma_mm=self.sigma_mm,
             earlier=self.earlier,
             device=self.device,
-            seed=self.seed,
             progress=part_of(self.progress, *self.part),
             cancel=self.cancel,
         )
         if self.model is None:
-            return Answer(label.probability, label)
+            return Judged(label.probability, label)
         stop_if(self.cancel)
         if not label.probability.any():
             # Nothing is known to be inside: there is nothing to refine.
-            return Answer(label.probability, label)
-        refined = self.model.answer(view, self.segment, label, samples=self.samples, seed=self.seed)
-        return Answer(refined, label)
+            return Judged(label.probability, label)
+        return Judged(self.model.answer(view, self.segment, label), label)
 
 
 def _look(volume: Volume, segment: SegmentPrompts, others: tuple[SegmentPrompts, ...], judge: _Judge) -> Looked:
@@ -157,7 +156,7 @@ def _look(volume: Volume, segment: SegmentPrompts, others: tuple[SegmentPrompts,
         return zoomed(volume, segment, others, judge, judge.begin)
     view = look(volume, segment, others, device=judge.device)
     answer = judge(view)
-    return Looked(view, answer.probability, region_for(segment, volume.grid).union(view.region), answer.label)
+    return Looked(view, answer.probability, answer.label)
 
 
 def _stated(
@@ -166,9 +165,17 @@ def _stated(
     """``probability`` as sure as such voxels are right, on the working grid; None where nothing is known of that."""
     if model is None or model.sharpness is None:
         return None
-    evidence = None if looked.label is None else looked.label.evidence
-    assert evidence is not None, "the network would have refused such a label"
-    return model.sharpness.stated(probability, looked.view, segment, evidence)
+    cues = None if looked.label is None else looked.label.cues
+    assert cues is not None, "the network would have refused such a label"
+    return model.sharpness.stated(probability, looked.view, segment, cues)
+
+
+def _note(segment: SegmentPrompts, view: View, inside: NDArray[np.bool_]) -> str:
+    """What is to be said of an answer, ``inside``; mostly nothing."""
+    marked = view.seeds.positive
+    if marked.any():
+        return "" if view.valid[marked].any() else _IN_PADDING
+    return _NOTHING_FOUND if segment.boxes and not inside.any() else ""
 
 
 def _at_the_volumes_voxels(
@@ -206,7 +213,6 @@ def pseudo_label(
     sigma_mm: float = 10.0,
     earlier: EarlierAnswer | None = None,
     device: str = "cpu",
-    seed: int = 0,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> PseudoLabel:
@@ -227,7 +233,6 @@ def pseudo_label(
         valid=view.valid,
         middle=earlier is None or earlier.middle_stands(view, segment),
         device=device,
-        seed=seed,
         progress=progress,
         cancel=cancel,
     )

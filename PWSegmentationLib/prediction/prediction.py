@@ -25,7 +25,7 @@ class Prediction:
     grid
         Of the whole volume.
     region
-        The part that was looked at.
+        The part that it is about: what was looked at last. Others' prompts outside are no reason to ask again.
     region_mask
         bool ``[i, j, k]`` over ``region``. Where segments may not overlap, voxels that belong to another one are
         false here although the probability may be above one half.
@@ -37,8 +37,6 @@ class Prediction:
     changed
         Bounding box of every voxel whose membership in any segment differs from what the session's last `predict`
         said; None if none does. It is about masks: probabilities may have changed elsewhere in ``region``, too.
-    sight
-        All that was looked at on the way to ``region``; what lies outside made no difference. None: ``region``.
     note
         A sentence for the user where something was not as it should be; mostly empty.
     method
@@ -56,7 +54,6 @@ class Prediction:
     working_grid: Grid | None = None
     working_probability: NDArray[np.float16] | None = None
     changed: Region | None = None
-    sight: Region | None = None
     note: str = ""
     method: str = ""
     seconds: float = 0.0

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional
 
 from PWSegmentationLib.errors import InputError
@@ -60,40 +59,29 @@ class PromptableModel:
         temperature, bias = float(card.get("temperature", 1.0)), float(card.get("bias", 0.0))
         return cls(network, _name(card), temperature, bias, _sharpness(card, Path(path)))
 
-    def answer(
-        self, view: View, segment: SegmentPrompts, label: PseudoLabel, *, samples: int = 0, seed: int = 0
-    ) -> NDArray[np.float32]:
+    def answer(self, view: View, segment: SegmentPrompts, label: PseudoLabel) -> NDArray[np.float32]:
         """Probability ``(i, j, k)`` on the view's working grid, the label's and the network's weighed.
 
         The network sees right, anterior and superior in the same order, however the scanner wrote the voxels.
         """
         turn = Canonical.of(view.grid)
         inputs = np.moveaxis(turn.forth(np.moveaxis(network_inputs(view, label), 0, -1)), -1, 0)
-        says = turn.back(self.probability(np.ascontiguousarray(inputs), samples=samples, seed=seed))
+        says = turn.back(self.probability(np.ascontiguousarray(inputs)))
         return sharpened(says + label_share(segment) * (label.probability - says), sharpness(segment))
 
-    def probability(self, inputs: NDArray[np.float32], *, samples: int = 0, seed: int = 0) -> NDArray[np.float32]:
-        """Probability ``(i, j, k)`` of a whole view; ``inputs`` ``(channels, i, j, k)`` as `network_inputs` gives.
+    def probability(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability ``(i, j, k)`` of a whole view, by the attention's mean.
 
-        The mean over ``samples`` draws of the attention; 0: one pass with the attention's mean.
+        ``inputs`` ``(channels, i, j, k)`` as `network_inputs` gives.
         """
         device = next(self.network.parameters()).device
         shape = inputs.shape[1:]
         padding = [p for n in reversed(shape) for p in (0, -n % self.network.config.patch)]
         values = functional.pad(torch.from_numpy(inputs)[None].to(device), padding)
         with torch.inference_mode():
-            found = self._mean(values, samples, seed)[0, 0, : shape[0], : shape[1], : shape[2]]
-        return np.asarray(found.cpu().numpy())
-
-    def _mean(self, values: Tensor, samples: int, seed: int) -> Tensor:
-        if samples == 0:
-            return self._judged(self.network(values, sample=False).logits, values)
-        generator = torch.Generator(device=values.device).manual_seed(seed)
-        draws = self.network.draws(values, samples, generator)
-        return torch.stack([self._judged(logits, values) for logits in draws]).mean(dim=0)
-
-    def _judged(self, logits: Tensor, values: Tensor) -> Tensor:
-        return torch.sigmoid((refined(logits.float(), values) + self.bias) / self.temperature)
+            logits = refined(self.network(values, sample=False).logits.float(), values)
+            found = torch.sigmoid((logits + self.bias) / self.temperature)
+        return np.asarray(found[0, 0, : shape[0], : shape[1], : shape[2]].cpu().numpy())
 
 
 def label_share(segment: SegmentPrompts) -> float:

@@ -1,6 +1,8 @@
-"""How sure an answer may be. No torch: who holds answers against each other needs it, too."""
+"""Log-odds, and how sure an answer may be. No torch: who holds answers against each other needs it, too."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +17,8 @@ _SURER_BY_STROKES, _SURER_BY_CLICKS, _CLICKS = 1.25, 1.8, 10
 def sharpness(segment: SegmentPrompts) -> float:
     """What the answer's log-odds are multiplied by, at least 1.
 
-    The mean of two opinions is less sure than it is right (Ranjan & Gneiting, J R Stat Soc B 72, 2010), unless both
-    know too little: after a click or two it is right as often as it says.
+    The mean of two probabilities is less sure than it is right (Ranjan & Gneiting, J R Stat Soc B 72, 2010), unless
+    both know too little: after a click or two it is right as often as it says.
     """
     if segment.scribbles or segment.strokes:
         return _SURER_BY_STROKES
@@ -31,3 +33,9 @@ def sharpened(probability: NDArray[np.float32], by: float | NDArray[np.float32])
     """
     inside, outside = probability**by, (1.0 - probability) ** by
     return np.asarray(inside / (inside + outside), np.float32)
+
+
+def log_odds(probability: NDArray[np.float32], least: float = 1e-6, most: float = math.inf) -> NDArray[np.float32]:
+    """Of probabilities, none of them nearer to 0 or 1 than ``least``; from −``most`` to ``most``."""
+    p = np.clip(probability, least, 1.0 - least)
+    return np.asarray(np.clip(np.log(p / (1.0 - p)), -most, most), np.float32)

@@ -12,19 +12,20 @@ Draws are for what is in doubt. A window in which the first two draws agree that
 
 from __future__ import annotations
 
+import math
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from monai.inferers import sliding_window_inference
-from torch import Tensor
+from torch import Tensor, nn
 
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 from PWSegmentationLib.prediction.inference_memory import InferencePlan
 from PWSegmentationLib.progress import Cancel, Progress, stop_if
-from PWSegmentationLib.training.case_model import entropy, evaluating
 
 Precision = Literal["auto", "off", "bf16", "fp16"]
 
@@ -109,6 +110,22 @@ def infer_maps(
     whole = entropy(mean)
     maps = DrawnMaps(mean, whole, variance.clamp_min(0.0), (whole - expected).clamp(0.0, 1.0))
     return maps, Cost(count, plan.window, draws, passes, time.perf_counter() - started, plan.bytes)
+
+
+def entropy(probability: Tensor) -> Tensor:
+    """Binary entropy in bits, [0, 1]."""
+    return (torch.special.entr(probability) + torch.special.entr(1.0 - probability)) / math.log(2.0)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode for a while."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 def half_precision(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -33,12 +33,17 @@ def radius_standing_out(view: View, clicks: NDArray[np.float64]) -> float | None
     voxels = view.grid.to_world(np.argwhere(view.valid))
     distance = cKDTree(clicks).query(voxels, distance_upper_bound=_BEGIN * _RADII_MM[-1] + 8.0)[0]
     values = image[view.valid]
-    best = max((_contrast(values, distance, radius), radius) for radius in _RADII_MM)
+    # What is without noise, or even, is no division by nothing, whatever the unit is.
+    least = max(1e-6 * float(np.ptp(image)), float(np.finfo(np.float32).tiny))
+    best = max((_contrast(values, distance, radius, least), radius) for radius in _RADII_MM)
     return best[1] if best[0] >= _STANDS_OUT else None
 
 
-def _contrast(values: NDArray[np.float32], distance: NDArray[np.float64], radius: float) -> float:
-    """By how much the core of a ball differs from nearly all around it, in robust standard deviations of the latter."""
+def _contrast(values: NDArray[np.float32], distance: NDArray[np.float64], radius: float, least: float) -> float:
+    """By how much the core of a ball differs from nearly all around it, in robust standard deviations of the latter.
+
+    These count as ``least`` at least, in the unit of ``values``.
+    """
     core = values[distance <= _CORE * radius]
     begin = _BEGIN * radius
     around = values[(distance > begin) & (distance <= begin + max(_THICK_MM, _THICK * radius))]
@@ -49,4 +54,4 @@ def _contrast(values: NDArray[np.float32], distance: NDArray[np.float64], radius
     if middle < outer:
         middle, around = -middle, -around
     nearest = float(np.percentile(around, 100.0 - _SHARE))
-    return (middle - nearest) / max(spread, 1e-6)
+    return (middle - nearest) / max(spread, least)

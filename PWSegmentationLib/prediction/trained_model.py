@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.networks.model_files import load_model
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
 from PWSegmentationLib.prediction.inference_memory import plan_inference
+from PWSegmentationLib.prediction.preparation import Preparation, Prepared
 from PWSegmentationLib.prediction.sliding_window import Cost, DrawnMaps, Precision, infer_maps
 from PWSegmentationLib.progress import Cancel, Progress
 from PWSegmentationLib.prompts.prompts import PromptSet
-from PWSegmentationLib.training.case_labels import drawn_seeds
-from PWSegmentationLib.training.preparation import Preparation, Prepared
+from PWSegmentationLib.prompts.seeds import draw
+from PWSegmentationLib.volume.grid import Grid
+from PWSegmentationLib.volume.masks import largest_part
 from PWSegmentationLib.volume.volume import Volume
-
-MAPS = ("probability", "entropy", "variance", "mutual_information")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class VolumeSegmentation:
     cost: Cost
 
     def map(self, kind: str, structure: str) -> NDArray[np.float32]:
-        """One of `MAPS` of a structure, float32 on the image's own grid."""
+        """One of the `DrawnMaps`, by its name, of a structure, float32 on the image's own grid."""
         values: Tensor = getattr(self.maps, kind)[list(self.structures).index(structure)]
         return self.prepared.to_source(values.cpu().numpy())
 
@@ -55,7 +55,7 @@ class VolumeSegmentation:
             np.maximum(best, probability, out=best)
         if largest_only:
             for value in self.structures.values():
-                out[(out == value) & ~_largest(out == value)] = 0
+                out[(out == value) & ~largest_part(out == value)] = 0
         return out
 
 
@@ -130,9 +130,13 @@ class TrainedModel:
         return torch.cat([image, torch.from_numpy(drawn_seeds(prompts or PromptSet(), self.structures, prepared.grid))])
 
 
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    parts, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(parts.ravel())
-    return np.asarray(parts == 1 + int(sizes[1:].argmax()))
+def drawn_seeds(prompts: PromptSet, structures: Iterable[str], grid: Grid) -> NDArray[np.float32]:
+    """The prompts as a promptable network is shown them, ``(2·structures, i, j, k)``: inside and outside of each."""
+    out = []
+    for name in structures:
+        if name not in prompts:
+            out += [np.zeros(grid.shape, np.float32)] * 2
+            continue
+        drawn = draw(prompts[name], grid, others=[s for s in prompts if s.name != name])
+        out += [drawn.positive.astype(np.float32), drawn.negative.astype(np.float32)]
+    return np.stack(out)

@@ -16,6 +16,8 @@ _CELL_MM = 8.0
 _MOST_VOXELS = 1_500_000
 # Less doubt than this, bits in a voxel, is none: the answer is right nine times in ten.
 _LEAST_DOUBT = 0.5
+# So many places at most.
+_SPOTS = 5
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,9 @@ class UncertainSpot:
 
 
 def uncertain_spots(
-    prediction: Prediction, prompted: NDArray[np.float64] | Sequence[Sequence[float]] = (), count: int = 5
+    prediction: Prediction, prompted: NDArray[np.float64] | Sequence[Sequence[float]] = ()
 ) -> list[UncertainSpot]:
-    """The places where most of the doubt lies together, the worst first; at most ``count``.
+    """The places where most of the doubt lies together, the worst first; at most `_SPOTS`.
 
     ``prompted`` ``(n, 3)`` are the positions (mm, RAS) of the prompts: near them, little more would be learnt.
     """
@@ -43,7 +45,7 @@ def uncertain_spots(
     world = prediction.grid.to_world(centres)
     score = means.ravel() * _far_from(world, np.asarray(prompted, float).reshape(-1, 3))
     found: list[UncertainSpot] = []
-    while len(found) < count and score.size and score.max() > 0:
+    while len(found) < _SPOTS and score.size and score.max() > 0:
         best = int(score.argmax())
         worst = _worst_voxel(doubt, np.unravel_index(best, _cells(doubt.shape, cell)), cell)
         if doubt[tuple(worst)] >= _LEAST_DOUBT:

@@ -14,6 +14,8 @@ from PWSegmentationLib.pseudolabel.extent import likely_object
 from PWSegmentationLib.pseudolabel.intensity import tissue_step
 from PWSegmentationLib.pseudolabel.region import LONE_REACH_MM, VOXEL_BUDGET, region_of_interest, working_spacing
 from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.intensity import measurable
+from PWSegmentationLib.volume.masks import parts_of
 from PWSegmentationLib.volume.resampling import resample, resampled_slabs
 from PWSegmentationLib.volume.volume import Volume
 
@@ -34,7 +36,7 @@ class View:
     grid
         The working grid over the same part: as isotropic as the image allows, within a voxel budget.
     image
-        float32 ``[i, j, k]`` on ``grid``, in the volume's units, finite.
+        float32 ``[i, j, k]`` on ``grid``, in the volume's units but for a constant, finite.
     valid
         Where ``image`` is a measurement, not padding.
     seeds
@@ -109,11 +111,11 @@ def look_at(
 
 def _denied_in_padding(part: Volume, known: NDArray[np.bool_], segment: SegmentPrompts) -> bool:
     """Whether a negative prompt says of voxels that are taken for padding that they are outside."""
-    if part.padding_below is None or known.all():
+    if part.padding == (None, None) or known.all():
         return False
     voxels = part.grid.to_voxel(segment.positions(positive=False))
-    voxels = voxels[((voxels >= 0) & (voxels < part.grid.shape)).all(axis=1)]
-    return bool((part.array[tuple(voxels.T)] < part.padding_below).any())
+    where = tuple(voxels[((voxels >= 0) & (voxels < part.grid.shape)).all(axis=1)].T)
+    return bool((measurable(part.array[where]) & ~known[where]).any())
 
 
 def _of_one_tissue(
@@ -147,9 +149,7 @@ def _of_one_tissue(
 
 def _touching(mask: NDArray[np.bool_], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The parts of ``mask`` with a voxel of ``kept``: crumbs of a ball must not pass for clicks of their own."""
-    from scipy import ndimage
-
-    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    parts, count = parts_of(mask)
     wanted = np.zeros(count + 1, bool)
     wanted[parts[kept & mask]] = True
     wanted[0] = False

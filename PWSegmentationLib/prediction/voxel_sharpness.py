@@ -2,7 +2,7 @@
 
 Local temperature scaling (Ding et al., ICCV 2021): the log-odds of every voxel are multiplied by a number above 0 that
 a small perceptron gives from how far away prompts and the border are, what the image says, and how it was prompted.
-For what it knows is geometry and evidence in units of their own, it needs neither modality nor anatomy. It was fitted
+For what it knows is geometry and cues in units of their own, it needs neither modality nor anatomy. It was fitted
 to the answers of the network that it ships with: ``python -m Testing.Benchmarks.voxel_sharpness``.
 """
 
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.prediction.sharpening import sharpened
+from PWSegmentationLib.prediction.sharpening import log_odds, sharpened
 from PWSegmentationLib.prediction.view import View
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
-from PWSegmentationLib.pseudolabel.from_image import EVIDENCE
+from PWSegmentationLib.pseudolabel.from_image import SHOWN_CUES
 
 #: What `voxel_features` stacks, in this order.
 FEATURES = (
@@ -29,7 +29,7 @@ FEATURES = (
     "nearest agreeing prompt",
     "nearest other prompt",
     "border",
-    *EVIDENCE,
+    *SHOWN_CUES,
     "strokes",
     "box",
     "clicks inside",
@@ -37,9 +37,9 @@ FEATURES = (
     "size",
     "thickness",
 )
-# Log-odds beyond these are as sure as can be; and the probability that they begin with.
-_CERTAIN = 8.0
-_UNLIKELY = 1.0 / (1.0 + np.exp(_CERTAIN))
+#: Log-odds beyond these are as sure as can be; and the probability that they begin with.
+CERTAIN = 8.0
+_UNLIKELY = 1.0 / (1.0 + np.exp(CERTAIN))
 # Logarithms of distances: this many mm are 0, and this is added first, about the size of a voxel or a click.
 _PROMPT_MM, _CLICK_MM = 20.0, 2.0
 _BORDER_MM, _VOXEL_MM = 10.0, 1.0
@@ -85,13 +85,13 @@ class VoxelSharpness:
         probability: NDArray[np.float32],
         view: View,
         segment: SegmentPrompts,
-        evidence: NDArray[np.float32],
+        cues: NDArray[np.float32],
     ) -> NDArray[np.float32]:
         """``probability`` ``(i, j, k)`` on the view's working grid, as sure as such voxels are right.
 
         What is at least one half stays so, and what is below stays below.
         """
-        said = self.of_voxels(probability.ravel(), voxel_features(probability, view, segment, evidence))
+        said = self.of_voxels(probability.ravel(), voxel_features(probability, view, segment, cues))
         return np.where(view.valid, said.reshape(probability.shape), probability)
 
     def of_voxels(self, probability: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -101,18 +101,12 @@ class VoxelSharpness:
         return sharpened(np.clip(probability, _UNLIKELY, 1.0 - _UNLIKELY), factor)
 
 
-def log_odds(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of probabilities, within what counts as certain."""
-    p = np.clip(probability, 1e-6, 1.0 - 1e-6)
-    return np.asarray(np.clip(np.log(p / (1.0 - p)), -_CERTAIN, _CERTAIN), np.float32)
-
-
 def voxel_features(
-    probability: NDArray[np.float32], view: View, segment: SegmentPrompts, evidence: NDArray[np.float32]
+    probability: NDArray[np.float32], view: View, segment: SegmentPrompts, cues: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """``(FEATURES, voxels)`` float32 of an answer ``(i, j, k)`` on the view's working grid.
 
-    Distances are logarithms of mm. The evidence has the sign of the side that the voxel is on: what speaks for the
+    Distances are logarithms of mm. The cues have the sign of the side that the voxel is on: what speaks for the
     answer is above 0.
     """
     inside = probability >= 0.5
@@ -126,11 +120,11 @@ def voxel_features(
     marked = len(segment.positions(positive=True)), len(segment.positions(positive=False))
     about: Mapping[str, Any] = {
         "inside": side,
-        "log-odds": np.abs(log_odds(probability)) / _CERTAIN,
+        "log-odds": np.abs(log_odds(probability, most=CERTAIN)) / CERTAIN,
         "nearest agreeing prompt": _log_mm(np.where(inside, to_positive, to_negative), _PROMPT_MM, _CLICK_MM),
         "nearest other prompt": _log_mm(np.where(inside, to_negative, to_positive), _PROMPT_MM, _CLICK_MM),
         "border": _log_mm(depth, _BORDER_MM, _VOXEL_MM),
-        **{name: side * values for name, values in zip(EVIDENCE, evidence, strict=True)},
+        **{name: side * values for name, values in zip(SHOWN_CUES, cues, strict=True)},
         "strokes": float(bool(segment.scribbles or segment.strokes)),
         "box": float(bool(segment.boxes)),
         "clicks inside": np.log1p(marked[0]),

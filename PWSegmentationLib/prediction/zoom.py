@@ -22,6 +22,7 @@ from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.pseudolabel.region import LONE_REACH_MM, VOXEL_BUDGET
 from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.masks import parts_of
 from PWSegmentationLib.volume.volume import Volume
 
 # Voxels of the working grid while the object is looked for.
@@ -50,25 +51,24 @@ _ENCLOSING = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Judged:
     """What is said of a view: ``probability`` on its working grid, and the ``label`` that it was judged from."""
 
     probability: NDArray[np.float32]
     label: PseudoLabel | None = None
 
 
-Judge = Callable[[View], Answer]
+Judge = Callable[[View], Judged]
 # Told before each look which part of all the work it is, from and to, 0 to 1.
 Begin = Callable[[float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """The last view with its probability and label, and ``sight``: all that any of the looks has seen."""
+    """The last view with its probability and label."""
 
     view: View
     probability: NDArray[np.float32]
-    sight: Region
     label: PseudoLabel | None = None
 
 
@@ -85,7 +85,7 @@ def zoomed(
     if segment.boxes or _enclosed(segment, volume.grid):
         begin(0.0, 1.0)
         view = look_at(volume, segment, others, region, _NEAR_BUDGET if segment.boxes else VOXEL_BUDGET)
-        return _prompted(view, judge(view), region)
+        return _prompted(view, judge(view))
     looks = _Looks(volume, segment, others, judge, begin)
     reach = _reach(segment)
     if reach == _WIDE_MM:
@@ -95,10 +95,10 @@ def zoomed(
         found = max(found, looks.found_within(_CLOSE_MM), key=lambda each: each.certainty)
     near = _around(found, volume.grid)
     if near == found.view.region and max(found.view.grid.spacing) <= 1.01 * max(found.view.fine.spacing):
-        return _prompted(found.view, found.answer, looks.sight)
+        return _prompted(found.view, found.answer)
     begin(looks.done, 1.0)
     view = look_at(volume, segment, others, near, _NEAR_BUDGET)
-    return _prompted(view, judge(view), looks.sight.union(near))
+    return _prompted(view, judge(view))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ class _Found:
     """A look from far: the view, the answer there, and the object that holds the prompts."""
 
     view: View
-    answer: Answer
+    answer: Judged
     mask: NDArray[np.bool_]
 
     @property
@@ -116,7 +116,7 @@ class _Found:
 
 
 class _Looks:
-    """Looks from far: what they have seen, and the share of all the work that they were."""
+    """Looks from far, and the share of all the work that they were."""
 
     def __init__(
         self,
@@ -127,7 +127,6 @@ class _Looks:
         begin: Begin,
     ) -> None:
         self.volume, self.segment, self.others, self.judge, self.begin = volume, segment, others, judge, begin
-        self.sight: Region = region_for(segment, volume.grid)
         self.done = 0.0
 
     def found_within(self, reach_mm: float) -> _Found:
@@ -136,7 +135,6 @@ class _Looks:
         for _ in range(_LOOKS):
             begun, self.done = self.done, self.done + _FAR_SHARE * (1.0 - self.done)
             self.begin(begun, self.done)
-            self.sight = self.sight.union(region)
             view = look_at(self.volume, self.segment, self.others, region, SEARCH_BUDGET)
             answer = self.judge(view)
             found = _Found(view, answer, _object(view, answer.probability))
@@ -181,21 +179,18 @@ def _enclosed(segment: SegmentPrompts, grid: Grid) -> bool:
 
 def _object(view: View, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The parts of the answer that hold a positive prompt; all of it if none does."""
-    # Here, for what `furthest` tells is asked in front ends, too.
-    from scipy import ndimage
-
     mask = probability >= 0.5
-    parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    parts, _ = parts_of(mask)
     prompted = np.unique(parts[view.seeds.positive & mask])
     return np.isin(parts, prompted) if len(prompted) else mask
 
 
-def _prompted(view: View, answer: Answer, sight: Region) -> Looked:
+def _prompted(view: View, answer: Judged) -> Looked:
     """The answer without what looks alike elsewhere: the surer such a part, the surer it would have been clicked."""
     probability = answer.probability
     elsewhere = (probability >= 0.5) & ~_object(view, probability)
     kept = np.where(elsewhere, 1.0 - probability, probability).astype(np.float32)
-    return Looked(view, kept, sight, answer.label)
+    return Looked(view, kept, answer.label)
 
 
 def _grown(found: _Found, grid: Grid) -> Region:

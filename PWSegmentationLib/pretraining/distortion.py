@@ -37,9 +37,9 @@ def distorted(volume: Volume, reference: Reference, rng: np.random.Generator) ->
     reach = np.ceil(rng.uniform(*_SURROUNDINGS_MM) / spacing).astype(int)
     region = reference.region.grown(reach).intersection(Region.whole(volume.grid.shape))
     part = volume.crop(region)
-    size, shape = _new_grid(spacing, part.grid.shape, rng)
+    new_spacing, shape = _new_grid(spacing, part.grid.shape, rng)
     values, known = part.measured()
-    where = _places(spacing, part.grid.shape, size, shape, rng)
+    where = _places(spacing, part.grid.shape, new_spacing, shape, rng)
     image = _sampled(_recoloured(values, known, rng), where, "bilinear")
     labels = _sampled(reference.over(region).astype(np.float32), where, "nearest").astype(np.uint8)
     measured = _sampled(known.astype(np.float32), where, "nearest") > 0.5
@@ -48,10 +48,10 @@ def distorted(volume: Volume, reference: Reference, rng: np.random.Generator) ->
     if rng.random() < _THICK:
         axis, factor = int(rng.integers(3)), int(rng.integers(2, 5))
         image, labels = thickened(image, labels, axis, factor)
-        size[axis] *= factor
+        new_spacing[axis] *= factor
     if not labels.any() or not np.isfinite(image).any():
         return None
-    grid = Grid((image.shape[0], image.shape[1], image.shape[2]), np.diag([*size, 1.0]))
+    grid = Grid((image.shape[0], image.shape[1], image.shape[2]), np.diag([*new_spacing, 1.0]))
     return Volume(image, grid), Reference.of(labels, (1,), grid)
 
 
@@ -60,19 +60,19 @@ def _new_grid(
 ) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
     """Voxel size and shape to sample on: like the scanner's, or isotropic."""
     if rng.random() < 0.5:
-        size = spacing * rng.uniform(0.8, 1.5, 3)
+        new_spacing = spacing * rng.uniform(0.8, 1.5, 3)
     else:
-        size = np.full(3, float(np.prod(spacing)) ** (1 / 3) * rng.uniform(0.7, 1.5))
+        new_spacing = np.full(3, float(np.prod(spacing)) ** (1 / 3) * rng.uniform(0.7, 1.5))
     extent = spacing * np.array(shape)
-    size = size * max(1.0, float(np.prod(extent / size)) / _MOST_VOXELS) ** (1 / 3)
-    count = np.maximum(np.round(extent / size).astype(int), 4)
-    return size, (int(count[0]), int(count[1]), int(count[2]))
+    new_spacing = new_spacing * max(1.0, float(np.prod(extent / new_spacing)) / _MOST_VOXELS) ** (1 / 3)
+    count = np.maximum(np.round(extent / new_spacing).astype(int), 4)
+    return new_spacing, (int(count[0]), int(count[1]), int(count[2]))
 
 
 def _places(
     spacing: NDArray[np.float64],
     shape: tuple[int, int, int],
-    size: NDArray[np.float64],
+    new_spacing: NDArray[np.float64],
     wanted: tuple[int, int, int],
     rng: np.random.Generator,
 ) -> torch.Tensor:
@@ -81,11 +81,11 @@ def _places(
     turned = np.linalg.qr(np.eye(3) + _TURNED * rng.random() * (rotation(rng) - rotation(rng)))[0]
     turned = turned * np.sign(np.diag(turned))
     matrix = turned @ (np.diag(rng.uniform(0.85, 1.2, 3)) + _SHEARED * rng.normal(size=(3, 3)))
-    axes = [(np.arange(n) - 0.5 * (n - 1)) * s for n, s in zip(wanted, size, strict=True)]
+    axes = [(np.arange(n) - 0.5 * (n - 1)) * s for n, s in zip(wanted, new_spacing, strict=True)]
     here = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).astype(np.float32)
     there = here @ matrix.T.astype(np.float32)
     bend = _BENT * rng.random() * extent
-    cell = _BEND * float(max(extent / size))
+    cell = _BEND * float(max(extent / new_spacing))
     for axis in range(3):
         there[..., axis] += np.float32(bend[axis]) * smooth(rng, wanted, cell)
     # From mm around the middle to [−1, 1] between the outermost voxels' centres; the last axis of the image first.

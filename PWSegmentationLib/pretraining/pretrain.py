@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.networks.device import choose_device
 from PWSegmentationLib.networks.model_files import load_into, save_model
 from PWSegmentationLib.networks.presets import PRESETS
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
@@ -30,8 +30,9 @@ from PWSegmentationLib.pretraining.tasks import Task
 from PWSegmentationLib.pretraining.views import TaughtViews
 from PWSegmentationLib.samples.development import development_cases
 from PWSegmentationLib.training.losses import LossWeights, segmentation_loss
-from PWSegmentationLib.training.processes import Processes, joined
+from PWSegmentationLib.training.processes import Processes, joined, workers
 from PWSegmentationLib.training.run import Run, TrainingReport
+from PWSegmentationLib.volume.masks import dice
 
 Say = Callable[[str], None]
 
@@ -51,22 +52,17 @@ def make_tasks(config: PretrainingConfig, folder: Path, *, jobs: int = 1, say: S
         return
     # Downloaded here, once, and not by each process.
     development_cases()
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with workers(jobs) as pool:
         waiting = [pool.submit(_make, path, group, config.answers) for path, group in missing.items()]
-        try:
-            for done, future in enumerate(as_completed(waiting), start=len(groups) - len(missing) + 1):
-                say(f"{future.result()}: group {done} of {len(groups)}")
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for done, future in enumerate(as_completed(waiting), start=len(groups) - len(missing) + 1):
+            say(f"{future.result()}: group {done} of {len(groups)}")
 
 
 def pretrain(config: PretrainingConfig, folder: str | Path, *, quiet: bool = False) -> TrainingReport:
     """Train, or go on training, from the tasks in ``folder``; writes ``folder/model.safetensors`` with its card."""
-    from PWSegmentationLib.session.local import choose_device
-
     folder = Path(folder)
     device = choose_device(config.device)
-    with joined(device) as processes:
+    with joined(device, config.accumulate) as processes:
         objective = _Objective(config, folder, processes, torch.device(device))
         return Run(objective, config, config.document, folder, processes, device, quiet=quiet).train()
 
@@ -77,6 +73,8 @@ class _Objective:
     def __init__(self, config: PretrainingConfig, folder: Path, processes: Processes, device: torch.device) -> None:
         self.config, self.folder, self.processes, self.device = config, folder, processes, device
         self.network = network_of(config)
+        # More tasks may be made while a run is under way.
+        self.data: dict[str, list[str]] = {}
         self.weights = LossWeights(config.loss_dice, config.loss_cross_entropy, config.loss_kl, config.loss_boundary)
 
     def begin(self) -> None:
@@ -117,8 +115,7 @@ class _Objective:
 def dice_of(network: ProbabilisticUNETR, bank: TaskBank, index: int) -> float:
     """Dice of a deterministic pass over the whole view of a task."""
     task = bank.task(index)
-    found, truth = PromptableModel(network.eval()).probability(task.inputs) >= 0.5, task.truth >= 0.5
-    return float(2.0 * np.count_nonzero(found & truth) / max(1, np.count_nonzero(found) + np.count_nonzero(truth)))
+    return dice(PromptableModel(network.eval()).probability(task.inputs) >= 0.5, task.truth >= 0.5)
 
 
 def network_of(config: PretrainingConfig) -> ProbabilisticUNETR:

@@ -14,7 +14,9 @@ from scipy import ndimage
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.networks.model_files import load_model, save_model
 from PWSegmentationLib.prediction.promptable import PromptableModel
+from PWSegmentationLib.prediction.sharpening import log_odds
 from PWSegmentationLib.pretraining.bank import TaskBank
+from PWSegmentationLib.volume.masks import dice
 
 # Probabilities are calibrated in the structure and so many voxels around it.
 _AROUND = 8
@@ -65,18 +67,16 @@ def calibrated(model: PromptableModel, bank: TaskBank) -> tuple[float, float]:
     the largest mean Dice: a network that is unsure draws them too small, for the mask of the largest expected Dice ends
     where the probability is below one half (Lipton et al., ECML 2014).
     """
-    losses, dice = np.zeros(len(_TEMPERATURES)), np.zeros(len(_BIASES))
+    losses, overlaps = np.zeros(len(_TEMPERATURES)), np.zeros(len(_BIASES))
     for number in range(len(bank)):
         task = bank.task(number)
         inside = task.truth >= 0.5
-        probability = np.clip(model.probability(task.inputs), 1e-6, 1 - 1e-6)
-        logits = np.log(probability / (1 - probability))
+        logits = log_odds(model.probability(task.inputs))
         near = ndimage.binary_dilation(inside, iterations=_AROUND)
         losses += _likelihoods(logits[near], inside[near])
         for index, bias in enumerate(_BIASES):
-            mask = logits + bias >= 0
-            dice[index] += 2 * np.count_nonzero(mask & inside) / (np.count_nonzero(mask) + np.count_nonzero(inside))
-    return float(_TEMPERATURES[losses.argmin()]), float(_BIASES[dice.argmax()])
+            overlaps[index] += dice(logits + bias >= 0, inside)
+    return float(_TEMPERATURES[losses.argmin()]), float(_BIASES[overlaps.argmax()])
 
 
 def _likelihoods(logits: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.network_inputs import network_inputs
 from PWSegmentationLib.prediction.predict import pseudo_label
 from PWSegmentationLib.prediction.view import View, look, look_at, region_for
-from PWSegmentationLib.prediction.zoom import Answer, zoomed
+from PWSegmentationLib.prediction.zoom import Judged, zoomed
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
 from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.pseudolabel.region import VOXEL_BUDGET
@@ -119,9 +119,9 @@ def _looks(
     """Every look of the program at these prompts, in order."""
     looks: list[_Look] = []
 
-    def judge(view: View) -> Answer:
+    def judge(view: View) -> Judged:
         looks.append(_looked(view, prompts, model, earlier))
-        return Answer(looks[-1].probability)
+        return Judged(looks[-1].probability)
 
     zoomed(volume, prompts, (), judge)
     return looks

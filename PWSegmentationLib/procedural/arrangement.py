@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from PWSegmentationLib.procedural import shapes
 from PWSegmentationLib.procedural.noise import octaves
+from PWSegmentationLib.volume.masks import largest_part
 
 # What holds the structures, in `Arrangement.zones`: nothing, tissue, tissue within a closed shell (as in a skull),
 # and patches of a second tissue, as muscle between fat.
@@ -91,7 +92,7 @@ def settled(
         lut[list(values)] = True
         box = _bounds(boxes, values)
         mask = lut[labels[box]] if box is not None else np.zeros((1, 1, 1), bool)
-        body = shapes.largest(mask, corners=True)
+        body = largest_part(mask, corners=True)
         count = int(np.count_nonzero(body))
         if count < SMALLEST or count < 0.7 * np.count_nonzero(mask):
             continue
@@ -148,7 +149,7 @@ def _enclose(rng: np.random.Generator, made: Arrangement) -> None:
     if rng.random() < (0.4 if through is not None else 0.8):
         outer = rng.uniform(0.8, 0.93)
         inner = outer - max(2.5 / (0.45 * edge), rng.uniform(0.04, 0.12))
-        shell = shapes.largest((far > inner) & (far < outer))
+        shell = largest_part((far > inner) & (far < outer))
         value = made.add("shell", 0)
         made.labels[shell] = value
         made.zones[far <= inner] = INNER
@@ -249,7 +250,7 @@ def _put_single(
 ) -> None:
     if kind in _COMPACT and min(mask.shape) > 6:
         mask = ndimage.binary_opening(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1, 1:-1]
-    mask = shapes.largest(mask)
+    mask = largest_part(mask)
     if np.count_nonzero(mask) < SMALLEST or len(made.parts) > 200:
         return
     value = made.add(kind, family)
@@ -273,7 +274,7 @@ def _put_lesion(rng: np.random.Generator, made: Arrangement, box: tuple[slice, .
     low, high = np.maximum(start, 0), np.minimum(start + stamp.shape, labels.shape)
     there = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     cut = stamp[tuple(slice(int(a), int(b)) for a, b in zip(low - start, high - start, strict=True))]
-    mask = shapes.largest((cut > 0) & (labels[there] == parent))
+    mask = largest_part((cut > 0) & (labels[there] == parent))
     if np.count_nonzero(mask) < SMALLEST:
         return []
     value = made.add("lesion", len(made.parts) + 1, parent)
@@ -284,8 +285,8 @@ def _put_lesion(rng: np.random.Generator, made: Arrangement, box: tuple[slice, .
 
 def _put_nested(made: Arrangement, kind: str, stamp: shapes.Stamp, box: tuple[slice, ...], family: int) -> None:
     """A wall and what it holds: the whole, and each of them, can be pointed at."""
-    whole = shapes.largest(stamp > 0)
-    core = shapes.largest(whole & (stamp == 2))
+    whole = largest_part(stamp > 0)
+    core = largest_part(whole & (stamp == 2))
     if np.count_nonzero(whole) < SMALLEST:
         return
     outer = made.add(kind, family)

@@ -78,7 +78,7 @@ def padded(rng: np.random.Generator, image: Image, labels: Labels, constants: Se
     low, high = np.percentile(measured[::7], [1, 99])
     lowest = float(measured.min())
     for constant in constants:
-        # What `Volume.padding_below` goes by.
+        # What `Volume.padding` goes by.
         if constant >= low - 0.25 * (high - low) or lowest > 0.5 * (constant + low):
             break
     else:

@@ -18,17 +18,15 @@ def smooth(rng: np.random.Generator, shape: Sequence[int], cell: float) -> NDArr
     return np.asarray(field)
 
 
-def octaves(
-    rng: np.random.Generator, shape: Sequence[int], cell: float, count: int = 3, gain: float = 0.5
-) -> NDArray[np.float32]:
-    """A sum of smooth fields, each half as wide as the one before and ``gain`` times as strong; variance about 1."""
+def octaves(rng: np.random.Generator, shape: Sequence[int], cell: float, count: int = 3) -> NDArray[np.float32]:
+    """A sum of smooth fields, each half as wide and as strong as the one before; variance about 1."""
     total = np.zeros(tuple(shape), np.float32)
     strength = 0.0
     for octave in range(count):
         if octave and cell / 2**octave < 1.5:
             break
-        total += np.float32(gain**octave) * smooth(rng, shape, cell / 2**octave)
-        strength += gain ** (2 * octave)
+        total += np.float32(0.5**octave) * smooth(rng, shape, cell / 2**octave)
+        strength += 0.5 ** (2 * octave)
     return total / np.float32(np.sqrt(strength))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from PWSegmentationLib.procedural.noise import octaves, smooth
+from PWSegmentationLib.volume.masks import largest_part
 
 Stamp = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -127,7 +128,7 @@ def hollow(rng: np.random.Generator, size: float, elongation: float) -> Stamp:
     stamp = (blob if rng.random() < 0.6 else lobed)(rng, size, min(elongation, 5.0))
     thickness = int(np.clip(round(size * rng.uniform(0.04, 0.18)), 2, 9))
     core = ndimage.binary_erosion(stamp, iterations=thickness)
-    stamp[largest(core)] = 2
+    stamp[largest_part(core)] = 2
     return stamp
 
 
@@ -195,14 +196,6 @@ def sweep(points: Points, radii: NDArray[np.float64]) -> Stamp:
     low = (points - radii[:, None]).min(axis=0)
     shape = np.ceil((points + radii[:, None]).max(axis=0) - low).astype(int) + 3
     return _as_stamp(_sweep_into(shape, points - low + 1, radii))
-
-
-def largest(mask: Mask, corners: bool = False) -> Mask:
-    """The largest connected part of ``mask``; voxels that share a face hang together, or with ``corners`` any."""
-    parts, count = ndimage.label(mask, np.ones((3, 3, 3)) if corners else None)
-    if count <= 1:
-        return mask
-    return np.asarray(parts == 1 + np.bincount(parts.ravel())[1:].argmax())
 
 
 def rotation(rng: np.random.Generator) -> NDArray[np.float64]:

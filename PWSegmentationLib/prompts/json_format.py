@@ -164,10 +164,10 @@ def _scribble_from_dict(item: dict[str, Any], flip: np.ndarray) -> Scribble:
 
 def _box_from_dict(item: dict[str, Any], flip: np.ndarray) -> Box:
     _refuse_unknown(item, ("center", "size", "orientation"), "a box")
-    axes = item.get("orientation")
+    axes: Any = item.get("orientation")
     if axes is not None and len(axes) == 9:
         axes = (np.asarray(axes, dtype=float).reshape(3, 3) * flip[:, None]).ravel()
-    return Box(_flipped(item["center"], flip), item["size"], IDENTITY if axes is None else axes)
+    return Box(_flipped(item["center"], flip), item["size"], axes)
 
 
 def _strokes_from_dict(item: dict[str, Any], flip: np.ndarray, folder: Path | None) -> Strokes:

@@ -200,8 +200,17 @@ def _inside(boxes: Sequence[Box], grid: Grid, part: Region, slivers: NDArray[np.
 
 def _held(box: Box, grid: Grid, region: Region) -> NDArray[np.bool_]:
     """Which voxels of ``region`` lie in the box; where it is thinner than a voxel, the layer of voxels it lies in."""
-    step = np.abs(box.axes.T @ grid.affine[:3, :3]).max(axis=1)
-    return box.contains(_world(grid, region), np.maximum(0.5 * (step - box.size), 0.0))
+    turned, first = box.axes.T @ grid.affine[:3, :3], box.axes.T @ (grid.affine[:3, 3] - box.center)
+    reach = 0.5 * np.maximum(np.abs(turned).max(axis=1), box.size) + 1e-6
+    held = np.ones(region.shape, bool)
+    for away, steps, farthest in zip(first, turned, reach, strict=True):
+        for axis in range(3):
+            index = np.arange(region.start[axis], region.stop[axis]).reshape([-1 if axis == a else 1 for a in range(3)])
+            # Along most axes of most boxes nothing changes: then one number stands for many voxels.
+            if np.abs(steps[axis] * index).max() > 1e-9:
+                away = away + steps[axis] * index
+        held &= np.abs(away) <= farthest
+    return held
 
 
 def _world(grid: Grid, region: Region) -> NDArray[np.float64]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .from_image import image_aware
-from .gaussian import gaussian, gaussian_label
-from .label import PseudoLabel
-from .region import region_of_interest, working_spacing
-from .sampling import farthest_points
+from PWSegmentationLib.pseudolabel.from_image import image_aware
+from PWSegmentationLib.pseudolabel.gaussian import gaussian, gaussian_label
+from PWSegmentationLib.pseudolabel.label import PseudoLabel
+from PWSegmentationLib.pseudolabel.region import region_of_interest, working_spacing
+from PWSegmentationLib.pseudolabel.sampling import farthest_points
 
 __all__ = [
     "PseudoLabel",

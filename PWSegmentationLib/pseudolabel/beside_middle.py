@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from PWSegmentationLib.volume.masks import parts_of
+
 #: Thresholds tried, for bright and for dark objects each: so many at even shares of the voxels of the box, and so many
 #: at even steps between the values that all but these shares of them have.
 _THRESHOLDS, _TAILS = 16, (0.01, 0.995)
@@ -46,12 +48,12 @@ def object_beside(
     middle: NDArray[np.bool_],
     positive: NDArray[np.bool_],
     negative: NDArray[np.bool_],
-    size: NDArray[np.float64],
+    spacing: NDArray[np.float64],
 ) -> NDArray[np.bool_] | None:
     """The object (I, J, K) bool that the box ``limit`` was drawn around and that leaves its ``middle`` alone.
 
     None where the image shows none, ``negative`` seeds deny it, or ``positive`` ones say that the middle is meant or,
-    where its border is faint, something else. ``valid`` is False on padding. ``size`` of a voxel, mm.
+    where its border is faint, something else. ``valid`` is False on padding. ``spacing``: voxel size, mm.
     """
     limit = limit & valid
     if not limit.any() or not middle.any() or (positive & middle).any():
@@ -59,24 +61,24 @@ def object_beside(
     sides = ndimage.find_objects(limit.astype(np.int8))[0]
     # With a rim, for whether a part goes on beyond the box.
     box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in sides)
-    scene = _Box(
-        ndimage.gaussian_filter(image[box], _SMOOTH * float(np.prod(size)) ** (1 / 3) / size),
+    boxed = _Box(
+        ndimage.gaussian_filter(image[box], _SMOOTH * float(np.prod(spacing)) ** (1 / 3) / spacing),
         limit[box],
         valid[box],
         middle[box],
-        size,
+        spacing,
         np.array([side.stop - side.start for side in sides]),
     )
     denied = negative[box]
     # Before clicks take from it: of what a click has cut, another part may be the better one.
-    found, worth = scene.object(_BELIEVED_DENIED if denied.any() else _BELIEVED)
+    found, worth = boxed.object(_BELIEVED_DENIED if denied.any() else _BELIEVED)
     if found is None:
         return None
     clicked = positive.any() or (found & denied).any()
     if worth <= _BELIEVED and clicked and not (found & positive[box]).any():
         # A second guess, after the middle; and denied, too, or something else was clicked.
         return None
-    left = _without(found, denied, size)
+    left = _without(found, denied, spacing)
     if not left.any():
         return None
     out = np.zeros(limit.shape, bool)
@@ -84,20 +86,20 @@ def object_beside(
     return out
 
 
-def _without(found: NDArray[np.bool_], denied: NDArray[np.bool_], size: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _without(found: NDArray[np.bool_], denied: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.bool_]:
     """What clicks that say no leave of ``found``: nothing beside them in any case."""
     if not denied.any():
         return found
     near = ndimage.binary_dilation(denied)
     left = found & ~near
-    clicks, count = ndimage.label(denied, np.ones((3, 3, 3)))
+    clicks, count = parts_of(denied)
     depth, own = (
-        np.array(ndimage.maximum(ndimage.distance_transform_edt(mask, sampling=size), clicks, range(1, count + 1)))
+        np.array(ndimage.maximum(ndimage.distance_transform_edt(mask, sampling=spacing), clicks, range(1, count + 1)))
         for mask in (found | near, near)
     )
     # Deeper than they are large: these lie in the object.
     for click in np.flatnonzero(depth > own):
-        left &= ndimage.distance_transform_edt(clicks != click + 1, sampling=size) > _TAKEN * depth[click]
+        left &= ndimage.distance_transform_edt(clicks != click + 1, sampling=spacing) > _TAKEN * depth[click]
     return left
 
 
@@ -112,7 +114,7 @@ class _Box:
     within: NDArray[np.bool_]
     valid: NDArray[np.bool_]
     middle: NDArray[np.bool_]
-    size: NDArray[np.float64]
+    spacing: NDArray[np.float64]
     extent: NDArray[np.int64]
 
     def object(self, believed: float) -> tuple[NDArray[np.bool_] | None, float]:
@@ -120,11 +122,11 @@ class _Box:
 
         None where no border is better than ``believed``: see `_BELIEVED`.
         """
-        far = _FAR * 0.5 * float((self.extent * self.size).min())
+        far = _FAR * 0.5 * float((self.extent * self.spacing).min())
         best, found = believed, None
         for part, beyond in self._parts():
             worth = self._worth(part, beyond)
-            if worth > best and ndimage.distance_transform_edt(~part, sampling=self.size)[self.middle].mean() > far:
+            if worth > best and ndimage.distance_transform_edt(~part, sampling=self.spacing)[self.middle].mean() > far:
                 best, found = worth, part
         return found, best
 
@@ -134,7 +136,7 @@ class _Box:
         shares = np.quantile(values, np.linspace(0.03, 0.97, _THRESHOLDS))
         low, high = np.quantile(values, _TAILS)
         thresholds = np.concatenate([shares, np.linspace(low, high, _THRESHOLDS)])
-        least = np.minimum(_SPANS * self.extent, self.extent - _LOOSE_MM / self.size)
+        least = np.minimum(_SPANS * self.extent, self.extent - _LOOSE_MM / self.spacing)
         central = self.values[self.middle]
         for sign, threshold in [(s, t) for s in (1.0, -1.0) for t in np.unique(s * thresholds)]:
             if np.mean(sign * central > threshold) >= _OF_THE_MIDDLE:
@@ -151,7 +153,7 @@ class _Box:
         # Where the image ends, or padding begins, it may go on.
         outside = (beyond | ~self.valid) & ~self.within
         through = surface = 0.0
-        for axis, face in enumerate(np.prod(self.size) / self.size):
+        for axis, face in enumerate(np.prod(self.spacing) / self.spacing):
             around = [(int(a == axis),) * 2 for a in range(3)]
             inside = np.moveaxis(np.pad(part, around), axis, 0)
             further = np.moveaxis(np.pad(outside, around, constant_values=True), axis, 0)
@@ -162,6 +164,6 @@ class _Box:
         if share > _THROUGH_FACES or not ring.any():
             return 0.0
         edge = part & ~ndimage.binary_erosion(part)
-        spread = float(self.values[self.within].std()) + 1e-6
-        contrast = abs(float(self.values[edge].mean()) - float(self.values[ring].mean())) / spread
+        contrast = abs(float(self.values[edge].mean()) - float(self.values[ring].mean()))
+        contrast /= max(float(self.values[self.within].std()), float(np.finfo(np.float32).tiny))
         return contrast * (1.0 - share / (2.0 * _THROUGH_FACES))

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from .geodesic import ROUNDS, WALL, geodesic_distances
+from PWSegmentationLib.pseudolabel.geodesic import ROUNDS, WALL, geodesic_distances
+from PWSegmentationLib.volume.masks import parts_of
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +57,8 @@ def ways_between(
         The share of the gaps between clicks that a way leads through; 0 for a single click.
     """
     import torch
-    from scipy import ndimage
 
-    parts, count = ndimage.label(clicks, np.ones((3, 3, 3)))
+    parts, count = parts_of(clicks)
     ways = np.array(clicks)
     if count < 2:
         return ways, 0.0

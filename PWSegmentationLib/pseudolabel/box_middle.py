@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from .intensity import tissue_step
+from PWSegmentationLib.pseudolabel.intensity import tissue_step
+from PWSegmentationLib.volume.masks import parts_of
 
 #: Semi-axes of the ellipsoid taken as inside when there is only a box, as a share of the box's half-width.
 _CORE = 0.35
@@ -36,7 +37,7 @@ def box_middle(
     radius: NDArray[np.float64],
     positive: NDArray[np.bool_],
     negative: NDArray[np.bool_],
-    size: NDArray[np.float64],
+    spacing: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     """An ellipsoid in the middle of the box ``limit``, (I, J, K) bool: an object that fills most of its box is there.
 
@@ -44,14 +45,14 @@ def box_middle(
     a negative one. What is nearer to a negative click than to the box's middle and to every positive seed is left
     out, and all of it if that click is right in the middle. Without positive seeds something always remains.
 
-    ``radius``: as `from_middle` says; ``valid`` is False on padding; ``size`` of a voxel, mm.
+    ``radius``: as `from_middle` says; ``valid`` is False on padding; ``spacing``: voxel size, mm.
     """
     core = (radius <= 1.0) & limit
     if negative.any():
         if positive.any() and radius[negative].min() < _DENIED:
             return np.zeros_like(core)
         inside, outside = positive | (radius == radius.min()), negative
-        to_inside, to_outside = (ndimage.distance_transform_edt(~s, sampling=size) for s in (inside, outside))
+        to_inside, to_outside = (ndimage.distance_transform_edt(~s, sampling=spacing) for s in (inside, outside))
         core &= to_inside < to_outside
     if not positive.any():
         return core if core.any() else limit & ~negative
@@ -78,5 +79,5 @@ def _of_negative_clicks(
 
 def _clicked(image: NDArray[np.float32], clicks: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The median value of every click; (n,)."""
-    parts, count = ndimage.label(clicks, np.ones((3, 3, 3)))
+    parts, count = parts_of(clicks)
     return np.atleast_1d(np.array(ndimage.median(image, parts, range(1, count + 1)), dtype=float))

@@ -1,6 +1,6 @@
-"""The pseudo-label that looks at the image: several simple witnesses, one calibrated judgement.
+"""The pseudo-label that looks at the image: several simple cues, one calibrated judgement.
 
-Witnesses, each a log-odds map per voxel:
+Cues, each a log-odds map per voxel:
 
 - two geodesic Voronoi maps, log(distance to background / distance to object), one per view of the image
   (the range of intensities under the seeds, and a window around the object's own);
@@ -8,7 +8,7 @@ Witnesses, each a log-odds map per voxel:
 - the intensity's likelihood, learnt from the seeds and then, once, from the voxels the geodesic maps are sure of;
 - where a box was drawn around something that leaves the box's middle alone, where that is (`beside_middle`).
 
-Between clicks along something thin the seeds are joined first (`between_clicks`). The witnesses' weighted sum is the
+Between clicks along something thin the seeds are joined first (`between_clicks`). The cues' weighted sum is the
 log-odds of the label; what each weighs depends on how the object was prompted (`judgement`).
 Nothing is tuned per organ.
 """
@@ -23,26 +23,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from PWSegmentationLib.progress import Cancel, Progress, stop_if
-
-from .between_clicks import ways_between
-from .extent import implied_background, is_stroke
-from .geodesic import ROUNDS, WALL, geodesic_distances
-from .intensity import equalised, likelihood_ratio, span, window
-from .interpolation import SEEDS_PER_SIGN, implicit_surface, representatives
-from .judgement import (
+from PWSegmentationLib.pseudolabel.between_clicks import ways_between
+from PWSegmentationLib.pseudolabel.extent import implied_background, is_stroke
+from PWSegmentationLib.pseudolabel.geodesic import ROUNDS, WALL, geodesic_distances
+from PWSegmentationLib.pseudolabel.intensity import equalised, likelihood_ratio, span, window
+from PWSegmentationLib.pseudolabel.interpolation import SEEDS_PER_SIGN, implicit_surface, representatives
+from PWSegmentationLib.pseudolabel.judgement import (
     AROUND,
+    CUES,
     OPEN,
     STROKES,
-    WITNESSES,
     Circumstances,
     along_strand,
     circumstances,
     click_weights,
     joined_by,
 )
-from .label import PseudoLabel
-from .smoothing import smooth
-from .threads import one_thread
+from PWSegmentationLib.pseudolabel.label import PseudoLabel
+from PWSegmentationLib.pseudolabel.smoothing import smooth
+from PWSegmentationLib.pseudolabel.threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -54,15 +53,15 @@ _BESIDE, _BESIDE_VOXELS = 8.0, 1.5
 #: Fall-off (mm, one standard deviation) of the confidence with the distance to the nearest prompt.
 _KNOWN_MM = 30.0
 
-#: What `PseudoLabel.evidence` holds, in this order.
-EVIDENCE = ("contrast", *WITNESSES)
-#: Log-odds that count as certain: the evidence is given in units of them.
+#: What `PseudoLabel.cues` holds, in this order.
+SHOWN_CUES = ("contrast", *CUES)
+#: Log-odds that count as certain: the cues are given in units of them.
 _CERTAIN = 6.0
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """What all witnesses look at: tensors on the working grid, seeds with their stand-ins."""
+class _Inputs:
+    """What all cues are made of: tensors on the working grid, seeds with their stand-ins."""
 
     image: torch.Tensor
     valid: torch.Tensor
@@ -72,7 +71,7 @@ class _Scene:
     spacing: tuple[float, float, float]
     nearness: torch.Tensor
     anchors: tuple[np.ndarray, np.ndarray]
-    #: What the witnesses weigh; and how the clicks lie, where they are on both sides of the border.
+    #: What the cues weigh; and how the clicks lie, where they are on both sides of the border.
     weights: Mapping[str, float]
     clicks: Circumstances | None
     beside: torch.Tensor | None = None
@@ -99,7 +98,6 @@ def image_aware(
     valid: np.ndarray | None = None,
     middle: bool = True,
     device: str = "cpu",
-    seed: int = 0,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> PseudoLabel:
@@ -125,8 +123,6 @@ def image_aware(
         unless the image shows what else the box may be about.
     device
         Torch device.
-    seed
-        Nothing here is random; accepted so that all label methods are called alike.
     progress
         Called with the share of the work done, 0 to 1, and what is being done.
     cancel
@@ -146,7 +142,6 @@ def image_aware(
     """
     import torch
 
-    del seed
     positive, negative, limit, usable = _masks(image, positive, negative, inside, valid)
     if not positive.any() and inside is None:
         return _settled(np.zeros(image.shape, np.float32), np.ones(image.shape, np.float32), positive, negative, limit)
@@ -158,27 +153,27 @@ def image_aware(
 
     step(0.0)
     with torch.inference_mode(), one_thread():
-        scene = _scene(image, spacing, positive, negative, limit, usable, torch.device(device), claimed, middle)
-        if not bool(scene.positive.any()):
+        inputs = _inputs(image, spacing, positive, negative, limit, usable, torch.device(device), claimed, middle)
+        if not bool(inputs.positive.any()):
             return _nothing(image.shape, positive, negative, limit & usable)
-        maps = witnesses(scene, step)
-        logit, reach = _judgement(scene, maps)
+        maps = cue_maps(inputs, step)
+        logit, reach = _judgement(inputs, maps)
         probability = torch.sigmoid(logit)
         confidence = (2.0 * probability - 1.0).abs() * reach
         result = _settled(probability.cpu().numpy(), confidence.cpu().numpy(), positive, negative, limit & usable)
-        result = replace(result, evidence=_evidence(scene, maps))
+        result = replace(result, cues=_shown_cues(inputs, maps))
     step(1.0)
     return result
 
 
-def said_by_witnesses(
+def cues_of_clicks(
     image: np.ndarray,
     spacing: Sequence[float] | np.ndarray,
     positive: np.ndarray,
     negative: np.ndarray,
     valid: np.ndarray | None = None,
 ) -> tuple[dict[str, np.ndarray], Circumstances | None]:
-    """What `image_aware` judges clicks by, to fit the weights: the witnesses' maps, float32 (I, J, K), by name.
+    """What `image_aware` judges clicks by, to fit the weights: the cues' maps, float32 (I, J, K), by name.
 
     And how the clicks lie; None where there are none on both sides of the border.
     """
@@ -186,9 +181,9 @@ def said_by_witnesses(
 
     positive, negative, limit, usable = _masks(image, positive, negative, None, valid)
     with torch.inference_mode(), one_thread():
-        scene = _scene(image, spacing, positive, negative, limit, usable, torch.device("cpu"))
-        maps = witnesses(scene, lambda share: None)
-        return {name: said.numpy() for name, said in maps.items()}, scene.clicks
+        inputs = _inputs(image, spacing, positive, negative, limit, usable, torch.device("cpu"))
+        maps = cue_maps(inputs, lambda share: None)
+        return {name: said.numpy() for name, said in maps.items()}, inputs.clicks
 
 
 def _masks(
@@ -229,10 +224,10 @@ def _settled(
 
 
 def _nothing(shape: tuple[int, ...], positive: np.ndarray, negative: np.ndarray, possible: np.ndarray) -> PseudoLabel:
-    """The label where nothing is known to be inside, with evidence for nothing."""
+    """The label where nothing is known to be inside, with cues for nothing."""
     nobody = np.zeros(shape, np.float32)
     label = _settled(nobody, nobody, positive, negative, possible)
-    return replace(label, evidence=np.zeros((len(EVIDENCE), *shape), np.float32))
+    return replace(label, cues=np.zeros((len(SHOWN_CUES), *shape), np.float32))
 
 
 def _shell(mask: np.ndarray) -> np.ndarray:
@@ -242,11 +237,11 @@ def _shell(mask: np.ndarray) -> np.ndarray:
     return mask & ~ndimage.binary_erosion(mask, border_value=0)
 
 
-def _nearness(prompted: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _nearness(prompted: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """How far a prompt's knowledge reaches: 1 beside it, falling off with `_KNOWN_MM`; (I, J, K) float32."""
     from scipy import ndimage
 
-    distance = ndimage.distance_transform_edt(~prompted, sampling=size)
+    distance = ndimage.distance_transform_edt(~prompted, sampling=spacing)
     return np.exp(-0.5 * (distance / _KNOWN_MM) ** 2).astype(np.float32)
 
 
@@ -257,7 +252,7 @@ def _centred(image: np.ndarray, usable: np.ndarray) -> np.ndarray:
     return np.where(usable, values - middle, np.float32(0.0))
 
 
-def _scene(
+def _inputs(
     image: np.ndarray,
     spacing: Sequence[float] | np.ndarray,
     positive: np.ndarray,
@@ -267,35 +262,35 @@ def _scene(
     device: torch.device,
     claimed: np.ndarray | None = None,
     middle: bool = True,
-) -> _Scene:
+) -> _Inputs:
     """Bring everything to the device, with stand-ins for the kinds of seeds that are missing."""
     import torch
 
     # Here, for front ends, which import this module, must not wait for scipy.
-    from .beside_middle import object_beside
-    from .box_middle import box_middle, from_middle
+    from PWSegmentationLib.pseudolabel.beside_middle import object_beside
+    from PWSegmentationLib.pseudolabel.box_middle import box_middle, from_middle
 
-    size = np.asarray(spacing, dtype=float)
+    spacing = np.asarray(spacing, dtype=float)
     values = _centred(image, usable)
     # A box as large as what is looked at, and no click in it, is a box all the same.
     boxed = not limit.all() or not positive.any()
     beside, inner = None, positive
     if boxed:
         radius = from_middle(limit)
-        beside = object_beside(values, usable, limit, radius <= 1.0, positive, negative, size)
+        beside = object_beside(values, usable, limit, radius <= 1.0, positive, negative, spacing)
         if beside is not None:
             inner = positive | beside
         elif middle:
-            inner = positive | box_middle(values, usable, limit, radius, positive, negative, size)
+            inner = positive | box_middle(values, usable, limit, radius, positive, negative, spacing)
     # The border of what is looked at, or of the box, is background that nobody had to click.
     border = _shell(limit) & ~inner
-    implied = None if boxed else implied_background(values, usable, positive, negative, size, str(device))
+    implied = None if boxed else implied_background(values, usable, positive, negative, spacing, str(device))
     if implied is not None:
         border = implied & ~inner
     outer = negative | border
     # Thinned on its own, so that the large border does not crowd out the clicks.
     anchors = [
-        representatives(np.argwhere(seeds) * size, count)
+        representatives(np.argwhere(seeds) * spacing, count)
         for seeds, count in (
             (inner, SEEDS_PER_SIGN),
             (negative, SEEDS_PER_SIGN),
@@ -306,8 +301,8 @@ def _scene(
     own = own if own.any() else negative
     weights, lie = AROUND, None
     if not boxed and own.any():
-        if not is_stroke(own, size):
-            lie = circumstances(positive, own, size, enclosed=implied is None)
+        if not is_stroke(own, spacing):
+            lie = circumstances(positive, own, spacing, enclosed=implied is None)
             weights = click_weights(lie)
         elif implied is None:
             weights = STROKES
@@ -317,46 +312,46 @@ def _scene(
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.ascontiguousarray(array), device=device)
 
-    scene = _Scene(
+    inputs = _Inputs(
         tensor(values),
         tensor(usable),
         tensor(inner),
         tensor(outer),
         tensor(positive | negative if positive.any() and negative.any() else inner | outer),
-        (float(size[0]), float(size[1]), float(size[2])),
-        tensor(_nearness(positive | negative | inner, size)),
+        (float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        tensor(_nearness(positive | negative | inner, spacing)),
         (anchors[0], np.concatenate(anchors[1:])),
         weights,
         lie,
-        None if beside is None else tensor(_depth(beside, size)),
+        None if beside is None else tensor(_depth(beside, spacing)),
     )
-    return scene if lie is None else _joined(scene, lie, positive, size)
+    return inputs if lie is None else _joined(inputs, lie, positive, spacing)
 
 
-def _joined(scene: _Scene, clicks: Circumstances, positive: np.ndarray, size: np.ndarray) -> _Scene:
-    """The scene with the ways between the clicks inside as further seeds, where these lie along something thin."""
+def _joined(inputs: _Inputs, clicks: Circumstances, positive: np.ndarray, spacing: np.ndarray) -> _Inputs:
+    """The inputs with the ways between the clicks inside as further seeds, where these lie along something thin."""
     import torch
 
     strand = along_strand(clicks)
     if strand == 0.0:
-        return scene
-    ways, share = ways_between(positive, scene.contrast, scene.negative | ~scene.valid, scene.spacing)
+        return inputs
+    ways, share = ways_between(positive, inputs.contrast, inputs.negative | ~inputs.valid, inputs.spacing)
     lie = joined_by(clicks, strand * share)
     return replace(
-        scene,
+        inputs,
         clicks=lie,
         weights=click_weights(lie),
-        positive=torch.as_tensor(ways, device=scene.image.device),
-        anchors=(representatives(np.argwhere(ways) * size, SEEDS_PER_SIGN), scene.anchors[1]),
+        positive=torch.as_tensor(ways, device=inputs.image.device),
+        anchors=(representatives(np.argwhere(ways) * spacing, SEEDS_PER_SIGN), inputs.anchors[1]),
     )
 
 
-def _depth(mask: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _depth(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """1 well inside, -1 well outside, between them according to the distance to the border; float32."""
     from scipy import ndimage
 
-    inside, outside = (ndimage.distance_transform_edt(m, sampling=size) for m in (mask, ~mask))
-    full = _BESIDE_VOXELS * float(np.prod(size)) ** (1 / 3)
+    inside, outside = (ndimage.distance_transform_edt(m, sampling=spacing) for m in (mask, ~mask))
+    full = _BESIDE_VOXELS * float(np.prod(spacing)) ** (1 / 3)
     return np.clip((inside - outside) / full, -1.0, 1.0).astype(np.float32)
 
 
@@ -368,68 +363,75 @@ def _log_ratio(distance: torch.Tensor) -> torch.Tensor:
     return torch.log((distance[1] + floor) / (distance[0] + floor)).clamp(-6.0, 6.0)
 
 
-def witnesses(scene: _Scene, step: Callable[[float], None]) -> dict[str, torch.Tensor]:
+def cue_maps(inputs: _Inputs, step: Callable[[float], None]) -> dict[str, torch.Tensor]:
     """The log-odds maps that are weighed against each other, by name (the keys of the weights)."""
     import torch
 
-    size = scene.spacing
-    starts = torch.full((2, *scene.image.shape), torch.inf, device=scene.image.device)
-    starts[0][scene.positive] = 0.0
-    starts[1][scene.negative] = 0.0
-    wall = torch.where(scene.valid, 0.0, WALL)
+    starts = torch.full((2, *inputs.image.shape), torch.inf, device=inputs.image.device)
+    starts[0][inputs.positive] = 0.0
+    starts[1][inputs.negative] = 0.0
     maps: dict[str, torch.Tensor] = {}
 
-    images = (span(scene.image, scene.marked), scene.contrast)
-    views = torch.stack([torch.stack([image, wall]) for image in images])
+    views = torch.stack([span(inputs.image, inputs.marked), inputs.contrast])[:, None]
+    if not bool(inputs.valid.all()):
+        wall = torch.where(inputs.valid, 0.0, WALL)
+        views = torch.cat([views, wall.expand_as(views)], 1)
     step(0.2)
-    distances = geodesic_distances(views, starts, size, length_weight=LENGTH_WEIGHT, rounds=ROUNDS)
+    distances = geodesic_distances(views, starts, inputs.spacing, length_weight=LENGTH_WEIGHT, rounds=ROUNDS)
     maps["span"], maps["window"] = _log_ratio(distances[0]), _log_ratio(distances[1])
     step(0.65)
-    maps["surface"] = implicit_surface(scene.anchors[0], scene.anchors[1], scene.image.shape, size, scene.image.device)
+    maps["surface"] = implicit_surface(*inputs.anchors, inputs.image.shape, inputs.spacing, inputs.image.device)
     step(0.8)
-    usable = scene.valid.float()
-    flat = equalised(scene.image, scene.valid)
-    near = [smooth(seeds.float(), max(2.0, scene.scale), size) * usable for seeds in (scene.positive, scene.negative)]
+    usable = inputs.valid.float()
+    flat = equalised(inputs.image, inputs.valid)
+    near = [
+        smooth(seeds.float(), max(2.0, inputs.scale), inputs.spacing) * usable
+        for seeds in (inputs.positive, inputs.negative)
+    ]
     maps["seed likelihood"] = likelihood_ratio([flat], near[0], near[1], bins=64, width=3.0)
     sure = torch.sigmoid(maps["span"] + maps["window"])
-    maps["likelihood"] = _texture_likelihood(scene, flat, sure**2 * usable, (1.0 - sure) ** 2 * usable)
+    maps["likelihood"] = _texture_likelihood(inputs, flat, sure**2 * usable, (1.0 - sure) ** 2 * usable)
     step(0.9)
     return maps
 
 
-def _texture_likelihood(scene: _Scene, flat: torch.Tensor, inside: torch.Tensor, outside: torch.Tensor) -> torch.Tensor:
+def _texture_likelihood(
+    inputs: _Inputs, flat: torch.Tensor, inside: torch.Tensor, outside: torch.Tensor
+) -> torch.Tensor:
     """Likelihood of intensity at several scales, from the voxels the geodesic maps are sure of.
 
     This is self-training, a single round: a second one would only repeat the first one's errors.
     """
     import torch
 
-    scale = scene.scale
-    fine, coarse = (equalised(smooth(scene.image, width * scale, scene.spacing), scene.valid) for width in (1.0, 2.5))
-    mean = smooth(scene.image, 2.0 * scale, scene.spacing)
-    spread = (smooth(scene.image**2, 2.0 * scale, scene.spacing) - mean**2).clamp(min=0.0).sqrt()
-    rough = equalised(spread, scene.valid)
+    scale = inputs.scale
+    fine, coarse = (
+        equalised(smooth(inputs.image, width * scale, inputs.spacing), inputs.valid) for width in (1.0, 2.5)
+    )
+    mean = smooth(inputs.image, 2.0 * scale, inputs.spacing)
+    spread = (smooth(inputs.image**2, 2.0 * scale, inputs.spacing) - mean**2).clamp(min=0.0).sqrt()
+    rough = equalised(spread, inputs.valid)
     pairs = ((flat, fine), (fine, coarse), (fine, rough))
     return torch.stack([likelihood_ratio(pair, inside, outside, bins=32, width=1.0) for pair in pairs]).mean(0)
 
 
-def _evidence(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> np.ndarray:
-    """`PseudoLabel.evidence`: the image around the object's intensity and the witnesses, as `EVIDENCE` has them."""
+def _shown_cues(inputs: _Inputs, maps: Mapping[str, torch.Tensor]) -> np.ndarray:
+    """`PseudoLabel.cues`: the image around the object's intensity and the cues, as `SHOWN_CUES` has them."""
     import torch
 
-    said = torch.stack([maps[name] for name in WITNESSES]).clamp(-_CERTAIN, _CERTAIN) / _CERTAIN
-    return np.asarray(torch.cat([scene.contrast[None], said]).cpu().numpy(), dtype=np.float32)
+    said = torch.stack([maps[name] for name in CUES]).clamp(-_CERTAIN, _CERTAIN) / _CERTAIN
+    return np.asarray(torch.cat([inputs.contrast[None], said]).cpu().numpy(), dtype=np.float32)
 
 
-def _judgement(scene: _Scene, maps: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-odds of the label, and how far the witnesses agree (0 to 1)."""
+def _judgement(inputs: _Inputs, maps: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-odds of the label, and how far the cues agree (0 to 1)."""
     import torch
 
-    logit = torch.full_like(scene.image, scene.weights["constant"])
+    logit = torch.full_like(inputs.image, inputs.weights["constant"])
     for name, values in maps.items():
-        logit = logit + scene.weights[name] * values
-    if scene.beside is not None:
-        logit = logit + _BESIDE * scene.beside
+        logit = logit + inputs.weights[name] * values
+    if inputs.beside is not None:
+        logit = logit + _BESIDE * inputs.beside
     votes = torch.stack([torch.sign(maps[name]) for name in ("span", "window", "surface", "likelihood")])
     agreement = (votes.mean(0) * torch.sign(logit)).clamp(min=0.0)
-    return logit, agreement * scene.nearness
+    return logit, agreement * inputs.nearness

@@ -9,9 +9,11 @@ path. Sweeping plane after plane in the six axis directions (fast sweeping, as i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .threads import one_thread
+import numpy as np
+
+from PWSegmentationLib.pseudolabel.threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -26,18 +28,21 @@ _OFFSETS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 def _step_costs(channels: torch.Tensor, axis_spacing: tuple[float, float, float], length_weight: float) -> torch.Tensor:
-    """Cost of the step into plane i from plane i-1: (I - 1, 5, V, 1, J, K); infinite where it leaves the grid."""
+    """Cost of the step into plane i from plane i-1: (I - 1, 5, V, J + 2, K + 2); infinite where it leaves the grid."""
     import torch
 
     count, views, _, rows, columns = channels.shape
-    costs = torch.full((count - 1, len(_OFFSETS), views, 1, rows, columns), torch.inf, device=channels.device)
+    shape = (count - 1, len(_OFFSETS), views, rows + 2, columns + 2)
+    costs = torch.full(shape, torch.inf, device=channels.device)
     for number, (dj, dk) in enumerate(_OFFSETS):
         j0, j1 = max(0, -dj), rows - max(0, dj)
         k0, k1 = max(0, -dk), columns - max(0, dk)
         here = channels[1:, ..., j0:j1, k0:k1]
         there = channels[:-1, ..., j0 + dj : j1 + dj, k0 + dk : k1 + dk]
         length = (axis_spacing[0] ** 2 + (dj * axis_spacing[1]) ** 2 + (dk * axis_spacing[2]) ** 2) ** 0.5
-        costs[:, number, :, 0, j0:j1, k0:k1] = (here - there).abs().sum(2) + length_weight * length
+        # Channel by channel: a sum over so short an axis takes several times as long.
+        contrast = sum((a - b).abs() for a, b in zip(here.unbind(2), there.unbind(2), strict=True))
+        costs[:, number, :, j0 + 1 : j1 + 1, k0 + 1 : k1 + 1] = contrast + length_weight * length
     return costs
 
 
@@ -53,41 +58,64 @@ def _reverse_costs(costs: torch.Tensor) -> torch.Tensor:
     opposite = {(dj, dk): n for n, (dj, dk) in enumerate(_OFFSETS)}
     rows, columns = costs.shape[-2:]
     for number, (dj, dk) in enumerate(_OFFSETS):
-        j0, j1 = max(0, -dj), rows - max(0, dj)
-        k0, k1 = max(0, -dk), columns - max(0, dk)
-        there = costs[:, opposite[(-dj, -dk)], ..., j0 + dj : j1 + dj, k0 + dk : k1 + dk]
-        out[:, number, ..., j0:j1, k0:k1] = there
+        there = costs[:, opposite[(-dj, -dk)], :, 1 + dj : rows - 1 + dj, 1 + dk : columns - 1 + dk]
+        out[:, number, :, 1:-1, 1:-1] = there
     return out
 
 
-def _by_plane(costs: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
-    """The costs of every plane, by neighbour: planes are so small that cutting them out again would cost as much."""
-    return [plane.unbind(0) for plane in costs.unbind(0)]
+def _rows(values: torch.Tensor) -> Any:
+    """The same memory for NumPy, whose small operations cost less; on a GPU as it is."""
+    return values.numpy() if values.device.type == "cpu" else values
 
 
-def _sweep(
-    distance: torch.Tensor, forward: list[tuple[torch.Tensor, ...]], backward: list[tuple[torch.Tensor, ...]]
-) -> None:
-    """One sweep up and one down along the first axis of `distance` (I, V, B, J, K), in place."""
-    import torch
+class _Sweeps:
+    """Sweeps along one axis of distances (V, B, I, J, K).
 
-    rows, columns = distance.shape[-2:]
-    planes = distance.unbind(0)
-    padded = torch.full((*distance.shape[1:3], rows + 2, columns + 2), torch.inf, device=distance.device)
-    centre = padded[..., 1:-1, 1:-1]
-    shifted = [padded[..., 1 + dj : 1 + dj + rows, 1 + dk : 1 + dk + columns] for dj, dk in _OFFSETS]
-    candidate = torch.empty_like(planes[0])
+    Every plane has a margin that no path reaches, and its views lie behind one another in memory. So a neighbour is the
+    same row of numbers, moved, and an operation on a plane is one on a single long row.
+    """
 
-    def relax(target: torch.Tensor, previous: torch.Tensor, costs: tuple[torch.Tensor, ...]) -> None:
-        centre.copy_(previous)
-        for neighbour, cost in zip(shifted, costs, strict=True):
-            torch.add(neighbour, cost, out=candidate)
-            torch.minimum(target, candidate, out=target)
+    def __init__(
+        self, channels: torch.Tensor, sets: int, axis: int, spacing: Sequence[float], length_weight: float
+    ) -> None:
+        import torch
 
-    for plane in range(1, len(planes)):
-        relax(planes[plane], planes[plane - 1], forward[plane - 1])
-    for plane in range(len(planes) - 2, -1, -1):
-        relax(planes[plane], planes[plane + 1], backward[plane])
+        others = [a for a in range(3) if a != axis]
+        moved = channels.movedim(2 + axis, 0).contiguous()
+        into = _step_costs(moved, (spacing[axis], spacing[others[0]], spacing[others[1]]), length_weight)
+        count, views, _, rows, columns = moved.shape
+        planes = torch.full((count, sets, views, rows + 2, columns + 2), torch.inf, device=channels.device)
+        spatial = [3, 4]
+        spatial.insert(axis, 0)
+        self._distance = planes[..., 1:-1, 1:-1].permute(2, 1, *spatial)
+        width = columns + 2
+        stop = views * (rows + 2) * width - width
+        steps = [dj * width + dk for dj, dk in _OFFSETS]
+        every = _rows(planes.flatten(2))
+        self._targets = [plane[:, width:stop] for plane in every]
+        self._neighbours = [[plane[:, width + step : stop + step] for step in steps] for plane in every]
+        self._into, self._back = (
+            [[row[width:stop] for row in plane] for plane in _rows(costs.flatten(2))]
+            for costs in (into, _reverse_costs(into))
+        )
+        self._candidate = _rows(torch.empty_like(planes[0].flatten(1)))[:, width:stop]
+        library: Any = np if isinstance(every, np.ndarray) else torch
+        self._add, self._minimum = library.add, library.minimum
+
+    def __call__(self, distance: torch.Tensor) -> torch.Tensor:
+        """``distance`` after one sweep up and one down; valid until the next call."""
+        self._distance.copy_(distance)
+        for plane, costs in enumerate(self._into):
+            self._relax(self._targets[plane + 1], self._neighbours[plane], costs)
+        for plane, costs in reversed(list(enumerate(self._back))):
+            self._relax(self._targets[plane], self._neighbours[plane + 1], costs)
+        return self._distance
+
+    def _relax(self, target: Any, neighbours: Sequence[Any], costs: Sequence[Any]) -> None:
+        """The paths into a plane from the one before."""
+        for neighbour, cost in zip(neighbours, costs, strict=True):
+            self._add(neighbour, cost, out=self._candidate)
+            self._minimum(target, self._candidate, out=target)
 
 
 def geodesic_distances(
@@ -138,23 +166,15 @@ def _relaxed(
     import torch
 
     distance = starts.expand(len(channels), *starts.shape).clone()
-    plans = []
-    for axis in range(3):
-        if starts.shape[1 + axis] < 2:
-            continue
-        others = [a for a in range(3) if a != axis]
-        moved = channels.movedim(2 + axis, 0).contiguous()
-        forward = _step_costs(moved, (spacing[axis], spacing[others[0]], spacing[others[1]]), length_weight)
-        plans.append((axis, _by_plane(forward), _by_plane(_reverse_costs(forward))))
-    for _ in range(rounds):
+    axes = [axis for axis in range(3) if starts.shape[1 + axis] > 1]
+    enough = tolerance * length_weight * min(spacing)
+    sweeps = [_Sweeps(channels, len(starts), axis, spacing, length_weight) for axis in axes]
+    for left in reversed(range(rounds)):
         before = distance
-        for axis, into, back in plans:
-            moved = distance.movedim(2 + axis, 0).contiguous()
-            _sweep(moved, into, back)
-            distance = moved.movedim(0, 2 + axis)
-        distance = distance.contiguous()
-        change = torch.where(torch.isfinite(before), before - distance, torch.inf)
-        change = torch.where(torch.isfinite(distance), change, torch.zeros_like(change))
-        if float(change.max()) <= tolerance * length_weight * min(spacing):
+        for sweep in sweeps:
+            distance = sweep(distance)
+        distance = distance.clone(memory_format=torch.contiguous_format)
+        # What is not reached yet has not changed: infinite less infinite.
+        if not left or float((before - distance).nan_to_num(0.0, torch.inf).max()) <= enough:
             break
     return distance

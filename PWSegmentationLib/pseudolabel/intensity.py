@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .smoothing import along_axis, gaussian_matrix
+import numpy as np
+
+from PWSegmentationLib.pseudolabel.smoothing import along_axis, gaussian_matrix
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 #: Knots of the cumulative histogram that equalisation follows.
@@ -55,7 +56,7 @@ def noise_level(image: torch.Tensor, valid: torch.Tensor) -> float:
         if not everywhere:
             steps = steps[valid.narrow(axis, 0, count) & valid.narrow(axis, 1, count)]
         if steps.numel():
-            levels.append(float(steps.median()))
+            levels.append(_lower_median(steps))
     return min(levels) if levels else 0.0
 
 
@@ -86,21 +87,36 @@ def window(image: torch.Tensor, valid: torch.Tensor, positive: torch.Tensor, *, 
 
 def _median(values: torch.Tensor) -> torch.Tensor:
     """The middle value, or the mean of the two middle ones: mirrored intensities give the mirrored median."""
-    ordered = values.flatten().sort().values
+    ordered = in_order(values)
     return 0.5 * (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2])
 
 
 def _sorted_sample(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """Every n-th of the valid values, in order: enough of them for quantiles."""
     values = image.flatten() if bool(valid.all()) else image[valid]
-    return values[:: max(1, len(values) // _SAMPLE)].sort().values
+    return in_order(values[:: max(1, len(values) // _SAMPLE)])
+
+
+def in_order(values: torch.Tensor) -> torch.Tensor:
+    """Sorted, and flat. On a CPU by NumPy, in a twentieth of the time that torch takes."""
+    import torch
+
+    return torch.from_numpy(np.sort(values.numpy(), axis=None)) if _on_cpu(values) else values.flatten().sort().values
+
+
+def _lower_median(values: torch.Tensor) -> float:
+    """The middle value, or the lower of the two middle ones."""
+    middle = (values.numel() - 1) // 2
+    return float(np.partition(values.numpy(), middle, axis=None)[middle] if _on_cpu(values) else values.median())
+
+
+def _on_cpu(values: torch.Tensor) -> bool:
+    return values.device.type == "cpu"
 
 
 def span(image: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
     """The range of intensities under the seeds (2nd to 98th percentile) stretched to [0, 1], clipped outside it."""
-    import torch
-
-    ordered = torch.sort(image[seeds]).values
+    ordered = in_order(image[seeds])
     last = len(ordered) - 1
     low, high = float(ordered[round(0.02 * last)]), float(ordered[round(0.98 * last)])
     return ((image - low) / max(high - low, 1e-12)).clamp(0.0, 1.0)

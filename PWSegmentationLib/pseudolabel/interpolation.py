@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .sampling import farthest_points
+from PWSegmentationLib.pseudolabel.sampling import farthest_points
 
 if TYPE_CHECKING:
     import torch
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
 SEEDS_PER_SIGN = 120
 #: Relaxation, relative to the mean distance between seeds.
 _RELAXATION = 1e-2
+#: The surface is evaluated on every so many-th voxel.
+_COARSENING = 2
 
 
-def representatives(points: np.ndarray, count: int, apart: float = 0.0) -> np.ndarray:
-    """At most `count` well-spread rows of `points` (n, 3), no two nearer than `apart`.
+def representatives(points: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` well-spread rows of `points` (n, 3).
 
     The choice does not depend on the axes' order or direction.
     """
-    if len(points) <= count and apart <= 0:
+    if len(points) <= count:
         return points
     outermost = int(((points - points.mean(0)) ** 2).sum(1).argmax())
-    return points[farthest_points(points, count, first=outermost, apart=apart)]
+    return points[farthest_points(points, count, first=outermost)]
 
 
 def implicit_surface(
@@ -40,12 +42,11 @@ def implicit_surface(
     shape: Sequence[int],
     spacing: Sequence[float],
     device: torch.device,
-    coarsening: int = 2,
 ) -> torch.Tensor:
     """Interpolated sign (I, J, K): about +1 at positive, -1 at negative seeds.
 
     Positions are millimetres from the first voxel's centre. The smooth function is evaluated on every
-    `coarsening`-th voxel and interpolated linearly in between.
+    `_COARSENING`-th voxel and interpolated linearly in between.
     """
     import torch
 
@@ -58,7 +59,7 @@ def implicit_surface(
     system[:count, :count] = -distance / scale + _RELAXATION * np.eye(count)
     system[count, count] = 0.0
     solution = np.linalg.lstsq(system, np.append(value, 0.0), rcond=None)[0]
-    coarse = [max(1, -(-n // coarsening)) for n in shape]
+    coarse = [max(1, -(-n // _COARSENING)) for n in shape]
     axes = [
         torch.as_tensor(((np.arange(c) + 0.5) * (n / c) - 0.5) * s, dtype=torch.float32, device=device)
         for c, n, s in zip(coarse, shape, spacing, strict=True)

@@ -1,6 +1,6 @@
-"""What each witness of the label weighs, given how the object was prompted.
+"""What each cue of the label weighs, given how the object was prompted.
 
-Log-odds per unit of each witness (`from_image`), and a constant. For strokes and boxes they are fixed. For clicks they
+Log-odds per unit of each cue (`from_image`), and a constant. For strokes and boxes they are fixed. For clicks they
 depend on how many there are and how they lie: many clicks enclose the object, and where gaps between them are wide, the
 nearest click overstates the distance to it. The rows were fitted to the label's Dice overlap with structures that are
 not reported and with procedural scenes: ``python -m Testing.Benchmarks.label_weights``.
@@ -14,13 +14,14 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .extent import CLICK_MM, is_stroke
+from PWSegmentationLib.pseudolabel.extent import CLICK_MM, is_stroke
+from PWSegmentationLib.volume.masks import parts_of
 
 #: What the weights for clicks depend on; see `circumstances`.
 Circumstances: TypeAlias = tuple[float, ...]
 
 #: What is weighed.
-WITNESSES = ("span", "window", "surface", "seed likelihood", "likelihood")
+CUES = ("span", "window", "surface", "seed likelihood", "likelihood")
 
 #: Where background was implied, or a box was drawn.
 AROUND: Mapping[str, float] = {
@@ -43,7 +44,7 @@ STROKES: Mapping[str, float] = {
     "constant": 0.6,
 }
 
-#: Clicks: what a witness weighs for each of the `Circumstances`, the first of which is 1. The window weighs the same
+#: Clicks: what a cue weighs for each of the `Circumstances`, the first of which is 1. The window weighs the same
 #: in all, for how wide it is depends on the voxels, and so would the answer.
 _CLICKS: Mapping[str, tuple[float, ...]] = {
     "span": (0.83, 0.05, 0.08, 0.20, 0.25, 0.07),
@@ -60,26 +61,26 @@ _GAPS, _EXTENT, _STRAND_CLICKS = (0.42, 0.54), (0.6, 0.5), 4
 
 
 def click_weights(about: Circumstances) -> Mapping[str, float]:
-    """The weights for clicks on both sides of the object's border; a witness is never taken for the opposite."""
+    """The weights for clicks on both sides of the object's border; a cue is never taken for the opposite."""
     weights = {name: float(np.dot(row, about)) for name, row in _CLICKS.items()}
     return {name: weight if name == "constant" else max(0.0, weight) for name, weight in weights.items()}
 
 
 def circumstances(
-    positive: np.ndarray, negative: np.ndarray, size: np.ndarray, *, enclosed: bool = True
+    positive: np.ndarray, negative: np.ndarray, spacing: np.ndarray, *, enclosed: bool = True
 ) -> Circumstances:
     """One; how many clicks inside and outside; how isolated these are; how round the object is.
 
-    ``positive`` and ``negative``: (I, J, K) bool, both not empty; ``size``: mm per voxel. Not ``enclosed``: the
+    ``positive`` and ``negative``: (I, J, K) bool, both not empty; ``spacing``: mm per voxel. Not ``enclosed``: the
     negative ones do not show where the object's surroundings begin.
     """
-    inside, outside = _middles(positive, size), _middles(negative, size)
+    inside, outside = _middles(positive, spacing), _middles(negative, spacing)
     counts = (0.5 * math.log(len(inside)), 0.5 * math.log(len(outside)))
     isolation = (0.0, 0.0)
     if enclosed:
         # A stroke leaves no gaps.
-        gaps_inside = 0.0 if is_stroke(positive, size) else _isolation(inside, negative, size)
-        isolation = (gaps_inside, _isolation(outside, positive, size))
+        gaps_inside = 0.0 if is_stroke(positive, spacing) else _isolation(inside, negative, spacing)
+        isolation = (gaps_inside, _isolation(outside, positive, spacing))
     return (1.0, *counts, *isolation, _second_extent(inside))
 
 
@@ -101,7 +102,7 @@ def _ramp(value: float, ends: tuple[float, float]) -> float:
     return min(1.0, max(0.0, (value - ends[0]) / (ends[1] - ends[0])))
 
 
-def _isolation(middles: np.ndarray, others: np.ndarray, size: np.ndarray) -> float:
+def _isolation(middles: np.ndarray, others: np.ndarray, spacing: np.ndarray) -> float:
     """How much of the distance to clicks with these `_middles` is only the gap between them, 0 (dense) to 1.
 
     h / (h + r), with h the free gap from one click to the next, and r the distance to ``others``, the seeds of the
@@ -114,20 +115,20 @@ def _isolation(middles: np.ndarray, others: np.ndarray, size: np.ndarray) -> flo
     count = len(middles)
     if count < 2:
         return 0.5
-    to_others = float(np.median(cKDTree(np.argwhere(others) * size).query(middles)[0]))
+    to_others = float(np.median(cKDTree(np.argwhere(others) * spacing).query(middles)[0]))
     gap = max(0.0, float(np.median(cKDTree(middles).query(middles, k=2)[0][:, 1])) - 1.5 * CLICK_MM)
     return (count * gap / max(gap + to_others, 1e-6) + 0.5) / (count + 1)
 
 
-def _middles(clicks: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _middles(clicks: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """The middle of every click, mm from the first voxel's; (n, 3).
 
     A click drawn as a small ball counts once, at its middle, which does not depend on the grid it was drawn on.
     """
     from scipy import ndimage
 
-    parts, count = ndimage.label(clicks, np.ones((3, 3, 3)))
-    return np.array(ndimage.center_of_mass(clicks, parts, range(1, count + 1))) * size
+    parts, count = parts_of(clicks)
+    return np.array(ndimage.center_of_mass(clicks, parts, range(1, count + 1))) * spacing
 
 
 def _second_extent(points: np.ndarray) -> float:

@@ -17,14 +17,14 @@ class PseudoLabel:
         (I, J, K) float32 in [0, 1]: probability of belonging to the segment; the mask is p >= 0.5.
     confidence
         (I, J, K) float32 in [0, 1]: how far the probability can be trusted; 0 where nothing is known.
-    evidence
-        (n, I, J, K) float32 in [−1, 1]: what the label was judged from (`from_image.EVIDENCE`), for a network that
+    cues
+        (n, I, J, K) float32 in [−1, 1]: what the label was judged from (`from_image.SHOWN_CUES`), for a network that
         judges better; None where the label was not made from the image.
     """
 
     probability: np.ndarray
     confidence: np.ndarray
-    evidence: np.ndarray | None = None
+    cues: np.ndarray | None = None
 
     @property
     def mask(self) -> np.ndarray:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def farthest_points(
-    points: np.ndarray, count: int, seed: int = 0, *, first: int | None = None, apart: float = 0.0
-) -> np.ndarray:
+def farthest_points(points: np.ndarray, count: int, *, first: int) -> np.ndarray:
     """Exact farthest-point sampling (Gonzalez 1985).
 
     Parameters
@@ -16,12 +14,8 @@ def farthest_points(
         Coordinates (n, d), in units whose distances are comparable (mm).
     count
         How many points to pick; no more than n are returned.
-    seed
-        Chooses the first point at random.
     first
-        Index of the first point, instead of a random one.
-    apart
-        Stop when no point is left that is further than this from all picked ones.
+        Index of the first point.
 
     Returns
     -------
@@ -37,7 +31,7 @@ def farthest_points(
     if count <= 0:
         return np.zeros(0, dtype=np.int64)
     chosen = np.empty(count, dtype=np.int64)
-    chosen[0] = np.random.default_rng(seed).integers(total) if first is None else first
+    chosen[0] = first
     nearest = np.full(total, np.inf)
     for number in range(1, count + 1):
         latest = chosen[number - 1]
@@ -48,6 +42,4 @@ def farthest_points(
         nearest[latest] = -1.0  # never twice, not even among equal points
         if number < count:
             chosen[number] = int(nearest.argmax())
-            if nearest[chosen[number]] <= apart**2 and apart > 0:
-                return chosen[:number]
     return chosen

@@ -12,7 +12,7 @@ opinion it may have leaked; where the second opinion has a large lump more, a pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -22,11 +22,13 @@ from scipy import ndimage
 
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prediction.sharpening import sharpened
+from PWSegmentationLib.progress import finished
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
-from PWSegmentationLib.review.measures import Measures, middle, thickness_mm, touched_faces
+from PWSegmentationLib.review.measures import Measures, middle, slabs, touched_faces
 from PWSegmentationLib.segments.segmentation import Segment
 from PWSegmentationLib.segments.terminology import find_term
 from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.masks import depth_mm, dice, largest_part
 
 Kind: TypeAlias = Literal[
     "geometry",
@@ -100,25 +102,35 @@ class Evidence:
 
 def flags(segment: Segment, measures: Measures, evidence: Evidence) -> tuple[Flag, ...]:
     """All signs that a segment may be wrong, alarms first."""
-    found = alarms(segment, evidence)
+    return finished(flagging(segment, measures, evidence))
+
+
+def flagging(segment: Segment, measures: Measures, evidence: Evidence) -> Generator[None, None, tuple[Flag, ...]]:
+    """`flags` in parts of some ten milliseconds each, but for lumps in large organs."""
+    found = list((yield from _looking_for_alarms(segment, evidence)))
     if segment.voxels and evidence.grid.same_as(evidence.image_grid):
-        found = (*found, *_certainty(measures), *_shape(segment, measures, evidence.grid))
+        yield
+        found += [*_certainty(measures), *(yield from _looking_at_shape(segment, measures, evidence.grid))]
     return tuple(sorted(found, key=lambda flag: not flag.alarm))
 
 
 def alarms(segment: Segment, evidence: Evidence) -> tuple[Flag, ...]:
     """What speaks against a segment from outside: its grid, prompts, a second opinion, its neighbours."""
+    return finished(_looking_for_alarms(segment, evidence))
+
+
+def _looking_for_alarms(segment: Segment, evidence: Evidence) -> Generator[None, None, tuple[Flag, ...]]:
     if not evidence.grid.same_as(evidence.image_grid):
         text = "The segmentation is not on the image's grid: its shape, spacing, place or orientation differ."
         return (Flag("geometry", text, alarm=True),)
     if segment.voxels == 0:
         asked = evidence.prompts is not None and evidence.prompts.has_positive
         return (Flag("empty", "It is empty although it has prompts." if asked else "It is empty.", alarm=asked),)
-    return (
-        *_against_prompts(segment, evidence),
-        *_against_opinion(segment, evidence),
-        *_side(segment, evidence),
-    )
+    found = [*_against_prompts(segment, evidence)]
+    yield
+    found += yield from _holding_against_opinion(segment, evidence)
+    yield
+    return (*found, *_side(segment, evidence))
 
 
 def _against_prompts(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
@@ -149,17 +161,19 @@ def _against_prompts(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
             yield Flag("leak", text, alarm=True, position=_place(theirs[lost][0]))
 
 
-def _against_opinion(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
+def _holding_against_opinion(segment: Segment, evidence: Evidence) -> Generator[None, None, list[Flag]]:
     if evidence.opinion is None:
-        return
-    extra, missing = lumps(segment, evidence.opinion)
+        return []
+    found = []
+    extra, missing = yield from _looking_for_lumps(segment, evidence.opinion)
     fit_to_say = extra.agreed > LEAK_AGREED and extra.expected > LEAK_EXPECTED
     if fit_to_say and extra.probability < LEAK_PROBABILITY and LEAK_SHARE < extra.share < MOST_SHARE:
         text = f"A lump of {extra.share:.0%} of it is unlikely by its prompts and the image: has it leaked?"
-        yield Flag("leak", text, alarm=True, position=extra.position)
+        found.append(Flag("leak", text, alarm=True, position=extra.position))
     if missing.share > MISSING_SHARE and missing.agreed > MISSING_AGREED:
         text = f"A lump of {missing.share:.0%} of its size is inside by its prompts and the image: is a part missing?"
-        yield Flag("missing part", text, alarm=True, position=missing.position)
+        found.append(Flag("missing part", text, alarm=True, position=missing.position))
+    return found
 
 
 @dataclass(frozen=True)
@@ -180,6 +194,10 @@ class Lump:
 
 def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
     """The largest lump that only the segment has, and the largest that only the second opinion has."""
+    return finished(_looking_for_lumps(segment, opinion))
+
+
+def _looking_for_lumps(segment: Segment, opinion: Prediction) -> Generator[None, None, tuple[Lump, Lump]]:
     region = segment.region.union(opinion.region)
     step = [max(1, int(_LATTICE_MM // spacing)) for spacing in opinion.grid.spacing]
     # A thin image has no second voxel to begin at.
@@ -196,10 +214,11 @@ def lumps(segment: Segment, opinion: Prediction) -> tuple[Lump, Lump]:
     size = max(1, int(np.count_nonzero(mask)))
     found = []
     for differs in (mask & ~thought, ~mask & thought):
+        yield
         lump, position = _largest_lump(differs, grid)
         voxels = int(np.count_nonzero(lump))
         mean = float(probability[lump].mean()) if voxels else 0.0
-        found.append(Lump(voxels / size, mean, _dice(mask ^ lump, thought), expected, position))
+        found.append(Lump(voxels / size, mean, dice(mask ^ lump, thought), expected, position))
     return found[0], found[1]
 
 
@@ -216,20 +235,34 @@ def _largest_lump(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.bool_
     if region is None:
         return out, None
     part, own = mask[region.slices], grid.crop(region)
-    depth = thickness_mm(part, own)
-    cores, count = ndimage.label(depth > LUMP_MM)
-    if count == 0:
+    if not _is_thick(part, own.spacing):
         return out, None
-    largest = cores == 1 + int(np.bincount(cores.ravel())[1:].argmax())
+    depth = depth_mm(part, own.spacing)
+    cores = depth > LUMP_MM
+    if not cores.any():
+        return out, None
+    largest = largest_part(cores)
     away = ndimage.distance_transform_edt(~np.pad(largest, 1), sampling=own.spacing)[1:-1, 1:-1, 1:-1]
     out[region.slices] = part & (away <= LUMP_MM)
     deepest = np.unravel_index(int(np.where(largest, depth, 0).argmax()), depth.shape)
     return out, _place(own.to_world(deepest))
 
 
-def _dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    total = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2.0 * float(np.count_nonzero(a & b)) / total if total else 1.0
+def _is_thick(mask: NDArray[np.bool_], spacing: Sequence[float]) -> bool:
+    """Whether a voxel may be farther than `LUMP_MM` inside; soon told where none is so deep along the axes."""
+    deep = mask
+    for axis in range(3):
+        for away in range(1, int(LUMP_MM / spacing[axis]) + 1):
+            low, high = ((slice(None),) * axis + (s,) for s in (slice(None, -away), slice(away, None)))
+            rest = np.zeros_like(mask)
+            rest[low] = mask[high]
+            deep = deep & rest
+            rest = np.zeros_like(mask)
+            rest[high] = mask[low]
+            deep = deep & rest
+        if not deep.any():
+            return False
+    return True
 
 
 def _side(segment: Segment, evidence: Evidence) -> Iterable[Flag]:
@@ -256,20 +289,33 @@ def _certainty(measures: Measures) -> Iterable[Flag]:
             yield Flag("confidence", text, alarm=True)
 
 
-def _shape(segment: Segment, measures: Measures, grid: Grid) -> Iterable[Flag]:
+def _looking_at_shape(segment: Segment, measures: Measures, grid: Grid) -> Generator[None, None, list[Flag]]:
+    found = []
     if measures.components > 1:
         text = f"It has {measures.components} parts that do not touch; the largest holds {measures.largest_share:.0%}."
-        yield Flag("components", text)
+        found.append(Flag("components", text))
     faces = touched_faces(segment, grid)
     if faces:
-        yield Flag("border", f"It touches the border of the image ({', '.join(faces)}): it may be cut off.")
-    # What is left of a layer of voxels less, and two layers around that, is thick.
-    core = np.pad(segment.mask, 2)
-    core = ~_with_neighbours(~core)
-    thick = _with_neighbours(_with_neighbours(core))[2:-2, 2:-2, 2:-2]
-    thin = float(np.count_nonzero(segment.mask & ~thick) / segment.voxels)
+        found.append(Flag("border", f"It touches the border of the image ({', '.join(faces)}): it may be cut off."))
+    thin = (yield from _counting_thin(segment.mask)) / segment.voxels
     if thin > _THIN_SHARE:
-        yield Flag("thin", f"{thin:.0%} of it is less than three voxels thick.")
+        found.append(Flag("thin", f"{thin:.0%} of it is less than three voxels thick."))
+    return found
+
+
+def _counting_thin(mask: NDArray[np.bool_]) -> Generator[None, None, int]:
+    """Voxels that are not within two layers of what is left when a layer is taken off."""
+    count = 0
+    for slab in slabs(mask.shape):
+        # With three layers to either side, which have a say.
+        around = slice(max(0, slab.start - 3), slab.stop + 3)
+        padded = np.pad(mask[around], 3)
+        core = ~_with_neighbours(~padded)
+        thin = padded & ~_with_neighbours(_with_neighbours(core))
+        first = 3 + slab.start - around.start
+        count += int(np.count_nonzero(thin[first : first + slab.stop - slab.start]))
+        yield
+    return count
 
 
 def _with_neighbours(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -5,24 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
+from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import SphericalVoronoi
 
+from PWSegmentationLib.progress import finished
 from PWSegmentationLib.segments.segmentation import Segment
 from PWSegmentationLib.volume.grid import Grid, Region
+from PWSegmentationLib.volume.masks import parts_of
 
-Found = TypeVar("Found")
-
-# Voxels that touch with a face, an edge or a corner are of one part.
-_TOUCHING = np.ones((3, 3, 3), bool)
 # A part below this share of the segment, or this few voxels, is dust and no component.
 _DUST_SHARE, _DUST_VOXELS = 0.002, 3
 _SLICES = 3
+# Of the patient, down and up each axis of the world.
+_SIDES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
 # Voxels that are looked at in one go: some ten milliseconds.
 _STEP_VOXELS = 500_000
 
@@ -71,7 +70,7 @@ class Maps:
 
 def measure(segment: Segment, grid: Grid, maps: Maps | None = None) -> Measures:
     """Measure a segment on ``grid``."""
-    return _finished(measuring(segment, grid, maps))
+    return finished(measuring(segment, grid, maps))
 
 
 def measuring(segment: Segment, grid: Grid, maps: Maps | None = None) -> Generator[None, None, Measures]:
@@ -83,7 +82,7 @@ def measuring(segment: Segment, grid: Grid, maps: Maps | None = None) -> Generat
     least = max(_DUST_VOXELS, _DUST_SHARE * sizes.sum())
     large = int(np.count_nonzero(sizes > least)) or 1
     voxels = int(sizes.sum())
-    confidence, dice, slices = (None, None, ()) if maps is None else _certainty(segment, maps)
+    confidence, dice, slices = (None, None, ()) if maps is None else (yield from _measuring_certainty(segment, maps))
     return Measures(
         voxels=voxels,
         volume_ml=voxels * grid.voxel_volume / 1000.0,
@@ -97,17 +96,7 @@ def measuring(segment: Segment, grid: Grid, maps: Maps | None = None) -> Generat
     )
 
 
-def _finished(steps: Generator[None, None, Found]) -> Found:
-    """What comes out of work in parts, done in one go."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            result: Found = done.value
-            return result
-
-
-def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
     """Slices along the first axis that hold about as many voxels as are looked at in one go."""
     thick = max(1, _STEP_VOXELS // max(1, shape[1] * shape[2]))
     return (slice(at, min(at + thick, shape[0])) for at in range(0, shape[0], thick))
@@ -118,8 +107,8 @@ def _counting_parts(mask: NDArray[np.bool_]) -> Generator[None, None, NDArray[np
     sizes: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
     touching: list[NDArray[np.int64]] = []
     count, last = 0, None
-    for slab in _slabs(mask.shape):
-        parts, found = ndimage.label(mask[slab], structure=_TOUCHING)
+    for slab in slabs(mask.shape):
+        parts, found = parts_of(mask[slab])
         numbers = np.where(parts[0] > 0, parts[0] + count, 0)
         if last is not None:
             touching.append(_touching_pairs(last, numbers))
@@ -155,7 +144,7 @@ def surface_mm2(mask: NDArray[np.bool_], grid: Grid) -> float:
     The surface is twice the mean, over all directions, of how often lines cross it per area. Each direction counts as
     much as its share of the sphere (its Voronoi cell), so that spacing and shear are accounted for.
     """
-    return _finished(_measuring_surface(mask, grid))
+    return finished(_measuring_surface(mask, grid))
 
 
 def _measuring_surface(mask: NDArray[np.bool_], grid: Grid) -> Generator[None, None, float]:
@@ -167,7 +156,7 @@ def _measuring_surface(mask: NDArray[np.bool_], grid: Grid) -> Generator[None, N
     both = np.concatenate([world, -world]) / np.concatenate([lengths, lengths])[:, None]
     shares = SphericalVoronoi(both).calculate_areas()[: len(steps)] / (2.0 * np.pi)
     crossed = np.zeros(len(steps))
-    for slab in _slabs(padded.shape):
+    for slab in slabs(padded.shape):
         # One layer more, which the next slab begins with; steps within that layer are the next slab's.
         part = padded[slab.start : slab.stop + 1]
         is_last = slab.stop >= len(padded)
@@ -183,25 +172,45 @@ def _shifted(array: NDArray[np.bool_], step: NDArray[np.int64]) -> NDArray[np.bo
     return array[tuple(slice(max(0, -s), -s if s > 0 else None) for s in step)]
 
 
-def _certainty(segment: Segment, maps: Maps) -> tuple[float | None, float | None, tuple[int, ...]]:
+def _measuring_certainty(
+    segment: Segment, maps: Maps
+) -> Generator[None, None, tuple[float | None, float | None, tuple[int, ...]]]:
     """Confidence, expected Dice and the most uncertain slices, as far as there are maps."""
     confidence = dice = None
     if maps.probability is not None:
-        here = maps.region.fitted(maps.probability, segment.region)[segment.mask]
-        inside, total = (float(p.sum(dtype=np.float64)) for p in (here, maps.probability))
-        confidence = inside / len(here)
+        inside = total = 0.0
+        for slab in slabs(maps.region.shape):
+            total += float(maps.probability[slab].sum(dtype=np.float64))
+            region = _layers(maps.region, slab)
+            common = region.intersection(segment.region)
+            if not common.is_empty:
+                mask = segment.mask[common.relative_to(segment.region).slices]
+                here = maps.probability[common.relative_to(maps.region).slices][mask]
+                inside += float(here.sum(dtype=np.float64))
+            yield
+        voxels = segment.voxels
+        confidence = inside / voxels
         # 2 Σ p·m / (Σ p + Σ m): the Dice to expect if the probability is right.
-        dice = 2.0 * inside / (total + len(here))
+        dice = 2.0 * inside / (total + voxels)
     if maps.uncertainty is None:
         return confidence, dice, ()
-    return confidence, dice, tuple(k + maps.region.start[2] for k in uncertain_slices(maps.uncertainty))
+    doubt = np.zeros(maps.region.shape[2])
+    for slab in slabs(maps.region.shape):
+        doubt += maps.uncertainty[slab].sum(axis=(0, 1), dtype=np.float64)
+        yield
+    return confidence, dice, tuple(k + maps.region.start[2] for k in _worst(doubt))
 
 
-def uncertain_slices(uncertainty: NDArray[np.floating], count: int = _SLICES) -> tuple[int, ...]:
+def _layers(region: Region, slab: slice) -> Region:
+    """The part of a region that a slab of its first axis is."""
+    (i, *start), (_, *stop) = region.start, region.stop
+    return Region((i + slab.start, *start), (i + slab.stop, *stop))  # type: ignore[arg-type]
+
+
+def _worst(doubt: NDArray[np.float64]) -> tuple[int, ...]:
     """The slices k that hold most uncertainty, worst first, no two of them neighbours."""
-    doubt = uncertainty.sum(axis=(0, 1), dtype=np.float64)
     found: list[int] = []
-    while len(found) < count and doubt.max(initial=0.0) > 0:
+    while len(found) < _SLICES and doubt.max(initial=0.0) > 0:
         worst = int(doubt.argmax())
         found.append(worst)
         doubt[max(0, worst - 1) : worst + 2] = 0.0
@@ -210,22 +219,21 @@ def uncertain_slices(uncertainty: NDArray[np.floating], count: int = _SLICES) ->
 
 def middle(segment: Segment) -> NDArray[np.float64]:
     """The centre of a segment's voxels, as an index of the grid."""
-    layers = [segment.mask.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+    planes = segment.mask.sum(axis=2, dtype=np.int32), segment.mask.sum(axis=0, dtype=np.int32)
+    layers = planes[0].sum(axis=1), planes[0].sum(axis=0), planes[1].sum(axis=0)
     return np.array([n @ np.arange(len(n)) / n.sum() for n in layers]) + segment.region.start
 
 
-def thickness_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
-    """Of every voxel of a mask the distance to the border, mm, as an array of the mask's shape."""
-    return np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1), sampling=grid.spacing)[1:-1, 1:-1, 1:-1])
-
-
 def touched_faces(segment: Segment, grid: Grid) -> tuple[str, ...]:
-    """The faces of the image that the segment reaches, as "first k", "last i", ..."""
+    """The faces of the image that the segment reaches, by the patient's sides: "inferior", "left", ..."""
     whole = Region.whole(grid.shape)
     faces = []
-    for axis, letter in enumerate("ijk"):
+    for axis in range(3):
+        along = grid.affine[:3, axis]
+        body_axis = int(np.abs(along).argmax())
+        first, last = _SIDES[body_axis][:: 1 if along[body_axis] > 0 else -1]
         if segment.region.start[axis] == 0 and segment.mask[(slice(None),) * axis + (0,)].any():
-            faces.append(f"first {letter}")
+            faces.append(first)
         if segment.region.stop[axis] == whole.stop[axis] and segment.mask[(slice(None),) * axis + (-1,)].any():
-            faces.append(f"last {letter}")
+            faces.append(last)
     return tuple(faces)

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.volume.masks import depth_mm
 
 # Inside, a spot keeps this far from the border, mm, or this share of the half thickness if less; outside, so far, and
 # farther only where the answer's probability is above this: after a click, much of a large organ is yet to be found.
@@ -91,7 +92,7 @@ def _candidates(
     inside: NDArray[np.bool_], probability: NDArray[np.float32], spacing: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Voxels ``(n, 3)`` of the lattice that are clearly on one side of the border, and whether that is the inside."""
-    depth = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    depth = depth_mm(inside, spacing)
     away = ndimage.distance_transform_edt(~inside, sampling=spacing)
     deep = depth > min(_INSIDE_MM, _INSIDE_SHARE * depth.max())
     beside = (away >= _OUTSIDE_MM[0]) & ((away <= _OUTSIDE_MM[1]) | (probability > _POSSIBLE))

@@ -9,8 +9,8 @@ import numpy as np
 from PWSegmentationLib.drawing.slices import (
     PLANES,
     WORDS,
-    Scene,
-    View,
+    DisplayVolume,
+    SlicePanel,
     draw_contour,
     draw_overlay,
     draw_prompts,
@@ -34,7 +34,7 @@ _INCHES = 2.3
 
 
 def segment_picture(
-    case: ReviewCase, scene: Scene, found: SegmentReview, before: Segment | None = None
+    case: ReviewCase, display: DisplayVolume, found: SegmentReview, before: Segment | None = None
 ) -> bytes | None:
     """Three planes; below, the uncertainty, and what has changed since ``before``, where there is either. WebP.
 
@@ -47,54 +47,54 @@ def segment_picture(
     changed = before is not None and found.changes is not None and not found.changes.is_none
     rows = ["segment", *(["uncertainty"] if uncertainty is not None else []), *(["changes"] if changed else [])]
     figure, axes = panels(len(rows), _INCHES)
-    mask = scene.turned(segment.over(Region.whole(case.volume.grid.shape)))
+    mask = display.turned(segment.over(Region.whole(case.volume.grid.shape)))
     place = next((flag.position for flag in found.flags if flag.position is not None), None)
-    middle = middle_of(mask) if place is None else _voxel(scene, place)
-    centre, half = frame_of(scene, mask if place is None else mask | _dot(mask, middle))
-    doubt = None if uncertainty is None else scene.turned(uncertainty)
+    middle = middle_of(mask) if place is None else _voxel(display, place)
+    centre, half = frame_of(display, mask if place is None else mask | _dot(mask, middle))
+    doubt = None if uncertainty is None else display.turned(uncertainty)
     versions: list[NDArray[np.bool_]] = []
     if changed and before is not None:
-        versions = [scene.turned(m) for m in added_and_removed(before, segment, case.volume.grid)]
+        versions = [display.turned(m) for m in added_and_removed(before, segment, case.volume.grid)]
     for column, plane in enumerate(PLANES):
         for row, words in zip(axes, rows, strict=True):
-            view = View(row[column], scene, plane, middle)
-            draw_slice(view, centre, half)
+            panel = SlicePanel(row[column], display, plane, middle)
+            draw_slice(panel, centre, half)
             if words == "uncertainty" and doubt is not None:
-                draw_overlay(view, doubt)
-            draw_contour(view, mask, segment.color, filled=words == "segment")
+                draw_overlay(panel, doubt)
+            draw_contour(panel, mask, segment.color, filled=words == "segment")
             if words == "segment" and segment.name in case.prompts:
-                draw_prompts(view, case.prompts[segment.name], segment.color)
+                draw_prompts(panel, case.prompts[segment.name], segment.color)
             if words == "segment" and place is not None:
-                _mark(view, place)
+                _mark(panel, place)
             for version, color in zip(versions, (ADDED, REMOVED), strict=False) if words == "changes" else ():
-                draw_contour(view, version, color, filled=True)
+                draw_contour(panel, version, color, filled=True)
         axes[0][column].set_title(plane.name, color=WORDS, fontsize=9, pad=4)
     for row, words in zip(axes, rows, strict=True):
         row[0].set_ylabel(words, color=WORDS, fontsize=9, labelpad=4)
     return encoded(figure, "webp")
 
 
-def overview_picture(case: ReviewCase, scene: Scene) -> bytes | None:
+def overview_picture(case: ReviewCase, display: DisplayVolume) -> bytes | None:
     """All segments in three planes. WebP; None where there is nothing to see."""
     segments = [s for s in case.segmentation.segments if s.voxels]
     if not case.fits or not segments:
         return None
     whole = Region.whole(case.volume.grid.shape)
-    masks = [scene.turned(s.over(whole)) for s in segments]
+    masks = [display.turned(s.over(whole)) for s in segments]
     figure, (axes,) = panels(1, _INCHES)
     middle = middle_of(*masks)
-    centre, half = frame_of(scene, np.logical_or.reduce(masks))
+    centre, half = frame_of(display, np.logical_or.reduce(masks))
     for ax, plane in zip(axes, PLANES, strict=True):
-        view = View(ax, scene, plane, middle)
-        draw_slice(view, centre, half)
+        panel = SlicePanel(ax, display, plane, middle)
+        draw_slice(panel, centre, half)
         for segment, mask in zip(segments, masks, strict=True):
-            draw_contour(view, mask, segment.color, filled=True)
+            draw_contour(panel, mask, segment.color, filled=True)
         ax.set_title(plane.name, color=WORDS, fontsize=9, pad=4)
     return encoded(figure, "webp")
 
 
-def _voxel(scene: Scene, place: tuple[float, float, float]) -> tuple[int, int, int]:
-    index = np.clip(scene.grid.to_voxel(place), 0, np.array(scene.grid.shape) - 1)
+def _voxel(display: DisplayVolume, place: tuple[float, float, float]) -> tuple[int, int, int]:
+    index = np.clip(display.grid.to_voxel(place), 0, np.array(display.grid.shape) - 1)
     return (int(index[0]), int(index[1]), int(index[2]))
 
 
@@ -104,8 +104,8 @@ def _dot(mask: NDArray[np.bool_], voxel: tuple[int, int, int]) -> NDArray[np.boo
     return out
 
 
-def _mark(view: View, place: tuple[float, float, float]) -> None:
+def _mark(panel: SlicePanel, place: tuple[float, float, float]) -> None:
     """A ring around the place to look at."""
-    places = view.scene.places(place)
-    x, y = places[:, view.plane.side], places[:, view.plane.up]
-    view.ax.scatter(x, y, s=160, facecolors="none", edgecolors=PLACE, linewidths=1.4, zorder=5)
+    places = panel.display.places(place)
+    x, y = places[:, panel.plane.side], places[:, panel.plane.up]
+    panel.ax.scatter(x, y, s=160, facecolors="none", edgecolors=PLACE, linewidths=1.4, zorder=5)

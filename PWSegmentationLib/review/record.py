@@ -26,7 +26,7 @@ RECORD, REVIEWED = "review.json", "reviewed.seg.nrrd"
 
 
 @dataclass(frozen=True)
-class Opinion:
+class Verdict:
     """What was said of a segment; ``by`` and ``at`` only where the reviewer wanted that."""
 
     status: Status = "notstarted"
@@ -39,19 +39,19 @@ class Opinion:
 class ReviewRecord:
     """All that was said of a case, by segment name, and the segments as they were then."""
 
-    opinions: Mapping[str, Opinion] = field(default_factory=dict)
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     reviewed: Mapping[str, Segment] = field(default_factory=dict)
 
-    def of(self, segment: Segment) -> Opinion:
+    def of(self, segment: Segment) -> Verdict:
         """What was said of a segment; else what its file says of its status."""
-        found = self.opinions.get(segment.name)
+        found = self.verdicts.get(segment.name)
         if found is None:
-            return Opinion(segment.status or "notstarted")
+            return Verdict(segment.status or "notstarted")
         # What was accepted is gone, or on another grid: nobody can tell whether this is it.
         is_lost = found.status == "completed" and segment.name not in self.reviewed
         return replace(found, status="inprogress") if is_lost else found
 
-    def with_opinion(
+    def with_verdict(
         self,
         segment: Segment,
         *,
@@ -70,7 +70,7 @@ class ReviewRecord:
         reviewed = dict(self.reviewed)
         if status in ("completed", "flagged"):
             reviewed[segment.name] = replace(segment, status=status)
-        return ReviewRecord({**self.opinions, segment.name: now}, reviewed)
+        return ReviewRecord({**self.verdicts, segment.name: now}, reviewed)
 
 
 def read_record(folder: Path, grid: Grid | None = None) -> ReviewRecord:
@@ -86,14 +86,14 @@ def read_record(folder: Path, grid: Grid | None = None) -> ReviewRecord:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path} is no review of this version: move it away.")
     try:
-        opinions = {name: _opinion(values) for name, values in document["segments"].items()}
+        verdicts = {name: _verdict(values) for name, values in document["segments"].items()}
     except (TypeError, AttributeError, KeyError) as error:
         raise InputError(f"{path} is damaged: move it away.") from error
     kept = folder / REVIEWED
     found = read_segmentation(kept) if kept.is_file() else None
     if found is None or (grid is not None and not found.grid.same_as(grid)):
-        return ReviewRecord(opinions)
-    return ReviewRecord(opinions, {s.name: s for s in found.segments})
+        return ReviewRecord(verdicts)
+    return ReviewRecord(verdicts, {s.name: s for s in found.segments})
 
 
 def write_record(record: ReviewRecord, segmentation: Segmentation, folder: Path, file: Path) -> None:
@@ -105,17 +105,17 @@ def write_record(record: ReviewRecord, segmentation: Segmentation, folder: Path,
     if kept:
         numbered = tuple(replace(s, value=segmentation[s.name].value) for s in kept)
         write_segmentation(Segmentation(segmentation.grid, numbered), folder / REVIEWED)
-    said = {name: {k: v for k, v in asdict(o).items() if v} for name, o in record.opinions.items()}
+    said = {name: {k: v for k, v in asdict(o).items() if v} for name, o in record.verdicts.items()}
     write_json({"format": FORMAT, "segments": said}, folder / RECORD)
     if file.name.lower().endswith(".seg.nrrd"):
-        statuses: dict[str, Status] = {n: o.status for n, o in record.opinions.items() if n in segmentation.names}
+        statuses: dict[str, Status] = {n: o.status for n, o in record.verdicts.items() if n in segmentation.names}
         changed = {n: s for n, s in statuses.items() if segmentation[n].status != s}
         if changed:
             set_statuses(file, changed)
 
 
-def _opinion(values: Mapping[str, Any]) -> Opinion:
-    found = Opinion(**{str(k): str(v) for k, v in values.items()})  # type: ignore[arg-type]
+def _verdict(values: Mapping[str, Any]) -> Verdict:
+    found = Verdict(**{str(k): str(v) for k, v in values.items()})  # type: ignore[arg-type]
     if found.status not in STATUSES:
         raise KeyError(found.status)
     return found

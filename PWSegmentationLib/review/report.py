@@ -37,19 +37,19 @@ def check_installed() -> None:
 
 def draw(review: CaseReview, record: ReviewRecord) -> Pictures:
     """Draw the pictures of a case that was read."""
-    from PWSegmentationLib.drawing.slices import Scene
+    from PWSegmentationLib.drawing.slices import DisplayVolume
     from PWSegmentationLib.review.pictures import overview_picture, segment_picture
 
     if review.case is None:
         return Pictures(None, {})
-    scene = Scene.of(review.case.volume)
+    display = DisplayVolume.of(review.case.volume)
     made = {}
     for found in review.segments:
         name = found.segment.name
-        picture = segment_picture(review.case, scene, found, record.reviewed.get(name))
+        picture = segment_picture(review.case, display, found, record.reviewed.get(name))
         if picture is not None:
             made[name] = picture
-    return Pictures(overview_picture(review.case, scene), made)
+    return Pictures(overview_picture(review.case, display), made)
 
 
 def write_case_page(review: CaseReview, pictures: Pictures, path: Path) -> Path:
@@ -67,7 +67,7 @@ def write_folder_page(
     """Write the page of a folder: the work list, and a picture of every case (WebP, by case name)."""
     links = {r.files.name: _link(r.files.folder, path.parent) for r in reviews}
     shown = {name: data_url("webp", picture) for name, picture in overviews.items() if picture is not None}
-    counts = {status: sum(s.opinion.status == status for r in reviews for s in r.segments) for status in STATUS_WORDS}
+    counts = {status: sum(s.verdict.status == status for r in reviews for s in r.segments) for status in STATUS_WORDS}
     return _render(
         "folder.html.jinja",
         path,

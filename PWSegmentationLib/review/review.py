@@ -11,7 +11,7 @@ from PWSegmentationLib.review.changes import Changes, changes
 from PWSegmentationLib.review.flags import Evidence, Flag, flags
 from PWSegmentationLib.review.measures import Maps, Measures, measure
 from PWSegmentationLib.review.next_annotation import Suggestion, suggest
-from PWSegmentationLib.review.record import Opinion, ReviewRecord, read_record
+from PWSegmentationLib.review.record import ReviewRecord, Verdict, read_record
 from PWSegmentationLib.review.review_cases import ReviewCase, ReviewFiles, load_review_case
 from PWSegmentationLib.review.second_opinion import second_opinion
 from PWSegmentationLib.segments.segmentation import Segment
@@ -49,7 +49,7 @@ class SegmentReview:
     segment: Segment
     measures: Measures
     flags: tuple[Flag, ...]
-    opinion: Opinion
+    verdict: Verdict
     changes: Changes | None
     need: float
     suggestions: tuple[Suggestion, ...] = ()
@@ -62,7 +62,7 @@ class SegmentReview:
     @property
     def is_done(self) -> bool:
         """Whether it was accepted, and has not changed since."""
-        return self.opinion.status == "completed" and (self.changes is None or self.changes.is_none)
+        return self.verdict.status == "completed" and (self.changes is None or self.changes.is_none)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +135,11 @@ def review_segment(case: ReviewCase, segment: Segment, record: ReviewRecord) -> 
     return SegmentReview(segment, measures, signs, said, since, need(measures, signs, said, since), spots)
 
 
-def need(measures: Measures, signs: Sequence[Flag], opinion: Opinion, since: Changes | None) -> float:
+def need(measures: Measures, signs: Sequence[Flag], verdict: Verdict, since: Changes | None) -> float:
     """How much correction to expect, 0 to 1; 0 for what was accepted and has not changed, 1 for what was flagged."""
-    if opinion.status == "flagged":
+    if verdict.status == "flagged":
         return 1.0
-    if opinion.status == "completed" and (since is None or since.is_none):
+    if verdict.status == "completed" and (since is None or since.is_none):
         return 0.0
     right = 1.0 - (_UNKNOWN if measures.expected_dice is None else 1.0 - measures.expected_dice)
     for kind in {flag.kind for flag in signs}:
@@ -156,7 +156,7 @@ def work_list(reviews: Sequence[CaseReview]) -> list[WorkItem]:
             items.append(WorkItem(review.files.name, "", 1.0, "", review.problem))
         for found in review.segments:
             reasons = " ".join(flag.text for flag in found.alarms or found.flags)
-            items.append(WorkItem(review.files.name, found.segment.name, found.need, found.opinion.status, reasons))
+            items.append(WorkItem(review.files.name, found.segment.name, found.need, found.verdict.status, reasons))
     return sorted(items, key=lambda item: -item.need)
 
 

@@ -50,7 +50,7 @@ class ReviewFiles:
 
 @dataclass(frozen=True, eq=False)
 class ReviewCase:
-    """A case in memory. ``fits`` says whether the segmentation is on the image's grid; it is never moved there.
+    """A case in memory. ``fits`` says whether the segmentation is on the image's grid; nothing is resampled.
 
     ``probability`` and ``uncertainty`` are float32 ``[i, j, k]`` by segment name, of those segments that have them.
     """

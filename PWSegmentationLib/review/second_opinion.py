@@ -10,9 +10,7 @@ from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.volume.volume import Volume
 
 
-def second_opinion(
-    volume: Volume, prompts: SegmentPrompts, others: Sequence[SegmentPrompts] = (), *, device: str = "cpu"
-) -> Prediction | None:
+def second_opinion(volume: Volume, prompts: SegmentPrompts, others: Sequence[SegmentPrompts] = ()) -> Prediction | None:
     """The program's own answer, by its default method; None where there is nothing that it could answer.
 
     Where the network's weights are missing, the label alone answers.
@@ -25,7 +23,7 @@ def second_opinion(
         return None
     try:
         check_placement(prompts, volume.grid)
-        model, _ = promptable_model(device)
-        return predict(volume, prompts, [o for o in others if len(o)], model=model, device=device)
+        model, _ = promptable_model()
+        return predict(volume, prompts, [o for o in others if len(o)], model=model)
     except InputError:
         return None

@@ -64,7 +64,10 @@ def fetch(package: Package, cache: Path, progress: Progress | None = None) -> Pa
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The cache {cache} cannot be written ({error.strerror}): choose another, --cache.") from error
+        # Not every command has --cache.
+        raise InputError(
+            f"The cache {cache} cannot be written ({error.strerror}): set PWSEG_CACHE (or --cache) to another folder."
+        ) from error
     archive = cache / package.file
     try:
         if not (archive.is_file() and sha256(archive) == package.sha256):

@@ -18,12 +18,12 @@ from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Cancelled, Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.session.child_process import ChildProcess
-from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
+from PWSegmentationLib.session.engine import FinetuneReport, Options, Request
 from PWSegmentationLib.session.jobs import JobState, finish
 from PWSegmentationLib.session.local import LocalEngine
 from PWSegmentationLib.session.messages import Disconnected, Message
 from PWSegmentationLib.session.shared_image import SharedImage
-from PWSegmentationLib.session.transcripts import prediction_from_parts, report_from_document, task_parts
+from PWSegmentationLib.session.transcripts import prediction_from_parts, report_from_document, request_parts
 from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
 
@@ -154,7 +154,6 @@ class ChildEngine:
         self._busy: ChildJob[Any] | None = None
         self._forgotten: list[ChildModel] = []
         self._earlier_log = ""
-        self._memory: int | None = None
 
     # ---- what every engine does -------------------------------------------------------------------------------
 
@@ -165,25 +164,25 @@ class ChildEngine:
         self._drop_image()
         self._volume = volume
 
-    def relevant(self, task: Task, sight: Region | None = None) -> tuple[SegmentPrompts, ...]:
-        """The claims of other segments that can influence the task's prediction."""
-        return self._here.relevant(task, sight)
+    def relevant(self, request: Request, region: Region | None = None) -> tuple[SegmentPrompts, ...]:
+        """The claims of other segments that can influence the request's prediction."""
+        return self._here.relevant(request, region)
 
     def predict(
         self,
-        task: Task,
+        request: Request,
         options: Options,
         *,
         model: Any = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Prediction:
-        """Answer the task's prompts, and wait for it."""
-        return finish(self.start_predict(task, options, model=model), progress, cancel)
+        """Answer the request's prompts, and wait for it."""
+        return finish(self.start_predict(request, options, model=model), progress, cancel)
 
     def finetune(
         self,
-        tasks: Sequence[Task],
+        requests: Sequence[Request],
         options: Options,
         budget_s: float,
         *,
@@ -191,12 +190,12 @@ class ChildEngine:
         cancel: Cancel | None = None,
     ) -> dict[str, tuple[Any, FinetuneReport]]:
         """Fit a network per segment, and wait for it."""
-        return finish(self.start_finetune(tasks, options, budget_s), progress, cancel)
+        return finish(self.start_finetune(requests, options, budget_s), progress, cancel)
 
     # ---- jobs -------------------------------------------------------------------------------------------------
 
-    def start_predict(self, task: Task, options: Options, *, model: Any = None) -> ChildJob[Prediction]:
-        """Begin to answer the task's prompts."""
+    def start_predict(self, request: Request, options: Options, *, model: Any = None) -> ChildJob[Prediction]:
+        """Begin to answer the request's prompts."""
         grid = self._image().grid
         lost = False
 
@@ -204,8 +203,8 @@ class ChildEngine:
             nonlocal lost
             lost = model is not None and model.life != self._life
             number = 0 if model is None or lost else model.number
-            document, arrays = task_parts(task)
-            return {"type": "predict", "task": document, "options": asdict(options), "model": number}, arrays
+            document, arrays = request_parts(request)
+            return {"type": "predict", "request": document, "options": asdict(options), "model": number}, arrays
 
         def take(message: Message) -> Prediction:
             found = prediction_from_parts(message.document["prediction"], message.body, grid)
@@ -214,14 +213,14 @@ class ChildEngine:
         return self._enqueue(ask, take)
 
     def start_finetune(
-        self, tasks: Sequence[Task], options: Options, budget_s: float
+        self, requests: Sequence[Request], options: Options, budget_s: float
     ) -> ChildJob[dict[str, tuple[Any, FinetuneReport]]]:
         """Begin to fit a network per segment."""
         self._image()
 
         def ask() -> Question:
-            documents = [task_parts(replace(task, earlier=None))[0] for task in tasks]
-            return {"type": "finetune", "tasks": documents, "options": asdict(options), "budget_s": budget_s}, []
+            documents = [request_parts(replace(request, earlier=None))[0] for request in requests]
+            return {"type": "finetune", "requests": documents, "options": asdict(options), "budget_s": budget_s}, []
 
         def take(message: Message) -> dict[str, tuple[Any, FinetuneReport]]:
             return {
@@ -283,11 +282,6 @@ class ChildEngine:
         return "\n".join(text.splitlines()[-_LOG_LINES:])
 
     @property
-    def memory_bytes(self) -> int | None:
-        """Memory that the child held when it last said something; None without one, or where that is not known."""
-        return self._memory
-
-    @property
     def pid(self) -> int | None:
         """The child's process number, None while there is none."""
         return None if self._child is None else self._child.pid
@@ -329,7 +323,6 @@ class ChildEngine:
     def _hear(self, child: ChildProcess, message: Message) -> None:
         said = message.document
         kind, job = said["type"], self._busy
-        self._memory = said.get("memory", self._memory)
         if kind == "hello":
             child.pid = said["pid"]
         elif kind == "ready":
@@ -477,7 +470,7 @@ class ChildEngine:
             self._child.close()
             self._earlier_log = "\n".join((self._earlier_log + self._child.log() + note).splitlines()[-_LOG_LINES:])
             self._earlier_log += "\n" if self._earlier_log else ""
-        self._child = self._memory = self._busy = None
+        self._child = self._busy = None
         self._is_ready = self._has_image = False
 
     def _drop_image(self) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
+import numpy as np
+
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
@@ -45,8 +47,12 @@ class Options:
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise InputError(f"There is no method '{self.method}'; there are: {', '.join(get_args(Method))}.")
-        if self.samples < 0:
-            raise InputError(f"The number of samples must not be negative; got {self.samples}.")
+        for what in ("seed", "samples"):
+            number = getattr(self, what)
+            if not isinstance(number, int | np.integer) or not 0 <= number < 2**63:
+                raise InputError(f"The {what} must be a whole number that is not negative; got {number}.")
+            # JSON, which takes them to a child process, knows no NumPy.
+            object.__setattr__(self, what, int(number))
 
     @property
     def uses_network(self) -> bool:
@@ -55,7 +61,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Task:
+class Request:
     """One segment to work on: its prompts, and the other segments' prompts, which compete with it.
 
     ``earlier`` is what the same network said to fewer of them. It is not a part of the question: an answer stands as
@@ -89,18 +95,18 @@ class Engine(Protocol):
 
     def predict(
         self,
-        task: Task,
+        request: Request,
         options: Options,
         *,
         model: Any = None,
         progress: Progress | None,
         cancel: Cancel | None,
     ) -> Prediction:
-        """Answer the task's prompts; with ``model`` (from `finetune`) also ask the network."""
+        """Answer the request's prompts; with ``model`` (from `finetune`) also ask the network."""
 
     def finetune(
         self,
-        tasks: Sequence[Task],
+        requests: Sequence[Request],
         options: Options,
         budget_s: float,
         *,
@@ -109,8 +115,8 @@ class Engine(Protocol):
     ) -> dict[str, tuple[Any, FinetuneReport]]:
         """Fit a network to this case; for each segment a model handle for `predict` and a report."""
 
-    def relevant(self, task: Task, sight: Region | None = None) -> tuple[SegmentPrompts, ...]:
-        """The claims of other segments that can influence the task's prediction.
+    def relevant(self, request: Request, region: Region | None = None) -> tuple[SegmentPrompts, ...]:
+        """The claims of other segments that can influence the request's prediction.
 
-        Before there is one, all that may come into view; afterwards what lies in its ``sight``.
+        Before there is one, all that may come into view; afterwards what lies in its ``region``.
         """

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Cancelled, Progress
-from PWSegmentationLib.session.engine import Engine, FinetuneReport, Options, Task
+from PWSegmentationLib.session.engine import Engine, FinetuneReport, Options, Request
 
 Result_co = TypeVar("Result_co", covariant=True)
 Result = TypeVar("Result")
@@ -70,11 +70,11 @@ class EngineJob(Job[Result_co], Protocol[Result_co]):
 class BackgroundEngine(Engine, Protocol):
     """An engine that can also work while the front end lives."""
 
-    def start_predict(self, task: Task, options: Options, *, model: Any = None) -> EngineJob[Prediction]:
+    def start_predict(self, request: Request, options: Options, *, model: Any = None) -> EngineJob[Prediction]:
         """Begin what `Engine.predict` does."""
 
     def start_finetune(
-        self, tasks: Sequence[Task], options: Options, budget_s: float
+        self, requests: Sequence[Request], options: Options, budget_s: float
     ) -> EngineJob[dict[str, tuple[Any, FinetuneReport]]]:
         """Begin what `Engine.finetune` does; cancelled, the best networks so far are its result."""
 

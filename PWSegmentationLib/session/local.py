@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.networks.device import choose_device
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancel, Progress, part_of, stop_if
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
-from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
+from PWSegmentationLib.session.engine import FinetuneReport, Options, Request
 from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
 
@@ -55,24 +56,27 @@ class LocalEngine:
         promptable, _ = self._promptable(Options())
         predict(Volume.from_array(array, np.eye(4)), click, model=promptable, device=self.device)
 
-    def relevant(self, task: Task, sight: Region | None = None) -> tuple[SegmentPrompts, ...]:
-        """The other segments' claims in ``sight``, or in all that a look at the task's prompts may come to see."""
+    def relevant(self, request: Request, region: Region | None = None) -> tuple[SegmentPrompts, ...]:
+        """The other segments' claims in ``region``, or in all that a look at the request's prompts may come to see."""
+        from PWSegmentationLib.prediction.body_size import BodySize
         from PWSegmentationLib.prediction.view import competing
         from PWSegmentationLib.prediction.zoom import furthest
 
         grid = self._image().grid
-        return competing(task.others, grid.crop(sight or furthest(task.segment, grid)))
+        size = BodySize.of(grid)
+        seen = region or furthest(size.prompts(request.segment), size.grid(grid))
+        return competing(request.others, grid.crop(seen))
 
     def predict(
         self,
-        task: Task,
+        request: Request,
         options: Options,
         *,
         model: Any = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Prediction:
-        """Answer the task's prompts."""
+        """Answer the request's prompts."""
         from PWSegmentationLib.prediction.predict import predict
 
         stop_if(cancel)
@@ -84,15 +88,14 @@ class LocalEngine:
             promptable = model
         found = predict(
             self._image(),
-            task.segment,
-            task.others,
+            request.segment,
+            request.others,
             method=options.method,
             sigma_mm=options.sigma_mm,
             network=fitted,
             model=promptable,
-            earlier=task.earlier,
+            earlier=request.earlier,
             device=self.device,
-            seed=options.seed,
             progress=progress,
             cancel=cancel,
         )
@@ -108,7 +111,7 @@ class LocalEngine:
 
     def finetune(
         self,
-        tasks: Sequence[Task],
+        requests: Sequence[Request],
         options: Options,
         budget_s: float,
         *,
@@ -118,15 +121,17 @@ class LocalEngine:
         """Fit one network per segment, each with an equal share of the budget."""
         promptable, _ = self._promptable(options)
         fitted: dict[str, tuple[Any, FinetuneReport]] = {}
-        for index, task in enumerate(tasks):
+        for index, request in enumerate(requests):
             stop_if(cancel if not fitted else None)
-            share = part_of(progress, index / len(tasks), (index + 1) / len(tasks))
-            fitted[task.segment.name] = self._fit(task, options, promptable, budget_s / len(tasks), share, cancel)
+            share = part_of(progress, index / len(requests), (index + 1) / len(requests))
+            fitted[request.segment.name] = self._fit(
+                request, options, promptable, budget_s / len(requests), share, cancel
+            )
         return fitted
 
     def _fit(
         self,
-        task: Task,
+        request: Request,
         options: Options,
         promptable: PromptableModel | None,
         budget_s: float,
@@ -134,7 +139,7 @@ class LocalEngine:
         cancel: Cancel | None,
     ) -> tuple[Any, FinetuneReport]:
         """The promptable network, adapted; where there is none, one from scratch."""
-        from PWSegmentationLib.prediction.fine_tuning import adapt_segment, fit_segment
+        from PWSegmentationLib.training.fine_tuning import adapt_segment, fit_segment
 
         common: dict[str, Any] = {
             "budget_s": budget_s,
@@ -146,42 +151,21 @@ class LocalEngine:
         model: Any
         report: Any
         if promptable is not None:
-            model, report = adapt_segment(self._image(), task.segment, task.others, model=promptable, **common)
+            model, report = adapt_segment(self._image(), request.segment, request.others, model=promptable, **common)
         else:
             model, report = fit_segment(
                 self._image(),
-                task.segment,
-                task.others,
+                request.segment,
+                request.others,
                 method=options.method,
                 sigma_mm=options.sigma_mm,
                 samples=options.samples,
                 **common,
             )
-        finished = FinetuneReport(task.segment.name, model is not None, report.reason, report.steps, report.seconds)
+        finished = FinetuneReport(request.segment.name, model is not None, report.reason, report.steps, report.seconds)
         return model, finished
 
     def _image(self) -> Volume:
         if self._volume is None:
             raise InputError("There is no image yet: set one before placing prompts.")
         return self._volume
-
-
-def choose_device(wanted: str = "auto") -> str:
-    """The torch device to use: ``wanted``, or with "auto" a GPU when there is one, else the CPU.
-
-    Raises
-    ------
-    InputError
-        If the device is unknown or not there.
-    """
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(wanted)
-        # Some devices ("meta") take numbers and never give them back.
-        torch.ones(1, device=device).item()
-    except Exception as error:
-        raise InputError(f"The device '{wanted}' cannot be used here: try 'auto' or 'cpu'.") from error
-    return str(device)

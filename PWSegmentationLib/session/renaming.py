@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from PWSegmentationLib.prompts.prompts import PromptSet, SegmentPrompts
-from PWSegmentationLib.session.engine import Task
+from PWSegmentationLib.session.engine import Request
 
 if TYPE_CHECKING:
     from PWSegmentationLib.session.session import _Answer, _Earlier, _State
@@ -30,12 +30,12 @@ def renamed_answer(answer: _Answer, names: Names) -> _Answer:
     """An answer, and the question that it answers."""
     found = answer.prediction
     named = replace(found, segment=names.get(found.segment, found.segment))
-    return replace(answer, task=renamed_task(answer.task, names), prediction=named)
+    return replace(answer, request=renamed_request(answer.request, names), prediction=named)
 
 
-def renamed_task(task: Task, names: Names) -> Task:
+def renamed_request(request: Request, names: Names) -> Request:
     """A question."""
-    return replace(task, segment=_segment(task.segment, names), others=_segments(task.others, names))
+    return replace(request, segment=_segment(request.segment, names), others=_segments(request.others, names))
 
 
 def renamed_state(state: _State, names: Names) -> _State:

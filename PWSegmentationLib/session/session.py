@@ -28,8 +28,8 @@ from PWSegmentationLib.prompts.prompts import (
     Strokes,
 )
 from PWSegmentationLib.segments.competition import changed_region, settle
-from PWSegmentationLib.session.engine import Engine, FinetuneReport, Method, Options, Task
-from PWSegmentationLib.session.renaming import renamed_keys, renamed_state
+from PWSegmentationLib.session.engine import Engine, FinetuneReport, Method, Options, Request
+from PWSegmentationLib.session.renaming import renamed_keys, renamed_set, renamed_state
 from PWSegmentationLib.volume.volume import Volume
 
 if TYPE_CHECKING:
@@ -45,16 +45,16 @@ _HISTORY_STEPS = 200
 class _Question:
     """All that an answer depends on."""
 
-    task: Task
+    request: Request
     options: Options
     model: Any
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """A prediction before segments compete, with the question it answers: others' claims as far as they were seen."""
+    """A prediction before segments compete, with the question it answers: others' claims in the region it is about."""
 
-    task: Task
+    request: Request
     options: Options
     model: Any
     prediction: Prediction
@@ -107,7 +107,7 @@ class Session:
         "network" (which "auto" picks): the promptable network on the image-aware label; "image-aware" or "gaussian":
         that label alone.
     samples
-        Stochastic passes of the network, where one is used.
+        Draws of the attention of a network that `finetune` fits to the label, whose probabilities are averaged.
     model
         File of a promptable network to use in place of the one that ships.
     allow_overlap
@@ -288,10 +288,10 @@ class Session:
             return
         if new_name in self.prompts:
             raise InputError(f"There already is a segment '{new_name}'.")
-        renamed = tuple(replace(s, name=new_name) if s.name == name else s for s in self.prompts)
         self.prompts[name]
-        kept = {kind: _renamed(getattr(self._state, kind), name, new_name) for kind in ("models", "frozen", "earlier")}
-        self._do(prompts=PromptSet(renamed), active=new_name, **kept)
+        names = {name: new_name}
+        kept = {kind: renamed_keys(getattr(self._state, kind), names) for kind in ("models", "frozen", "earlier")}
+        self._do(prompts=renamed_set(self.prompts, names), active=new_name, **kept)
 
     def follow_names(self, names: Mapping[str, str]) -> None:
         """Segments are called otherwise (new names by old ones) and always were: in the history and a running job, too.
@@ -336,7 +336,7 @@ class Session:
         if said is not None and answer is not None:
             # Competition leaves probabilities alone; before an undo, another answer was said.
             is_it = said.region_probability is answer.prediction.region_probability
-            if is_it and answer.task.segment == self.prompts[name]:
+            if is_it and answer.request.segment == self.prompts[name]:
                 return said
         check_complete(self.prompts[name])
         self._answer_all(name, None, None)
@@ -394,7 +394,7 @@ class Session:
             is_new = name in prompts and name in self.prompts and prompts[name] != self.prompts[name]
             if not is_new or grid is None or probability is None:
                 continue
-            answer = EarlierAnswer(each.task.segment, each.task.others, grid, probability)
+            answer = EarlierAnswer(each.request.segment, each.request.others, grid, probability)
             found[name] = _Earlier(answer, each.options, each.model)
         return found
 
@@ -517,7 +517,7 @@ class Session:
         for index, (each, question) in enumerate(asked.items()):
             share = part_of(progress, index / len(asked), (index + 1) / len(asked))
             prediction = self._engine.predict(
-                question.task, question.options, model=question.model, progress=share, cancel=cancel
+                question.request, question.options, model=question.model, progress=share, cancel=cancel
             )
             found[each] = self._answer(question, prediction)
         # Only now, so that Cancel leaves everything as it was.
@@ -532,8 +532,8 @@ class Session:
     def _question(self, name: str) -> _Question:
         model, before = self.models.get(name), self._state.earlier.get(name)
         same = before is not None and before.options == self.options and before.model is model
-        task = replace(self._task(name), earlier=before.answer if before is not None and same else None)
-        return _Question(task, self.options, model)
+        request = replace(self._request(name), earlier=before.answer if before is not None and same else None)
+        return _Question(request, self.options, model)
 
     def _keep(self, found: Mapping[str, _Answer]) -> None:
         """Take those answers in that still answer the session's prompts."""
@@ -552,21 +552,21 @@ class Session:
         """Unlocked segments that have prompts."""
         return [s.name for s in self.prompts if len(s) and s.name not in self.locked]
 
-    def _task(self, name: str) -> Task:
-        task = Task(self.prompts[name], self._others(name))
-        return replace(task, others=self._engine.relevant(task))
+    def _request(self, name: str) -> Request:
+        request = Request(self.prompts[name], self._others(name))
+        return replace(request, others=self._engine.relevant(request))
 
     def _answer(self, question: _Question, found: Prediction) -> _Answer:
-        others = self._engine.relevant(question.task, found.sight or found.region)
-        seen = replace(question.task, others=others, earlier=None)
+        others = self._engine.relevant(question.request, found.region)
+        seen = replace(question.request, others=others, earlier=None)
         return _Answer(seen, question.options, question.model, found)
 
     def _holds(self, name: str, answer: _Answer) -> bool:
-        """Whether an answer still stands: what was asked, and all that was looked at, is as it was."""
-        sight = answer.prediction.sight or answer.prediction.region
-        task = Task(self.prompts[name], self._others(name))
-        seen = replace(task, others=self._engine.relevant(task, sight)) if task.segment == answer.task.segment else task
-        return seen == answer.task and answer.options == self.options and answer.model is self.models.get(name)
+        """Whether an answer still stands: what was asked, and what others claim where it lies, is as it was."""
+        request = Request(self.prompts[name], self._others(name))
+        if request.segment == answer.request.segment:
+            request = replace(request, others=self._engine.relevant(request, answer.prediction.region))
+        return request == answer.request and answer.options == self.options and answer.model is self.models.get(name)
 
     def _others(self, name: str) -> tuple[SegmentPrompts, ...]:
         return () if self.allow_overlap else tuple(s for s in self.prompts if s.name != name and len(s))
@@ -604,8 +604,8 @@ class Session:
             If no segment has prompts, or the budget is not positive.
         """
         names = self._tunable(budget_s, segments)
-        tasks = [self._task(n) for n in names]
-        fitted = self._engine.finetune(tasks, self.options, budget_s, progress=progress, cancel=cancel)
+        requests = [self._request(n) for n in names]
+        fitted = self._engine.finetune(requests, self.options, budget_s, progress=progress, cancel=cancel)
         models = {n: _Fitted(model, self.prompts[n]) for n, (model, _) in fitted.items()}
         self._do(models={**self._state.models, **models})
         return {n: report for n, (_, report) in fitted.items()}
@@ -681,7 +681,3 @@ class Session:
         if self._job is not None:
             self._job.abandon()
         self._job = None
-
-
-def _renamed(by_name: Mapping[str, Any], name: str, new_name: str) -> dict[str, Any]:
-    return {new_name if n == name else n: value for n, value in by_name.items()}

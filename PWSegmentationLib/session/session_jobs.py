@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.progress import Cancelled
 from PWSegmentationLib.segments.competition import changed_region
-from PWSegmentationLib.session.engine import FinetuneReport, Options, Task
+from PWSegmentationLib.session.engine import FinetuneReport, Options, Request
 from PWSegmentationLib.session.jobs import BackgroundEngine, EngineJob, InlineJob, SteppedJob
-from PWSegmentationLib.session.renaming import renamed_answer, renamed_keys, renamed_task
+from PWSegmentationLib.session.renaming import renamed_answer, renamed_keys, renamed_request
 from PWSegmentationLib.session.session import Session, _Answer, _Fitted
 
 Result = TypeVar("Result")
@@ -80,7 +80,7 @@ class PredictJob(SessionJob[Prediction]):
         for index, (name, question) in enumerate(self._asked.items()):
             if self._cancelled:
                 raise Cancelled
-            job = _predict(self._session, question.task, question.options, question.model)
+            job = _predict(self._session, question.request, question.options, question.model)
             yield from self._run(job, index / len(self._asked), (index + 1) / len(self._asked))
             self._found[name] = self._session._answer(question, job.result())
         if self._cancelled:
@@ -119,18 +119,18 @@ class FinetuneJob(SessionJob["dict[str, FinetuneReport]"]):
 
     def __init__(self, session: Session, names: Sequence[str], budget_s: float) -> None:
         super().__init__(session)
-        self._tasks = [session._task(name) for name in names]
+        self._requests = [session._request(name) for name in names]
         self._options, self._budget_s = session.options, budget_s
 
     def _work(self) -> Iterator[None]:
         if self._cancelled:
             raise Cancelled
-        job = _finetune(self._session, self._tasks, self._options, self._budget_s)
+        job = _finetune(self._session, self._requests, self._options, self._budget_s)
         yield from self._run(job, 0.0, 1.0)
         fitted = job.result()
         for names in self._renamings:
-            fitted, self._tasks = renamed_keys(fitted, names), [renamed_task(t, names) for t in self._tasks]
-        learnt_from = {task.segment.name: task.segment for task in self._tasks}
+            fitted, self._requests = renamed_keys(fitted, names), [renamed_request(t, names) for t in self._requests]
+        learnt_from = {request.segment.name: request.segment for request in self._requests}
         session = self._session
         models = {
             name: _Fitted(model, learnt_from[name])
@@ -142,19 +142,19 @@ class FinetuneJob(SessionJob["dict[str, FinetuneReport]"]):
         self._result = {name: report for name, (_, report) in fitted.items()}
 
 
-def _predict(session: Session, task: Task, options: Options, model: Any) -> EngineJob[Prediction]:
+def _predict(session: Session, request: Request, options: Options, model: Any) -> EngineJob[Prediction]:
     engine = session._engine
     if isinstance(engine, BackgroundEngine):
-        return engine.start_predict(task, options, model=model)
-    call = partial(engine.predict, task, options, model=model)
+        return engine.start_predict(request, options, model=model)
+    call = partial(engine.predict, request, options, model=model)
     return InlineJob(lambda progress, cancel: call(progress=progress, cancel=cancel))
 
 
 def _finetune(
-    session: Session, tasks: Sequence[Task], options: Options, budget_s: float
+    session: Session, requests: Sequence[Request], options: Options, budget_s: float
 ) -> EngineJob[dict[str, tuple[Any, FinetuneReport]]]:
     engine = session._engine
     if isinstance(engine, BackgroundEngine):
-        return engine.start_finetune(tasks, options, budget_s)
-    call = partial(engine.finetune, tasks, options, budget_s)
+        return engine.start_finetune(requests, options, budget_s)
+    call = partial(engine.finetune, requests, options, budget_s)
     return InlineJob(lambda progress, cancel: call(progress=progress, cancel=cancel))

@@ -1,4 +1,4 @@
-"""Tasks, predictions and reports as JSON documents and arrays, for messages between processes."""
+"""Requests, predictions and reports as JSON documents and arrays, for messages between processes."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.json_format import prompts_from_dict, prompts_to_dict
 from PWSegmentationLib.prompts.prompts import PromptSet, SegmentPrompts
-from PWSegmentationLib.session.engine import FinetuneReport, Task
+from PWSegmentationLib.session.engine import FinetuneReport, Request
 from PWSegmentationLib.volume.grid import Grid, Region
 
 
-def task_parts(task: Task) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-    """A task: prompt sets (`PWSegmentationLib.prompts.json_format`) whose first segment is worked on, and arrays."""
-    document: dict[str, Any] = {"prompts": _prompts_document(task.segment, task.others)}
-    if task.earlier is None:
+def request_parts(request: Request) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+    """A request: prompt sets (`PWSegmentationLib.prompts.json_format`) whose first segment is worked on, and arrays."""
+    document: dict[str, Any] = {"prompts": _prompts_document(request.segment, request.others)}
+    earlier = request.earlier
+    if earlier is None:
         return document, []
-    values, arrays = _parts({"grid": task.earlier.grid, "probability": task.earlier.probability})
-    document["earlier"] = {"prompts": _prompts_document(task.earlier.segment, task.earlier.others), "values": values}
+    values, arrays = _parts({"grid": earlier.grid, "probability": earlier.probability})
+    document["earlier"] = {"prompts": _prompts_document(earlier.segment, earlier.others), "values": values}
     return document, arrays
 
 
-def task_from_parts(document: dict[str, Any], body: NDArray[np.uint8]) -> Task:
-    """The inverse of `task_parts`."""
+def request_from_parts(document: dict[str, Any], body: NDArray[np.uint8]) -> Request:
+    """The inverse of `request_parts`."""
     segment, *others = prompts_from_dict(document["prompts"])
     earlier = None
     if "earlier" in document:
         answered, *claims = prompts_from_dict(document["earlier"]["prompts"])
         earlier = EarlierAnswer(answered, tuple(claims), **_values(document["earlier"]["values"], body))
-    return Task(segment, tuple(others), earlier)
+    return Request(segment, tuple(others), earlier)
 
 
 def _prompts_document(segment: SegmentPrompts, others: tuple[SegmentPrompts, ...]) -> dict[str, Any]:

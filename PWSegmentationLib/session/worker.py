@@ -18,7 +18,6 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from PWSegmentationLib.session.engine import Options
 from PWSegmentationLib.session.local import LocalEngine
 from PWSegmentationLib.session.messages import Connection, Disconnected, Message
 from PWSegmentationLib.session.shared_image import map_image
-from PWSegmentationLib.session.transcripts import prediction_parts, report_document, task_from_parts
+from PWSegmentationLib.session.transcripts import prediction_parts, report_document, request_from_parts
 from PWSegmentationLib.volume.volume import Volume
 
 # A stage at which the worker stands still for good, so that a test can kill it there: see `Worker._stand_still_at`.
@@ -65,7 +64,7 @@ class Worker:
             traceback.print_exc()
             self._connection.send({"type": "unusable", "text": f"PyTorch cannot be loaded ({in_short(error)})"})
             return
-        self._connection.send({"type": "ready", "memory": resident_bytes()})
+        self._connection.send({"type": "ready"})
         while True:
             self._do(self._inbox.get())
 
@@ -134,14 +133,14 @@ class Worker:
     def _predict(self, ask: dict[str, Any], body: NDArray[np.uint8]) -> None:
         self._stand_still_at("predicting")
         found = self._engine.predict(
-            task_from_parts(ask["task"], body),
+            request_from_parts(ask["request"], body),
             Options(**ask["options"]),
             model=self._models.get(ask["model"]),
             progress=lambda done, text: self._tell(ask["job"], done, text),
             cancel=lambda: ask["job"] in self._cancelled,
         )
         document, arrays = prediction_parts(found)
-        answer = {"type": "prediction", "job": ask["job"], "prediction": document, "memory": resident_bytes()}
+        answer = {"type": "prediction", "job": ask["job"], "prediction": document}
         if os.environ.get(PAUSE_VARIABLE) == "writing":
             self._stand_still_in(answer, arrays)
         self._connection.send(answer, arrays)
@@ -149,7 +148,7 @@ class Worker:
     def _finetune(self, ask: dict[str, Any], body: NDArray[np.uint8]) -> None:
         self._stand_still_at("fine-tuning")
         fitted = self._engine.finetune(
-            [task_from_parts(task, body) for task in ask["tasks"]],
+            [request_from_parts(request, body) for request in ask["requests"]],
             Options(**ask["options"]),
             ask["budget_s"],
             progress=lambda done, text: self._tell(ask["job"], done, text),
@@ -162,7 +161,7 @@ class Worker:
                 number = next(self._numbers)
                 self._models[number] = model
             reports[name] = {"model": number, "report": report_document(report)}
-        self._connection.send({"type": "finetuned", "job": ask["job"], "reports": reports, "memory": resident_bytes()})
+        self._connection.send({"type": "finetuned", "job": ask["job"], "reports": reports})
 
     def _tell(self, job: int, done: float, text: str) -> None:
         if job in self._abandoned:
@@ -171,9 +170,7 @@ class Worker:
         now = time.monotonic()
         if now - self._told_at >= _PROGRESS_EVERY_S:
             self._told_at = now
-            self._connection.send(
-                {"type": "progress", "job": job, "done": done, "text": text, "memory": resident_bytes()}
-            )
+            self._connection.send({"type": "progress", "job": job, "done": done, "text": text})
 
     def _refuse(self, ask: dict[str, Any], why: str, text: str) -> None:
         self._connection.send({"type": "refused", "job": ask["job"], "why": why, "text": text})
@@ -191,21 +188,6 @@ class Worker:
         self._connection.send({"type": "progress", "job": 0, "done": 0.0, "text": "standing still: writing"})
         self._connection.send_pieces(Connection.pieces(answer, arrays)[:-1])
         threading.Event().wait()
-
-
-def resident_bytes() -> int | None:
-    """Memory that this process holds, bytes; None where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    # The most so far; macOS counts bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def connect(address: str) -> tuple[Connection, str]:

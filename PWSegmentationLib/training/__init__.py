@@ -6,21 +6,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from PWSegmentationLib.training.case_model import CaseModel, CasePrediction, FitReport
-    from PWSegmentationLib.training.finetune import FitOptions, fit_case
+    from PWSegmentationLib.training.case_fitting import fit_case
+    from PWSegmentationLib.training.case_model import CaseModel, FitReport
     from PWSegmentationLib.training.losses import LossWeights, segmentation_loss
 
 _HOME = {
     "CaseModel": "PWSegmentationLib.training.case_model",
     "FitReport": "PWSegmentationLib.training.case_model",
-    "CasePrediction": "PWSegmentationLib.training.case_model",
-    "FitOptions": "PWSegmentationLib.training.finetune",
-    "fit_case": "PWSegmentationLib.training.finetune",
+    "fit_case": "PWSegmentationLib.training.case_fitting",
     "LossWeights": "PWSegmentationLib.training.losses",
     "segmentation_loss": "PWSegmentationLib.training.losses",
 }
 
-__all__ = ["CaseModel", "CasePrediction", "FitOptions", "FitReport", "LossWeights", "fit_case", "segmentation_loss"]
+__all__ = ["CaseModel", "FitReport", "LossWeights", "fit_case", "segmentation_loss"]
 
 
 def __getattr__(name: str) -> Any:

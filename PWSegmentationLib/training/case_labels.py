@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,10 +15,13 @@ from PWSegmentationLib.cases.case_files import CaseFiles
 from PWSegmentationLib.cases.case_set import CaseSet
 from PWSegmentationLib.cases.labels import read_sparse_labels
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.prediction.predict import pseudo_label
+from PWSegmentationLib.prediction.preparation import Prepared
+from PWSegmentationLib.prediction.trained_model import drawn_seeds
+from PWSegmentationLib.prediction.view import look
 from PWSegmentationLib.prompts.checks import check_placement
 from PWSegmentationLib.prompts.json_format import read_prompts
 from PWSegmentationLib.prompts.prompts import PromptSet, SegmentPrompts, Strokes
-from PWSegmentationLib.prompts.seeds import draw
 from PWSegmentationLib.training.config import TrainingConfig
 from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.volume import Volume
@@ -44,15 +47,15 @@ class Target:
 
 def target_of(
     case: CaseFiles,
-    volume: Volume,
+    prepared: Prepared,
     cases: CaseSet,
     config: TrainingConfig,
     label: NDArray[np.int32] | None,
 ) -> Target:
     """The target of a training case, as the config asks for it.
 
-    ``case`` is one of ``cases``, ``volume`` its image at the training resolution, and ``label`` the dense labelmap on
-    it, where there is one.
+    ``case`` is one of ``cases``, ``prepared`` its image at the training resolution, and ``label`` the dense labelmap
+    on that grid, where there is one.
     """
     if config.supervision == "given" and not case.has_sparse and label is None:
         raise InputError(f"The case '{case.name}' has neither labels nor prompts: add them or leave it out.")
@@ -62,13 +65,13 @@ def target_of(
         if not config.promptable:
             return target
         # What is known is everything; what is shown are the clicks that somebody would place.
-        shown = simulated_prompts(case.name, _needed(label, case, config), volume.grid, cases.structures, config)
-        return replace(target, seeds=drawn_seeds(shown, cases.structures, volume.grid))
+        shown = simulated_prompts(case.name, _needed(label, case, config), prepared.grid, cases.structures, config)
+        return replace(target, seeds=drawn_seeds(shown, cases.structures, prepared.grid))
     if config.supervision == "given":
-        prompts = given_prompts(case, cases)
+        prompts = given_prompts(case, cases, prepared.canonical.source)
     else:
-        prompts = simulated_prompts(case.name, _needed(label, case, config), volume.grid, cases.structures, config)
-    return sparse_target(volume, prompts, cases.structures, config)
+        prompts = simulated_prompts(case.name, _needed(label, case, config), prepared.grid, cases.structures, config)
+    return sparse_target(prepared.volume, prompts, cases.structures, config)
 
 
 def dense_target(label: NDArray[np.int32], structures: Mapping[str, int]) -> Target:
@@ -91,34 +94,32 @@ def sparse_target(volume: Volume, prompts: PromptSet, structures: Mapping[str, i
     return Target(probability, confidence, drawn_seeds(prompts, structures, volume.grid))
 
 
-def drawn_seeds(prompts: PromptSet, structures: Iterable[str], grid: Grid) -> NDArray[np.float32]:
-    """The prompts as a promptable network is shown them, ``(2·structures, i, j, k)``: see `Target`."""
-    out = []
-    for name in structures:
-        if name not in prompts:
-            out += [np.zeros(grid.shape, np.float32)] * 2
-            continue
-        drawn = draw(prompts[name], grid, others=[s for s in prompts if s.name != name])
-        out += [drawn.positive.astype(np.float32), drawn.negative.astype(np.float32)]
-    return np.stack(out)
+def given_prompts(case: CaseFiles, cases: CaseSet, grid: Grid) -> PromptSet:
+    """The prompts that came with a case, placed on ``grid``, its image's; names of other structures are left alone.
 
-
-def given_prompts(case: CaseFiles, cases: CaseSet) -> PromptSet:
-    """The prompts that came with a case; names of other structures are left alone."""
+    Raises `InputError` for prompts that cannot be meant there. (On the coarser grid that training may work on, two
+    clicks often share a voxel.)
+    """
     prompts = PromptSet()
     if case.prompts is not None:
         prompts = read_prompts(case.prompts)
     for file in (case.points, case.scribbles):
         if file is None:
             continue
-        values, grid = read_sparse_labels(case, file, cases.named, cases.background)
+        values, drawn_on = read_sparse_labels(case, file, cases.named, cases.background)
         for name, value in cases.structures.items():
             if (values == value).any():
                 # What is drawn for another structure, or for the background, is outside this one.
                 labels = np.where(values == value, 1, np.where(values > 0, 2, 0))
-                prompts = prompts.with_prompt(name, Strokes.from_labelmap(labels, grid.affine))
+                prompts = prompts.with_prompt(name, Strokes.from_labelmap(labels, drawn_on.affine))
     if not any(name in prompts for name in cases.structures):
         raise InputError(f"The case '{case.name}' has no prompt of any structure: add some or leave it out.")
+    for segment in prompts:
+        if segment.name in cases.structures:
+            try:
+                check_placement(segment, grid)
+            except InputError as error:
+                raise InputError(f"Case '{case.name}': {error}") from error
     return prompts
 
 
@@ -156,10 +157,6 @@ def _pseudo_label(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Probability and confidence of one structure on the whole volume."""
     # The same view and label that interactive use has; only the region that the prompts are about is computed.
-    from PWSegmentationLib.prediction.predict import pseudo_label
-    from PWSegmentationLib.prediction.view import look
-
-    check_placement(segment, volume.grid)
     view = look(volume, segment, others)
     method = "gaussian" if config.pseudo_label == "gaussian" else "auto"
     label = pseudo_label(view, segment, method=method, sigma_mm=config.sigma_mm)

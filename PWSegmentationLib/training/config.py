@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from PWSegmentationLib.cases.sources import Layout
 from PWSegmentationLib.errors import InputError
-from PWSegmentationLib.files import read_json
 from PWSegmentationLib.training.schedule import Schedule, checked_config
 
 Supervision = Literal["given", "dense", "points", "box", "scribbles"]
@@ -78,22 +77,6 @@ class TrainingConfig(Schedule):
         self.need_less_than_one("unknown_below")
         if self.supervision == "points" and self.points_inside < 1:
             raise InputError('"points_inside" must be at least 1 where points are simulated.')
-
-
-def read_config(path: str | Path) -> TrainingConfig:
-    """Read a config; relative data paths are resolved against its folder.
-
-    Raises
-    ------
-    InputError
-        With one sentence that names the key and what it takes.
-    """
-    path = Path(path)
-    document = read_json(path, "training config")
-    try:
-        return config_from_dict(document, path.parent)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def config_from_dict(document: Any, folder: Path | None = None) -> TrainingConfig:

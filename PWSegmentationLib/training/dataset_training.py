@@ -17,14 +17,15 @@ from torch import Tensor, nn
 from PWSegmentationLib import __version__
 from PWSegmentationLib.cases.case_set import CaseSet
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.networks.device import choose_device
 from PWSegmentationLib.networks.model_files import save_model
 from PWSegmentationLib.networks.presets import PRESETS
 from PWSegmentationLib.networks.unetr import ProbabilisticUNETR
+from PWSegmentationLib.prediction.preparation import Preparation
 from PWSegmentationLib.prediction.trained_model import TrainedModel
 from PWSegmentationLib.training.config import TrainingConfig
 from PWSegmentationLib.training.losses import LossWeights, segmentation_loss
-from PWSegmentationLib.training.preparation import Preparation
-from PWSegmentationLib.training.processes import Processes, joined, process_count
+from PWSegmentationLib.training.processes import Processes, joined
 from PWSegmentationLib.training.run import Run, TrainingReport
 from PWSegmentationLib.training.selection import SelectionSet
 from PWSegmentationLib.training.windows import TrainingWindows, Windows
@@ -43,16 +44,9 @@ def train(config: TrainingConfig, cases: CaseSet, output: str | Path, *, quiet: 
     SystemExit, KeyboardInterrupt
         After the step at hand was finished and the state saved, when the process is asked to stop.
     """
-    from PWSegmentationLib.session.local import choose_device
-
     device = choose_device(config.device)
-    if config.accumulate % process_count():
-        raise InputError(
-            f'"accumulate" ({config.accumulate}) must be a multiple of the number of processes '
-            f"({process_count()}), which share the passes of a step."
-        )
     output = Path(output)
-    with joined(device) as processes:
+    with joined(device, config.accumulate) as processes:
         if device == "cuda":
             device = f"cuda:{processes.local_rank}"
         objective = _Objective(config, cases.only(config.structures), output, processes, torch.device(device))
@@ -71,6 +65,12 @@ class _Objective:
         self.network = _network(config, len(cases.structures))
         self.window = config.window or self.network.config.window
         self.weights = LossWeights(config.loss_dice, config.loss_cross_entropy, config.loss_kl, config.loss_boundary)
+        # The test set decides nothing.
+        self.data = {
+            "structures": [f"{name}: {', '.join(map(str, cases.named[name]))}" for name in cases.structures],
+            "training cases": [case.name for case in cases.training],
+            "selection cases": [case.name for case in cases.selection],
+        }
 
     def begin(self) -> None:
         """Prepare the cases."""

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from PWSegmentationLib.pseudolabel.label import PseudoLabel
 from PWSegmentationLib.training.case_data import CaseData
-from PWSegmentationLib.training.case_model import pool
 from PWSegmentationLib.training.patches import random_blocks
+from PWSegmentationLib.volume.masks import parts_of
 
 # (positive, negative) masks in, a label out.
 Relabel = Callable[[NDArray[np.bool_], NDArray[np.bool_]], PseudoLabel]
@@ -82,7 +82,7 @@ class Trial:
 
     def _judge_by_marks(self, network: Tensor) -> Verdict:
         label = self.data.probability
-        pooled = {share: pool(label, network, share) for share in SHARES}
+        pooled = {share: (1.0 - share) * label + share * network for share in SHARES}
         share = max(SHARES, key=lambda s: self._score(pooled[s]))
         label_score, score = self._score(label), self._score(pooled[share])
         gain, doubt = self._marks_won(pooled[share])
@@ -175,7 +175,7 @@ def withhold_marks(
 
 def mark_groups(marks: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.int32]:
     """Numbers 1…n of the marks to withhold together: touching ones; long strokes are cut at a lattice of blocks."""
-    touching, _ = ndimage.label(marks, structure=np.ones((3, 3, 3)))
+    touching, _ = parts_of(marks)
     component = touching[marks]
     lengths = [0.0]
     for box in ndimage.find_objects(touching):

@@ -1,15 +1,20 @@
-"""Training on several processes started by torchrun, and on one in the same words."""
+"""Training on several processes started by torchrun, and on one in the same words; and processes for other work."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import distributed
+
+from PWSegmentationLib.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,18 @@ class Processes:
         return values
 
 
-def process_count() -> int:
-    """How many processes torchrun started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
-    """The processes that torchrun started, connected while the block runs; otherwise this one."""
-    count = process_count()
+def joined(device: str, passes: int) -> Iterator[Processes]:
+    """The processes that torchrun started, connected while the block runs; otherwise this one.
+
+    Raises `InputError` if they cannot share the ``passes`` of a step evenly.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if passes % count:
+        raise InputError(
+            f'"accumulate" ({passes}) must be a multiple of the number of processes ({count}), which share the passes '
+            "of a step."
+        )
     if count == 1:
         yield Processes()
         return
@@ -63,3 +71,21 @@ def joined(device: str) -> Iterator[Processes]:
         yield processes
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """``jobs`` processes, each with one thread; who leaves the block does not want what has not begun.
+
+    Raises `InputError` where one of them was killed.
+    """
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise InputError(
+            "One of the processes was killed, perhaps for want of memory: run the same command again, with fewer "
+            "--jobs; what was finished is kept."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,10 @@ class Objective(Protocol):
     """What a run learns: a network, data, a loss, and a score that decides which weights are kept."""
 
     network: ProbabilisticUNETR
+
+    @property
+    def data(self) -> Mapping[str, Sequence[str]]:
+        """Names of what is learnt, learnt from and selected by; none may change while a run is under way."""
 
     def begin(self) -> None:
         """Read the data. Not called where the run has ended already."""
@@ -213,11 +217,11 @@ class Run:
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(self.optimiser).items()}
         self.progress.scaler = self.scaler.state_dict()
-        save_state(self.output, tensors, self.progress, self.document)
+        save_state(self.output, tensors, self.progress, self.document, self.objective.data)
         self.saved_step = self.progress.step
 
     def _resume(self) -> None:
-        found = load_state(self.output, self.document)
+        found = load_state(self.output, self.document, self.objective.data)
         if found is None:
             return
         tensors, self.progress = found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -57,7 +58,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self.need_above_zero("steps", "batch", "accumulate", "select_every", "save_every", "learning_rate", "clip")
-        self.need_no_less_than_zero("warm_up", "patience", "weight_decay")
+        self.need_no_less_than_zero("warm_up", "patience", "weight_decay", "seed")
+        self.need_no_less_than_zero("loss_dice", "loss_cross_entropy", "loss_kl", "loss_boundary")
         self.need_less_than_one("ema")
         if self.loss_dice == 0 and self.loss_cross_entropy == 0:
             raise InputError('Switch on "loss_dice" or "loss_cross_entropy": without both there is nothing to learn.')
@@ -128,4 +130,6 @@ def _checked(key: str, value: Any, kind: Any) -> Any:
     if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         raise InputError(f'"{key}" must be {names[kind]}, not {value!r}.')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f'"{key}" must be a finite number, not {value!r}.')
     return kind(value)

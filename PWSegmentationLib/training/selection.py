@@ -13,12 +13,12 @@ from PWSegmentationLib.cases.case_files import CaseFiles
 from PWSegmentationLib.cases.case_set import CaseSet
 from PWSegmentationLib.cases.labels import read_labels
 from PWSegmentationLib.prediction.inference_memory import plan_inference
+from PWSegmentationLib.prediction.preparation import Preparation, Prepared
 from PWSegmentationLib.prediction.sliding_window import infer_maps
 from PWSegmentationLib.prediction.trained_model import TrainedModel
 from PWSegmentationLib.prompts.prompts import PromptSet
 from PWSegmentationLib.training.case_labels import dense_target, given_prompts, simulated_prompts, sparse_target
 from PWSegmentationLib.training.config import TrainingConfig
-from PWSegmentationLib.training.preparation import Preparation, Prepared
 from PWSegmentationLib.training.processes import Processes
 from PWSegmentationLib.volume.reading import read_volume
 
@@ -65,7 +65,7 @@ def _read(case: CaseFiles, cases: CaseSet, config: TrainingConfig, preparation: 
         if config.promptable:
             prompts = simulated_prompts(case.name, label, prepared.grid, cases.structures, config)
     else:
-        prompts = given_prompts(case, cases)
+        prompts = given_prompts(case, cases, volume.grid)
         target = sparse_target(prepared.volume, prompts, cases.structures, config)
     return _Judged(prepared, target.probability >= 0.5, target.confidence > 0, prompts)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from PWSegmentationLib.files import replacing
+
 
 class TrainingLog:
     """Writes ``log.jsonl`` and ``tensorboard/`` in the run's folder; a context manager.
@@ -37,8 +39,10 @@ class TrainingLog:
         path = self.folder / "log.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         kept = [line for line in lines if _step_of(line) <= self.done]
-        self.file = path.open("w", encoding="utf-8", buffering=1)
-        self.file.writelines(line + "\n" for line in kept)
+        # Replaced whole: a full disk, or a kill, must not cost the lines of all steps before.
+        with replacing(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self.file = path.open("a", encoding="utf-8", buffering=1)
         self.board = _tensorboard(self.folder / "tensorboard", self.done)
         return self
 

@@ -6,7 +6,7 @@ previous state whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,24 +36,33 @@ class RunState:
     finished: bool = False
 
 
-def save_state(folder: Path, tensors: Mapping[str, Tensor], progress: RunState, config: Mapping[str, Any]) -> None:
+def save_state(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    progress: RunState,
+    config: Mapping[str, Any],
+    data: Mapping[str, Sequence[str]],
+) -> None:
     """Write a state and remove the one before."""
     path = folder / f"state-{progress.step:07d}.safetensors"
     save_tensors(tensors, path)
-    card = {"format": FORMAT, "tensors": path.name, "sha256": sha256(path), "config": config, **vars(progress)}
+    files = {"tensors": path.name, "sha256": sha256(path)}
+    card = {"format": FORMAT, **files, "config": config, "data": data, **vars(progress)}
     write_json(card, folder / _CARD)
     for old in folder.glob("state-*.safetensors"):
         if old != path:
             old.unlink()
 
 
-def load_state(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Tensor], RunState] | None:
+def load_state(
+    folder: Path, config: Mapping[str, Any], data: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, Tensor], RunState] | None:
     """The state in ``folder``; None where there is none.
 
     Raises
     ------
     InputError
-        If the state is damaged, or of a run with another config.
+        If the state is damaged, or of a run with another config or other data.
     """
     if not (folder / _CARD).is_file():
         return None
@@ -66,6 +75,13 @@ def load_state(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Tenso
             f'{folder} holds a run with another "{different[0]}" ({card["config"].get(different[0])!r}): go on with '
             "that config, or choose another output folder."
         )
+    # A state of an earlier version does not tell what it learnt from.
+    for what, was in card.get("data", {}).items():
+        if was != list(data.get(what, ())):
+            raise InputError(
+                f"{folder} holds a run with other {what} ({_change(was, data.get(what, ()))}): make the data what they "
+                "were, or choose another output folder."
+            )
     tensors = load_tensors(folder / card["tensors"], card["sha256"])
     return tensors, RunState(**{k: card[k] for k in vars(RunState())})
 
@@ -83,6 +99,14 @@ def load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tenso
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _change(was: Sequence[str], now: Sequence[str]) -> str:
+    """The first name that came or went, in words."""
+    came, gone = [n for n in now if n not in was], [n for n in was if n not in now]
+    if came:
+        return f"'{came[0]}' is new"
+    return f"'{gone[0]}' is gone" if gone else "their order is another"
 
 
 def _plain(value: Any) -> Any:

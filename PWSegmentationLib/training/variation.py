@@ -1,6 +1,6 @@
 """What a promptable network is shown, varied: turned, mirrored, and in other contrasts.
 
-Whatever is done to the image is not done to the label and its evidence, which hardly depend on it: they are made of
+Whatever is done to the image is not done to the label and its cues, which hardly depend on it: they are made of
 ranks and ratios.
 """
 

@@ -46,9 +46,7 @@ class Canonical:
 
     def volume(self, volume: Volume) -> Volume:
         """A volume of the source on `grid`, padding remembered."""
-        out = Volume(self.forth(volume.array), self.grid)
-        out.__dict__["padding_below"] = volume.padding_below
-        return out
+        return Volume(self.forth(volume.array), self.grid).with_padding_of(volume)
 
 
 def _inverse(orientation: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,7 +15,17 @@ from pathlib import Path
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.volume.dicom_frames import read_frames
-from PWSegmentationLib.volume.dicom_slices import Slice, holds_frames, information, quiet, refuse_cut_off, slice_of, tag
+from PWSegmentationLib.volume.dicom_slices import (
+    Slice,
+    holds_frames,
+    information,
+    quiet,
+    refuse_cut_off,
+    refuse_left_out,
+    refuse_undecodable,
+    slice_of,
+    tag,
+)
 from PWSegmentationLib.volume.dicom_voxels import frames_dtype, read_frame_voxels, read_stack, stack_dtype
 from PWSegmentationLib.volume.reading import Header, Opened
 from PWSegmentationLib.volume.slice_stack import sorted_slices, stack_grid
@@ -34,7 +44,8 @@ class _Series:
 
     def __str__(self) -> str:
         count = len(self.files)
-        return f"number {self.number} ({self.modality}, {count} file{'s' if count != 1 else ''})"
+        number = f"number {self.number}" if self.number else "without a number"
+        return f"{number} ({self.modality or 'of no modality'}, {count} file{'s' if count != 1 else ''})"
 
 
 def is_dicom(path: Path) -> bool:
@@ -78,6 +89,7 @@ def _sorted_series(path: Path, series: str | int | None) -> tuple[_Series, list[
     for reader, file in zip(readers, chosen.files, strict=True):
         refuse_cut_off(reader, file)
     if not any(holds_frames(r) for r in readers):
+        refuse_left_out(chosen.files, chosen.uid)
         slices = [slice_of(r, f) for r, f in zip(readers, chosen.files, strict=True)]
     elif len(readers) == 1:
         slices = read_frames(chosen.files[0])
@@ -91,12 +103,14 @@ def _sorted_series(path: Path, series: str | int | None) -> tuple[_Series, list[
 
 def _find_series(folder: Path) -> list[_Series]:
     files = _files_by_series(folder)
-    if all(_series(f).modality in _DRAWN for f in files.values()):
-        # Only now the sub-folders: one for each series is how many systems export.
+    if not any(_may_be_volume(_series(f)) for f in files.values()):
+        # Only now the sub-folders: one for each series is how many systems export, with a localizer above them.
         for inner in sorted(p for p in folder.rglob("*") if p.is_dir()):
             for uid, more in _files_by_series(inner).items():
                 files[uid] = (*files.get(uid, ()), *more)
     if not files:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            refuse_undecodable(path)
         raise InputError(f"The folder {folder} holds no DICOM images.")
     found = [_series(f) for f in files.values()]
     return sorted(found, key=lambda s: (not s.number.isdigit(), s.number.zfill(8), s.uid))
@@ -106,13 +120,34 @@ def _files_by_series(folder: Path) -> dict[str, tuple[str, ...]]:
     import SimpleITK
 
     find = SimpleITK.ImageSeriesReader
-    uids = find.GetGDCMSeriesIDs(str(folder))
-    return {uid: tuple(find.GetGDCMSeriesFileNames(str(folder), uid)) for uid in uids}
+    try:
+        uids = find.GetGDCMSeriesIDs(str(folder))
+        return {uid: tuple(find.GetGDCMSeriesFileNames(str(folder), uid)) for uid in uids}
+    except RuntimeError:
+        # One damaged file is enough: then file by file, without it.
+        return _readable_by_series(folder)
+
+
+def _readable_by_series(folder: Path) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        try:
+            uid = tag(information(str(path)), _SERIES_UID)
+        except InputError:
+            continue
+        if uid:
+            found[uid] = (*found.get(uid, ()), str(path))
+    return found
 
 
 def _series(files: Sequence[str]) -> _Series:
     reader = information(files[0])
     return _Series(tag(reader, _SERIES_NUMBER), tag(reader, _SERIES_UID), tag(reader, _MODALITY), tuple(files))
+
+
+def _may_be_volume(series: _Series) -> bool:
+    """Whether it may be more than a drawing, or a single slice."""
+    return series.modality not in _DRAWN and (len(series.files) > 1 or holds_frames(information(series.files[0])))
 
 
 def _choose(found: list[_Series], wanted: str | int | None, folder: Path) -> _Series:
@@ -135,11 +170,11 @@ def _choose(found: list[_Series], wanted: str | int | None, folder: Path) -> _Se
 
 
 def _series_of_file(path: Path) -> _Series:
-    import SimpleITK
-
+    if path.name.upper() == "DICOMDIR":
+        raise InputError(f"{path} is the table of contents of a disc: give the folder that it lies in.")
     reader = information(str(path))
     uid = tag(reader, _SERIES_UID)
     # An image of many frames is a volume by itself, others of its series being time points or echoes.
     if not uid or holds_frames(reader):
         return _series((str(path),))
-    return _series(SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(path.parent), uid) or (str(path),))
+    return _series(_files_by_series(path.parent).get(uid) or (str(path),))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PWSegmentationLib.errors import InputError
+from PWSegmentationLib.extras import not_installed
 from PWSegmentationLib.volume.dicom_slices import Slice, no_place, slice_axes
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def read_frames(file: str) -> list[Slice]:
     try:
         import pydicom
     except ImportError as error:
-        raise InputError("DICOM files of many frames need pydicom: pip install 'pwsegmentation[dicom]'.") from error
+        raise not_installed("DICOM files of many frames need pydicom", "dicom") from error
     data = pydicom.dcmread(file, stop_before_pixels=True)
     if int(data.get("InConcatenationTotalNumber") or 1) > 1:
         raise InputError(f"The DICOM file {file} is a part of an image (a concatenation): join its parts first.")

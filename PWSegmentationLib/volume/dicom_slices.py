@@ -21,9 +21,17 @@ _PHOTOMETRIC, _BITS_STORED, _SIGNED = "0028|0004", "0028|0101", "0028|0103"
 _BITS_ALLOCATED = "0028|0100"
 _FRAMES, _INTERCEPT, _SLOPE = "0028|0008", "0028|1052", "0028|1053"
 
-# Of a file's start: the entry (0002,0010), and what it says where voxels are stored one after the other.
+# Of a file's start: the entries (0002,0002), what kind of object it is, and (0002,0010), how its voxels are stored.
+_KIND = re.compile(rb"\x02\x00\x02\x00UI..([0-9.]+)", re.DOTALL)
 _TRANSFER_SYNTAX = re.compile(rb"\x02\x00\x10\x00UI..([0-9.]+)", re.DOTALL)
-_UNCOMPRESSED = (b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.2")
+_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+# Deflated, RLE, and JPEG, JPEG-LS and JPEG 2000 by the last number.
+_DECODED = (
+    *("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"),
+    *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)),
+)
+# Bytes of a file's start that hold these entries, and that hold what series it is of.
+_OWN_HEADER, _SERIES_HEADER = 1 << 12, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -108,16 +116,59 @@ def information(file: str) -> Any:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
+        refuse_undecodable(file)
         raise InputError(f"Cannot read the DICOM file {file}: it is damaged or holds no image.") from error
     return reader
+
+
+def refuse_undecodable(file: str | Path) -> None:
+    """Raise `InputError` if the voxels of ``file``, which could not be read, are compressed in a way GDCM has not."""
+    syntax = _entry(_TRANSFER_SYNTAX, _head(Path(file)))
+    if syntax and syntax not in (*_UNCOMPRESSED, *_DECODED):
+        raise InputError(
+            f"The DICOM file {file} is compressed in a way that cannot be read (transfer syntax {syntax}): export it "
+            "uncompressed, or as JPEG 2000."
+        )
+
+
+def refuse_left_out(files: Sequence[str], uid: str) -> None:
+    """Raise `InputError` if a file beside ``files``, those of the series ``uid``, is one more, which cannot be read.
+
+    GDCM leaves it out, and where it is the first or the last slice, nothing else tells.
+    """
+    read = {Path(file) for file in files}
+    kind = _entry(_KIND, _head(Path(files[0])))
+    if not (kind and uid):
+        return
+    for path in sorted(p for folder in {p.parent for p in read} for p in folder.iterdir()):
+        if path in read or not path.is_file():
+            continue
+        head = _head(path, _SERIES_HEADER)
+        # Others may name the series, too.
+        if _entry(_KIND, head) == kind and uid.encode() in head:
+            try:
+                information(str(path))
+            except InputError as error:
+                raise InputError(
+                    f"The DICOM file {path} is of that series, but damaged or cut off: export it again, or remove it."
+                ) from error
+
+
+def _head(path: Path, size: int = _OWN_HEADER) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def _entry(pattern: re.Pattern[bytes], head: bytes) -> str:
+    """What an entry of the file's own header says; empty where there is none."""
+    found = pattern.search(head[:_OWN_HEADER])
+    return "" if found is None else found[1].decode()
 
 
 def refuse_cut_off(reader: Any, file: str) -> None:
     """Raise `InputError` if ``file`` is smaller than the voxels that its header tells of: GDCM makes up the rest."""
     path = Path(file)
-    with path.open("rb") as start:
-        found = _TRANSFER_SYNTAX.search(start.read(4096))
-    if found is None or found[1] not in _UNCOMPRESSED:
+    if _entry(_TRANSFER_SYNTAX, _head(path)) not in _UNCOMPRESSED:
         return
     needed = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * _number(reader, _BITS_ALLOCATED) / 8
     if path.stat().st_size < needed:

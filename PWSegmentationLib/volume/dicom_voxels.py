@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from PWSegmentationLib.volume.dicom_slices import Slice, information, mirror_of, quiet
+from PWSegmentationLib.volume.dicom_slices import Slice, information, mirror_of, quiet, refuse_undecodable
 from PWSegmentationLib.volume.reading import itk_dtype
 
 
@@ -27,12 +27,10 @@ def frames_dtype(slices: Sequence[Slice]) -> np.dtype[Any]:
 
 def read_frame_voxels(slices: Sequence[Slice]) -> NDArray[Any]:
     """The voxels ``[i, j, k]`` of frames of one file, in the order of ``slices``."""
-    import SimpleITK
-
     first = next(s.rescale for s in slices if s.frame == 0)
     with quiet():
         reader = information(slices[0].file)
-        frames = SimpleITK.GetArrayFromImage(reader.Execute())
+        frames = _voxels(reader, slices[0].file)
     frames = frames.reshape(-1, *frames.shape[-2:])
     for frame in frames:
         _turn_back(frame, mirror_of(reader, first))
@@ -53,15 +51,28 @@ def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
     import SimpleITK
 
     reader = SimpleITK.ImageSeriesReader()
+    # As headers are read: files that do not start as those of DICOM do are not recognised.
+    reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames([s.file for s in slices])
     if stack_dtype(slices) == np.float32:
         # Else the type of the first file is that of all, and rounds what does not fit into it.
         reader.SetOutputPixelType(SimpleITK.sitkFloat32)
     with quiet():
-        stack = shrunk(SimpleITK.GetArrayFromImage(reader.Execute()))
+        stack = shrunk(_voxels(reader, slices[0].file))
     for plane, one in zip(stack, slices, strict=True):
         _turn_back(plane, one.mirror)
     return stack.T
+
+
+def _voxels(reader: Any, file: str) -> NDArray[Any]:
+    """What a SimpleITK reader reads; ``file`` is one of its files."""
+    import SimpleITK
+
+    try:
+        return np.asarray(SimpleITK.GetArrayFromImage(reader.Execute()))
+    except RuntimeError:
+        refuse_undecodable(file)
+        raise
 
 
 def _turn_back(plane: NDArray[Any], mirror: float | None) -> None:

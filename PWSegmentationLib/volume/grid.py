@@ -95,11 +95,18 @@ class Region:
             tuple(int(v) for v in np.add(self.stop, by)),  # type: ignore[arg-type]
         )
 
+    def slabs(self, voxels: int) -> list[Region]:
+        """The region cut across ``k`` into parts of about so many voxels, one layer at least."""
+        (i, j, first), (i_stop, j_stop, last) = self.start, self.stop
+        thick = max(1, voxels // max(1, self.shape[0] * self.shape[1]))
+        return [Region((i, j, k), (i_stop, j_stop, min(k + thick, last))) for k in range(first, last, thick)]
+
     def fitted(self, array: NDArray[Any], target: Region) -> NDArray[Any]:
         """``array``, which covers this region, cut and filled up with zeros so that it covers ``target``."""
         if self == target:
             return array
-        out = np.zeros(target.shape, array.dtype)
+        # Axes in the same order in memory, or every copy goes across it.
+        out = np.zeros_like(array, shape=target.shape)
         common = self.intersection(target)
         if not common.is_empty:
             out[common.relative_to(target).slices] = array[common.relative_to(self).slices]

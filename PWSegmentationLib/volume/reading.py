@@ -7,6 +7,7 @@ world is turned into RAS. Voxels keep the type they have in the file where they 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,13 @@ def read_volume(path: str | Path, *, series: str | int | None = None) -> Volume:
     opened = _open(Path(path), series)
     try:
         array = opened.load()
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise InputError(f"Cannot read the voxels of {path}: the file is damaged or cut off.") from error
+    except InputError:
+        raise
+    except (OSError, EOFError, RuntimeError, ValueError, zlib.error) as error:
+        # The header may lie in a file of its own (.mhd, .hdr).
+        raise InputError(
+            f"Cannot read the voxels of {path}: the file is damaged or cut off, or the file with its voxels is missing."
+        ) from error
     # Nothing later has to think about byte order.
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return Volume.from_array(array, opened.header.grid.affine)
@@ -126,17 +132,23 @@ def _open_nifti(path: Path) -> Opened:
 def _affine_mm(image: Any) -> NDArray[np.float64]:
     """IJK to RAS of a nibabel image, mm, whatever the unit of the file."""
     units = getattr(image.header, "get_xyzt_units", None)
-    scale = 1.0 if units is None else _MILLIMETRES.get(units()[0], 1.0)
+    try:
+        scale = 1.0 if units is None else _MILLIMETRES.get(units()[0], 1.0)
+    except KeyError:  # a number that stands for no unit
+        scale = 1.0
     return np.asarray(np.diag([scale, scale, scale, 1.0]) @ image.affine)
 
 
 def _open_itk(path: Path) -> Opened:
     import SimpleITK
 
+    from PWSegmentationLib.volume.dicom_slices import quiet
+
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        with quiet():
+            reader.ReadImageInformation()
     except RuntimeError as error:
         raise InputError(
             f"Cannot read {path}: it is not a readable NIfTI, NRRD, MHA or DICOM image, or a part of it is missing."

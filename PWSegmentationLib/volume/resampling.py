@@ -32,8 +32,12 @@ def resample(
     """
     step = source.inverse @ target.affine
     matrix, offset = step[:3, :3], step[:3, 3]
-    if order == 1 and outside is None and _parallel(matrix):
-        return _resample_parallel(array, np.diag(matrix), offset, target.shape)
+    if order == 1 and _parallel(matrix):
+        steps = np.diag(matrix)
+        values = _resample_parallel(array, steps, offset, target.shape)
+        if outside is not None:
+            values = outside + _covered(array.shape, steps, offset, target.shape) * (values - np.float32(outside))
+        return values
     # Imported on use: a panel opens before SciPy is installed.
     from scipy import ndimage
 
@@ -49,6 +53,17 @@ def resample(
             cval=outside or 0.0,
         )
     )
+
+
+def _covered(
+    source: tuple[int, ...], step: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """1 on the source, down to 0 a voxel beyond it: ``shape``."""
+    i, j, k = (
+        np.clip(1.0 - np.abs(np.clip(where, 0, count - 1) - where), 0.0, 1.0).astype(np.float32)
+        for where, count in ((offset[a] + step[a] * np.arange(shape[a]), source[a]) for a in range(3))
+    )
+    return np.asarray(i[:, None, None] * j[:, None] * k)
 
 
 def resampled_slabs(
@@ -86,6 +101,9 @@ def _resample_parallel(
     array: NDArray[Any], step: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, int, int]
 ) -> NDArray[np.float32]:
     """Triangular interpolation along one axis after the other: linear where finer, averaging where coarser."""
+    if array.flags.f_contiguous and not array.flags.c_contiguous:
+        # Most files have i fastest in memory. Turned round, a large image need not be written anew before it is small.
+        return np.ascontiguousarray(_resample_parallel(array.T, step[::-1], offset[::-1], shape[::-1]).T)
     out = np.ascontiguousarray(array, dtype=np.float32)
     for axis in _order(array.shape, shape):
         out = _along(axis, _axis_weights(array.shape[axis], shape[axis], step[axis], offset[axis]), out)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.volume.grid import Grid, Region
-from PWSegmentationLib.volume.intensity import find_padding, measurable
+from PWSegmentationLib.volume.intensity import find_floor, find_origin, find_padding, find_padding_above, measurable
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,35 +46,54 @@ class Volume:
         return cls(array, Grid(array.shape, np.asarray(affine, dtype=np.float64)))
 
     @cached_property
-    def padding_below(self) -> float | None:
-        """Values below this are padding, not measurement; None without padding."""
-        return find_padding(self.array)
+    def _limits(self) -> tuple[float | None, float | None, float | None, float]:
+        array = self.array
+        return find_padding(array), find_padding_above(array), find_floor(array), find_origin(array)
+
+    @property
+    def padding(self) -> tuple[float | None, float | None]:
+        """Values below the first and above the second are padding, not measurement; None without padding there."""
+        return self._limits[:2]
+
+    @property
+    def floor(self) -> float | None:
+        """What darker voxels are worked on as; None: every voxel as it is."""
+        return self._limits[2]
+
+    def with_padding_of(self, whole: Volume) -> Volume:
+        """Itself, with the padding of the volume that it is made of: what padding is, is decided there, once."""
+        self.__dict__["_limits"] = whole._limits
+        return self
 
     def crop(self, region: Region) -> Volume:
         """The part in ``region``, as a view of the same memory, with the whole volume's padding."""
-        part = Volume(self.array[region.slices], self.grid.crop(region))
-        # A crop may hold nothing but padding, so what padding is, is decided on the whole volume.
-        part.__dict__["padding_below"] = self.padding_below
-        return part
+        # Which may hold nothing but padding.
+        return Volume(self.array[region.slices], self.grid.crop(region)).with_padding_of(self)
 
     def valid(self, *, padding: bool = False) -> NDArray[np.bool_]:
         """Which voxels hold a measurement: neither NaN, infinite, absurdly large nor, unless asked for, padding."""
         ok = measurable(self.array)
-        if self.padding_below is not None and not padding:
-            ok &= self.array >= self.padding_below
+        below, above = (None, None) if padding else self.padding
+        if below is not None:
+            ok &= self.array >= below
+        if above is not None:
+            ok &= self.array <= above
         return np.asarray(ok)
 
     def measured(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """A copy of the values as float32, i slowest in memory, and `valid`.
+        """A copy of the values as float32, less one number for all of a volume, in memory as they were, and `valid`.
 
         What is no measurement takes the lowest measured value, so that it does not bleed into its neighbours when
-        the image is resampled.
+        the image is resampled. Nothing is darker than `floor`.
         """
         valid = self.valid()
         with np.errstate(over="ignore"):  # what does not fit into float32 is not valid
-            values = self.array.astype(np.float32, order="C")
+            origin = self._limits[3]
+            values = (self.array - origin if origin else self.array).astype(np.float32)
         if not valid.all():
             # In place: the part may have most of a large volume's voxels.
             lowest = values.min(where=valid, initial=np.inf) if valid.any() else 0.0
             np.copyto(values, lowest, where=~valid)
+        if self.floor is not None:
+            np.maximum(values, np.float32(self.floor - origin), out=values)
         return values, valid

@@ -181,7 +181,9 @@ class AppPage:
     def clear(self) -> None:
         """Remove all segments, and put the tools back."""
         self.page.keyboard.press("Escape")
-        wait_until(lambda: not self.page.locator("[aria-pressed=true]").count(), "the tool to be put away")
+        wait_until(
+            lambda: not self.page.locator(".pw-tool-button[aria-pressed=true]").count(), "the tool to be put away"
+        )
         while self.find("segment-row").count():
             count = self.find("segment-row").count()
             if self.find("segment-remove").count():

@@ -75,6 +75,26 @@ def test_accept_and_flag_by_keys_lock_go_on_and_go_into_the_file(two_segments, t
     two_segments.wait_for_message("is locked")
 
 
+def test_a_comment_is_not_lost_where_the_selection_changes_before_or_while_it_is_typed(two_segments):
+    # What is typed as soon as a segment is seen to be selected is about that segment.
+    two_segments.page.evaluate(
+        "window.pwApart = []; trame.state.watch(['current'], (id) => {"
+        " const now = trame.state.get('review_now')?.id; if (now !== id) window.pwApart.push([id, now]); }); null"
+    )
+    for name in ("Segment 1", "Segment 2", "Segment 1", "Segment 2"):
+        two_segments.select_for_review(name)
+    assert two_segments.page.evaluate("window.pwApart") == []
+
+    two_segments.find("comment").focus()
+    two_segments.page.keyboard.type("half a com")
+    # A look that was asked for before leads elsewhere meanwhile.
+    two_segments.page.evaluate("trame.trigger('pwseg_key', ['Shift+F'])")
+    two_segments.wait_for_selection("Segment 1")
+
+    two_segments.select_for_review("Segment 2")
+    assert two_segments.find("comment").input_value() == "half a com"
+
+
 def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_segments, tmp_path):
     two_segments.select_for_review("Segment 1")
     two_segments.find("accept").click()
@@ -99,7 +119,8 @@ def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_s
 
     added, removed, dice = (float(v) for v in re.findall(r"\d+\.\d+", text))
     assert removed > 0.1 and dice < 1
-    # Looking has led to a place of doubt.
+    # Looking has led to a place of doubt; the other segment may still be looked at.
+    wait_until(lambda: not two_segments.find("review-progress").is_visible(), "the end of looking")
     back_to(two_segments, clicked_at)
     plain = two_segments.colored_red("Red")
     two_segments.find("show-changes").check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import random
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 import SimpleITK
 
+from PWSegmentationLib.app import upload_files
+from PWSegmentationLib.errors import InputError
 from Testing.App.app_server import AppServer
 from Testing.App.image_files import ball, write_ball
 from Testing.App.visitor import Visitor
@@ -103,7 +106,6 @@ def test_whole_images_of_these_kinds_are_opened(visitor, tmp_path):
 )
 def test_an_image_of_the_open_folder_refers_to_files_in_it_only(folder, name, text, is_open):
     from PWSegmentationLib.app.images import open_image
-    from PWSegmentationLib.errors import InputError
 
     cases = folder / "cases"
     (cases / name).write_text(text)
@@ -147,3 +149,39 @@ def test_zips_in_one_upload_share_what_may_be_unpacked(tmp_path):
         assert answer.status == 400 and "too much" in answer.text
     finally:
         server.stop()
+
+
+def test_zips_in_one_upload_share_how_many_files_there_may_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(upload_files, "_MOST_FILES", 3)
+    for name, count in (("a", 2), ("b", 1), ("c", 1)):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            for number in range(count):
+                archive.writestr(f"{number}.dcm", b"\0" * 128 + b"DICM")
+
+    with pytest.raises(InputError, match="too much"):
+        upload_files.Batch(tmp_path, 1 << 20).unpack()
+
+    assert len(list(tmp_path.glob("*.dcm"))) == 3
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_was_damaged_is_refused_in_one_sentence(tmp_path, kind):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr("a.dcm", b"\0" * 128 + b"DICM" + random.Random(0).randbytes(3000))
+    whole = path.read_bytes()
+    refused = 0
+    for at in range(30, len(whole), 37):
+        path.write_bytes(whole[:at] + bytes(255 - b for b in whole[at : at + 8]) + whole[at + 8 :])
+        try:
+            upload_files.unzip(path, 1 << 20)
+        except InputError as error:
+            refused += "damaged" in str(error)
+    assert refused > 50
+
+
+@pytest.mark.parametrize("head", [b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\xff" * 99, b"\x1f\x8b", b""])
+def test_what_is_compressed_and_damaged_is_refused_in_one_sentence(tmp_path, head):
+    (tmp_path / "0").write_bytes(head)
+    with pytest.raises(InputError, match=r"'ct\.nii\.gz' is not an image"):
+        upload_files.check_type(tmp_path / "0", "ct.nii.gz")

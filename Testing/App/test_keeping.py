@@ -68,6 +68,33 @@ def test_work_on_an_image_that_is_gone_waits_for_it(worked, restartable, ball):
     assert not tab.find("unrestored").is_visible()
 
 
+def test_segments_look_after_a_restart_as_before(restartable, new_tab):
+    tab = new_tab().open(restartable.address)
+    tab.wait_for_image("ball")
+    tab.answered(lambda: tab.click("Red", 0.5, 0.5))
+    tab.find("fill").fill("0.15")
+    tab.find("segment-opacity").fill("0.5")
+    tab.find("segment-visible").click()
+
+    def looks() -> list[object]:
+        return tab.page.evaluate(
+            "[...window.trame.state.get('segments').map(s => [s.visible, s.opacity])[0], "
+            "Number(window.trame.state.get('fill'))]"
+        )
+
+    wait_until(lambda: looks() == [False, 0.5, 0.15], "the looks")
+    tab.page.wait_for_timeout(1500)
+    restartable.stop()
+
+    again(restartable, tab)
+
+    tab.wait_for_image("ball")
+    wait_until(lambda: tab.segments and looks() == [False, 0.5, 0.15], "the same looks")
+    shown = tab.colored("Red")
+    tab.find("segment-visible").click()
+    wait_until(lambda: tab.colored("Red") > shown + 80, "the segment to be seen again")
+
+
 def test_another_image_does_not_write_over_work_that_waits(worked, restartable, ball):
     tab, folder = worked
     before = {name: (folder / name).read_bytes() for name in ("session.json", "segments.seg.nrrd")}

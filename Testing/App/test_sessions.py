@@ -87,6 +87,22 @@ def test_two_requests_while_room_is_made_get_one_process(tmp_path):
     in_its_own_loop(ask())
 
 
+def test_files_where_the_user_works_are_not_taken_for_modules(tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise SystemExit('of the user')")
+    (tmp_path / "sessions").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    async def start() -> None:
+        workers = Workers(tmp_path / "sessions", Orders, most=1)
+        worker = await workers.worker(workers.new())
+        try:
+            assert await worker.port() > 0
+        finally:
+            await worker.close()
+
+    in_its_own_loop(start())
+
+
 def test_a_job_that_is_replaced_while_it_is_polled_leaves_its_successor_alone():
     class Counting:
         def __init__(self, on_poll):
@@ -190,3 +206,24 @@ def test_in_a_small_window_no_part_of_the_panel_lies_over_another(restartable, n
     assert set(tab.page.evaluate(f"{panes}.map(e => e.scrollHeight - e.clientHeight)")) == {0}
     # Nor does the bar reach out of the window.
     assert tab.page.evaluate("document.querySelector('.pw-bar').scrollWidth <= window.innerWidth")
+
+
+def test_a_page_goes_on_when_its_connection_alone_was_closed(restartable, new_tab):
+    tab = new_tab()
+    # As a laptop's sleep does, or a proxy to which it was silent for too long.
+    tab.page.add_init_script(
+        """const Real = WebSocket;
+        window.sockets = [];
+        window.WebSocket = class extends Real { constructor(...a) { super(...a); window.sockets.push(this); } };"""
+    )
+    tab.open(restartable.address)
+    tab.wait_for_image("ball")
+    tab.answered(lambda: tab.click("Red", 0.5, 0.5))
+    # The page has to have been seen by the watch on the server, too.
+    tab.page.wait_for_timeout(6000)
+
+    tab.page.evaluate("window.sockets.forEach((socket) => socket.close())")
+
+    tab.page.wait_for_selector(".pw-frame", state="detached")
+    tab.wait_for_image("ball")
+    assert tab.prompts == ["point +"] and tab.volume_ml > 1

@@ -70,14 +70,14 @@ def run(names: Sequence[str], *, quick: bool = False, threads: int = 1) -> dict[
     """Measure these stages: the report."""
     import torch
 
-    from PWSegmentationLib.evaluation.provenance import provenance
+    from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
     from Testing.Benchmarks.measuring import Missing, compare
 
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     report: dict[str, Any] = {
-        "made by": provenance(),
+        "made by": machine_and_versions(),
         "device": torch.cuda.get_device_name() if "cuda" in devices else "cpu",
         "threads": torch.get_num_threads(),
         "quick": quick,

@@ -19,7 +19,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from PWSegmentationLib.evaluation.provenance import provenance
+from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
 from PWSegmentationLib.files import write_json
 from Testing.App.app_page import AppPage, wait_until
 from Testing.App.app_server import AppServer
@@ -92,7 +92,11 @@ def main() -> int:
             report: dict[str, Any] = {
                 # Of a machine that does other things too, the figures are of them as well.
                 "load average": [round(v, 1) for v in os.getloadavg()] if hasattr(os, "getloadavg") else None,
-                "made by": {**provenance(), "trame-slicer": version("trame-slicer"), "Chromium": browser.version},
+                "made by": {
+                    **machine_and_versions(),
+                    "trame-slicer": version("trame-slicer"),
+                    "Chromium": browser.version,
+                },
                 "click to mask, s": clicks(tab),
                 "frames a second while refining": scrolling(tab),
             }

@@ -23,7 +23,7 @@ from PWSegmentationLib import Session
 from PWSegmentationLib.annotator.protocols import SimulatedAnnotator, protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.cases.labels import Case, load_case
-from PWSegmentationLib.evaluation.provenance import provenance
+from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
 from PWSegmentationLib.files import write_json
 from PWSegmentationLib.samples.development import development_cases
 from Testing.Benchmarks import OUTPUT
@@ -45,7 +45,7 @@ def main() -> int:
     seconds = {name: _click_twice(case, name) for name in case.structures}
     every = [s for both in seconds.values() for s in both]
     report: dict[str, Any] = {
-        "made by": {**provenance(), "threads": torch.get_num_threads()},
+        "made by": {**machine_and_versions(), "threads": torch.get_num_threads()},
         # Of a machine that does other things too, the figures are of them as well.
         "load average": [round(v, 1) for v in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "shape": list(case.volume.grid.shape),

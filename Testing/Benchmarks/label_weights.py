@@ -1,6 +1,6 @@
-"""Fits what the label's witnesses weigh for clicks: ``python -m Testing.Benchmarks.label_weights``.
+"""Fits what the label's cues weigh for clicks: ``python -m Testing.Benchmarks.label_weights``.
 
-Half an hour on two cores. The witnesses see structures that are prompted in several ways, each way once as the
+Half an hour on two cores. The label sees structures that are prompted in several ways, each way once as the
 simulated annotator does and once as less careful users might; then the weights of `pseudolabel.judgement` are fitted to
 the label's Dice overlap by gradient descent. The structures are those to learn from, those for tuning, and procedural
 scenes; none is reported. The table is cross-validated: each fifth of the structures is judged by weights that were
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from PWSegmentationLib.annotator.protocols import Protocol, SimulatedAnnotator, protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_clicks
-from PWSegmentationLib.evaluation.provenance import provenance
+from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
 from PWSegmentationLib.files import write_json
 from PWSegmentationLib.prediction.promptable import label_share
 from PWSegmentationLib.prediction.view import look_at, region_for
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
-from PWSegmentationLib.pseudolabel.from_image import image_aware, said_by_witnesses
-from PWSegmentationLib.pseudolabel.judgement import AROUND, WITNESSES, click_weights
+from PWSegmentationLib.pseudolabel.from_image import cues_of_clicks, image_aware
+from PWSegmentationLib.pseudolabel.judgement import AROUND, CUES, click_weights
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Benchmarks.fitting import SOURCES, WAYS, fit_arguments, in_turn, kept_or_seen
@@ -43,7 +43,7 @@ _CAREFUL = 2.0
 # how isolated the clicks are. The network learnt with these.
 _ISOLATION = (4.0, -8.0)
 # Its weight stays as it is: see `pseudolabel.judgement`.
-_KEPT = WITNESSES.index("window")
+_KEPT = CUES.index("window")
 # A few of these, and then clicks into the label's largest errors, which lie near the border.
 _STARTS, _CORRECTIONS = ((1, 1), (2, 3), (1, 2), (3, 5)), (2, 8)
 _CORRECTED = ("tuning", "procedural")
@@ -59,9 +59,9 @@ _FOLDS = 5
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One view of one prompted structure, as the witnesses see it.
+    """One view of one prompted structure, and what the cues say there.
 
-    ``said`` float16 ``(witness, voxel)`` and ``truth`` bool ``(voxel)`` at voxels that stand for ``weight`` each;
+    ``said`` float16 ``(cue, voxel)`` and ``truth`` bool ``(voxel)`` at voxels that stand for ``weight`` each;
     ``clicked``: voxels of the clicks rightly inside, wrongly inside and wrongly outside; ``share``: the label's in the
     program's answer.
     """
@@ -83,14 +83,13 @@ def main() -> int:
     cases = kept_or_seen(wanted.cases, wanted.jobs, seen, _read, _write)
     fixed = fixed_rows(len(cases[0].about))
     report: dict[str, Any] = {
-        "made by": provenance(),
+        "made by": machine_and_versions(),
         "cases": {source: sum(c.source == source for c in cases) for source in SOURCES},
         "Dice with fixed weights": table(cases, [dice(c, judged(c, fixed)) for c in cases]),
         "Dice with the weights that ship": table(cases, [dice(c, shipped(c)) for c in cases]),
         "Dice cross-validated": table(cases, cross_validated(cases)),
         "weights": {
-            name: [round(v, 2) for v in row]
-            for name, row in zip((*WITNESSES, "constant"), fit(cases).tolist(), strict=True)
+            name: [round(v, 2) for v in row] for name, row in zip((*CUES, "constant"), fit(cases).tolist(), strict=True)
         },
     }
     write_json(report, wanted.output)
@@ -133,16 +132,16 @@ def _corrected(volume: Volume, reference: Reference, seed: int) -> SegmentPrompt
 def _seen(volume: Volume, prompts: SegmentPrompts, reference: Reference, rng: np.random.Generator) -> Any:
     """The last fields of a `Case`; None where the label does not judge clicks by clicks."""
     view = look_at(volume, prompts, (), region_for(prompts, volume.grid), _VOXELS)
-    seeds, size = view.seeds, view.grid.spacing
+    seeds, spacing = view.seeds, view.grid.spacing
     if not seeds.positive.any() or not seeds.negative.any():
         return None
     truth = resample(reference.over(view.region).astype(np.float32), view.fine, view.grid) > 0.5
-    maps, about = said_by_witnesses(view.image, size, seeds.positive, seeds.negative, view.valid)
+    maps, about = cues_of_clicks(view.image, spacing, seeds.positive, seeds.negative, view.valid)
     if about is None or not truth.any():
         return None
-    said = np.stack([maps[name] for name in WITNESSES])
+    said = np.stack([maps[name] for name in CUES])
     weights = click_weights(about)
-    logit = sum((weights[name] * maps[name] for name in WITNESSES), weights["constant"])
+    logit = sum((weights[name] * maps[name] for name in CUES), weights["constant"])
     near, free = truth | (logit > -4.0), view.valid & ~seeds.positive & ~seeds.negative
     chosen, stands_for = [], []
     for there, most in ((near, _NEAR), (~near, _FAR)):
@@ -151,7 +150,7 @@ def _seen(volume: Volume, prompts: SegmentPrompts, reference: Reference, rng: np
         stands_for.append(np.full(len(chosen[-1]), len(voxels) / max(len(chosen[-1]), 1), np.float32))
     at = np.concatenate(chosen)
     clicked = (truth & seeds.positive, ~truth & seeds.positive, truth & seeds.negative)
-    said = said.reshape(len(WITNESSES), -1)[:, at].astype(np.float16)
+    said = said.reshape(len(CUES), -1)[:, at].astype(np.float16)
     return about, tuple(float(c.sum()) for c in clicked), said, truth.ravel()[at], np.concatenate(stands_for)
 
 
@@ -185,12 +184,12 @@ def _read(path: Path) -> list[Case]:
 def shipped(case: Case) -> torch.Tensor:
     """The label's log-odds with the weights that ship."""
     weights = click_weights(case.about)
-    by_witness = torch.tensor([weights[name] for name in WITNESSES])
-    return by_witness @ torch.from_numpy(case.said).float() + weights["constant"]
+    by_cue = torch.tensor([weights[name] for name in CUES])
+    return by_cue @ torch.from_numpy(case.said).float() + weights["constant"]
 
 
 def judged(case: Case, rows: torch.Tensor) -> torch.Tensor:
-    """The label's log-odds with ``rows`` (witnesses and the constant, circumstances)."""
+    """The label's log-odds with ``rows`` (cues and the constant, circumstances)."""
     weights = rows @ torch.tensor(case.about)
     return weights[:-1] @ torch.from_numpy(case.said).float() + weights[-1]
 
@@ -209,7 +208,7 @@ def dice(case: Case, logit: torch.Tensor) -> float:
 
 
 def fit(cases: Sequence[Case]) -> torch.Tensor:
-    """The rows that make the soft Dice largest: ``(witnesses and the constant, circumstances)``.
+    """The rows that make the soft Dice largest: ``(cues and the constant, circumstances)``.
 
     Each source has its share; and a case counts by the square of the label's share in the answer, for after few clicks
     the network has the say, and it learnt with the fixed weights.
@@ -239,8 +238,8 @@ def fit(cases: Sequence[Case]) -> torch.Tensor:
 
 def fixed_rows(circumstances: int) -> torch.Tensor:
     """The rows that the fit starts from."""
-    rows = torch.zeros(len(WITNESSES) + 1, circumstances)
-    rows[:-1, 0] = torch.tensor([AROUND[name] for name in WITNESSES])
+    rows = torch.zeros(len(CUES) + 1, circumstances)
+    rows[:-1, 0] = torch.tensor([AROUND[name] for name in CUES])
     rows[-1, 3:5] = torch.tensor(_ISOLATION)
     return rows
 

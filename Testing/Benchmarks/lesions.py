@@ -24,9 +24,9 @@ from PWSegmentationLib.annotator.protocols import SimulatedAnnotator, protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.cases.labels import Case, load_case
 from PWSegmentationLib.evaluation.benchmark import conversation
+from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
 from PWSegmentationLib.evaluation.methods import BySession
 from PWSegmentationLib.evaluation.metrics import overlap
-from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import write_json
 from PWSegmentationLib.prediction import standing_out
 from PWSegmentationLib.samples.development import development_cases
@@ -53,7 +53,7 @@ def main() -> int:
     )
     output = parser.parse_args().output
     case = load_case(next(files for files in development_cases() if files.name == "chest CT"))
-    report: dict[str, object] = {"made by": provenance(), "Dice after 1 to 5 clicks": {}}
+    report: dict[str, object] = {"made by": machine_and_versions(), "Dice after 1 to 5 clicks": {}}
     for use, seeds in SEEDS.items():
         found: dict[str, list[list[float]]] = {"with": [], "without": []}
         for seed in seeds:

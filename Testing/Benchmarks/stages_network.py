@@ -16,9 +16,10 @@ from PWSegmentationLib.networks import PRESETS, ProbabilisticSelfAttention, Prob
 from PWSegmentationLib.prediction.inference_memory import InferencePlan
 from PWSegmentationLib.prediction.sliding_window import DrawnMaps, infer_maps
 from PWSegmentationLib.pseudolabel import gaussian_label
-from PWSegmentationLib.training import FitOptions, segmentation_loss
+from PWSegmentationLib.training import segmentation_loss
 from PWSegmentationLib.training.case_data import IN_CHANNELS, prepare
-from PWSegmentationLib.training.case_model import corrected
+from PWSegmentationLib.training.case_fitting import CLIP, LEARNING_RATE, WEIGHT_DECAY
+from PWSegmentationLib.training.case_model import WINDOW, corrected
 from PWSegmentationLib.training.patches import Batch, PatchSampler
 from Testing.Benchmarks import reference_forms
 from Testing.Benchmarks.measuring import Comparison
@@ -66,7 +67,7 @@ def forward(quick: bool, device: str) -> Comparison:
 
 def forward_window(quick: bool, device: str) -> Comparison:
     """The same for the window that the compact network is used with."""
-    return _forward(quick, 32 if quick else FitOptions().window, device)
+    return _forward(quick, 32 if quick else WINDOW, device)
 
 
 def _forward(quick: bool, edge: int, device: str) -> Comparison:
@@ -166,7 +167,7 @@ def _taught(image: Tensor, mask: np.ndarray, steps: int, device: str) -> Probabi
 
 def draws(quick: bool, device: str) -> Comparison:
     """K = 6 sampled passes of a window of the network in use."""
-    return _draws("compact", IN_CHANNELS, 32 if quick else FitOptions().window, device)
+    return _draws("compact", IN_CHANNELS, 32 if quick else WINDOW, device)
 
 
 def draws_paper(quick: bool, device: str) -> Comparison:
@@ -204,8 +205,8 @@ def _statistics(logits: list[Tensor]) -> Tensor:
 
 
 def step(quick: bool, device: str) -> Comparison:
-    """One step of the quick fit to a case, as `training.finetune` does it."""
-    edge = 32 if quick else FitOptions().window
+    """One step of the quick fit to a case, as `training.case_fitting` does it."""
+    edge = 32 if quick else WINDOW
     batch = _batch(edge, device)
     small, large = _network("compact", IN_CHANNELS, device), _network(_paper(quick), IN_CHANNELS, device)
     return Comparison(
@@ -244,14 +245,13 @@ def training_pass(quick: bool, device: str) -> Comparison:
 
 
 def _step(network: ProbabilisticUNETR, batch: Batch, device: str) -> Callable[[], float]:
-    options = FitOptions()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     network.train()
 
     def run() -> float:
         loss = _loss(network, batch, device)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         return float(loss.detach())

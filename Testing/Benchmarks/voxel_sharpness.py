@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 from PWSegmentationLib.annotator.protocols import PROTOCOLS, Protocol, SimulatedAnnotator, protocol
 from PWSegmentationLib.annotator.reference import Reference
 from PWSegmentationLib.annotator.variety import varied_clicks
+from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
 from PWSegmentationLib.evaluation.metrics import CALIBRATION_MARGIN_MM, auroc, expected_calibration_error
-from PWSegmentationLib.evaluation.provenance import provenance
 from PWSegmentationLib.files import read_json, sha256, shipped_weights, write_json
 from PWSegmentationLib.prediction.earlier_answer import EarlierAnswer
 from PWSegmentationLib.prediction.predict import predict
 from PWSegmentationLib.prediction.promptable import promptable_model
+from PWSegmentationLib.prediction.sharpening import log_odds
 from PWSegmentationLib.prediction.view import View
-from PWSegmentationLib.prediction.voxel_sharpness import FEATURES, LEAST, MOST, VoxelSharpness, log_odds, voxel_features
+from PWSegmentationLib.prediction.voxel_sharpness import CERTAIN, FEATURES, LEAST, MOST, VoxelSharpness, voxel_features
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.volume.resampling import resample
 from PWSegmentationLib.volume.volume import Volume
@@ -73,10 +74,10 @@ class _Watched(VoxelSharpness):
         probability: NDArray[np.float32],
         view: View,
         segment: SegmentPrompts,
-        evidence: NDArray[np.float32],
+        cues: NDArray[np.float32],
     ) -> NDArray[np.float32]:
         """``probability`` itself."""
-        self.shown.append((probability, view, voxel_features(probability, view, segment, evidence)))
+        self.shown.append((probability, view, voxel_features(probability, view, segment, cues)))
         return probability
 
 
@@ -87,7 +88,7 @@ def main() -> int:
     wanted = parser.parse_args()
     cases = kept_or_seen(wanted.cases, wanted.jobs, answers, _read, _write)
     report: dict[str, Any] = {
-        "made by": provenance(),
+        "made by": machine_and_versions(),
         "answers": {source: sum(c.source == source for c in cases) for source in SOURCES},
         "as the network says": table(cases, [c.probability for c in cases]),
         "cross-validated": table(cases, cross_validated(cases)),
@@ -211,7 +212,7 @@ def _seen_of(case: Case, rng: np.random.Generator) -> tuple[NDArray[np.float32],
     weight = np.where(near, (1.0 - _FAR_SHARE) / max(near.sum(), 1), _FAR_SHARE / max((~near).sum(), 1))
     return (
         case.features.T[at].astype(np.float32),
-        log_odds(case.probability[at]),
+        log_odds(case.probability[at], most=CERTAIN),
         case.truth[at].astype(np.float32),
         (_WEIGHTS[case.source] * weight).astype(np.float32),
     )

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from PWSegmentationLib.prediction.fine_tuning import adapt_segment
 from PWSegmentationLib.prediction.network_inputs import CHANNELS
 from PWSegmentationLib.prediction.promptable import PromptableModel
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
 from PWSegmentationLib.training.adaptation import AdaptationOptions, adapt, by_chance
+from PWSegmentationLib.training.fine_tuning import adapt_segment
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Library.test_promptable import click, ellipsoid, network
 

@@ -15,6 +15,7 @@ import pytest
 from PWSegmentationLib import InputError
 from PWSegmentationLib.annotator.protocols import protocol
 from PWSegmentationLib.cases import find_cases
+from PWSegmentationLib.commandline.main import main
 from PWSegmentationLib.evaluation.benchmark import Benchmark
 from PWSegmentationLib.evaluation.metrics import Answer, Calibration
 from PWSegmentationLib.evaluation.results import Failure, Result, Results
@@ -203,16 +204,18 @@ def test_figures_made_differently_are_not_mixed(cases, done):
         (["--method", "magic"], "no method 'magic'"),
         (["--against", "magic"], "no method 'magic'"),
         (["--jitter", "-3"], "0 to 50 mm"),
+        (["--device", "cuda:77"], "The device 'cuda:77' cannot be used here"),
+        (["--seed", "-1"], "--seed takes a whole number from 0"),
         (["-o", "results.txt"], ".json"),
         (["--page", "page.pdf"], ".html or .md"),
         (["--notes", "pyproject.toml"], "not valid JSON"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_one_sentence(cases, words, said, tmp_path):
+def test_what_cannot_be_meant_is_refused_in_one_sentence(cases, words, said, tmp_path, capsys):
     output = [] if "-o" in words else ["-o", tmp_path / "results.json"]
     folder = [] if words == ["nowhere"] else [cases]
-    done = pwseg("benchmark", *folder, *words, *output)
-    assert said in one_sentence(done.returncode, done.stdout, done.stderr)
+    code = main([str(word) for word in ("benchmark", *folder, *words, *output)])
+    assert said in one_sentence(code, *capsys.readouterr())
 
 
 def result(dice: float, step: int = 0, structure: str = "s", method: str = "m", **values: object) -> Result:

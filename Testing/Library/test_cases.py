@@ -105,6 +105,29 @@ def test_two_cases_of_one_name_are_not_measured_as_one(tmp_path):
         read_cases(tmp_path)
 
 
+def test_cases_beside_the_sets_are_not_passed_over(tmp_path):
+    for name in ("training/a", "test/b", "val/c"):
+        write_case(tmp_path / name, names={"liver": 1, "spleen": 2})
+    (tmp_path / "run" / "tensorboard").mkdir(parents=True)
+    for find in (find_cases, read_cases):
+        with pytest.raises(InputError, match="val lies beside the sets training, validation, test and holds cases"):
+            find(tmp_path)
+    (tmp_path / "val").rename(tmp_path / "validation")
+    assert [c.name for c in read_cases(tmp_path).selection] == ["c"] and len(find_cases(tmp_path)) == 3
+
+
+def test_a_value_that_two_cases_call_differently_is_refused_for_training(tmp_path):
+    first = write_case(tmp_path / "a", names={"liver": 1, "spleen": 2})
+    second = write_case(tmp_path / "b", names={"liver": 1, "kidney": 2})
+    with pytest.raises(InputError, match=r"b/labels.json calls the value 2 'kidney', and .* call it 'spleen'"):
+        read_cases(tmp_path)
+    assert [set(c.structures) for c in find_cases(tmp_path)] == [{"liver", "spleen"}, {"liver", "kidney"}]
+    (second / "labels.json").unlink()
+    (first / "labels.json").write_text(json.dumps({"liver": 1, "organ": 1}), encoding="utf-8")
+    with pytest.raises(InputError, match="The value 1 belongs to 'liver' and to 'organ'"):
+        read_cases(tmp_path)
+
+
 def test_what_lies_beside_an_image_is_none(tmp_path):
     folder = write_case(tmp_path / "case", names={"liver": 1, "spleen": 2})
     for name in ("image.png", "image.json", "labels.csv", "labels.txt", "points.csv"):

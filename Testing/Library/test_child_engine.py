@@ -22,11 +22,11 @@ import pytest
 from PWSegmentationLib import Cancelled, EngineLost, EngineUnavailable, InputError, Session
 from PWSegmentationLib.session.child import ChildEngine, ChildModel
 from PWSegmentationLib.session.child_process import ChildProcess
-from PWSegmentationLib.session.engine import Options, Task
+from PWSegmentationLib.session.engine import Options, Request
 from PWSegmentationLib.session.jobs import BackgroundEngine, Job, Pace
 from PWSegmentationLib.session.local import LocalEngine
 from PWSegmentationLib.session.messages import Connection, Disconnected, Message
-from PWSegmentationLib.session.transcripts import task_parts
+from PWSegmentationLib.session.transcripts import request_parts
 from PWSegmentationLib.session.worker import PAUSE_VARIABLE, Worker
 
 AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
@@ -495,8 +495,8 @@ def test_an_error_without_a_word_does_not_end_the_child(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(worker._engine, "predict", predict)
-    document, _ = task_parts(Task(prompted().prompts["left"]))
-    ask = {"type": "predict", "job": 1, "task": document, "options": asdict(Options()), "model": 0}
+    document, _ = request_parts(Request(prompted().prompts["left"]))
+    ask = {"type": "predict", "job": 1, "request": document, "options": asdict(Options()), "model": 0}
     worker._do(Message(ask, np.empty(0, np.uint8)))
     heard = Connection(program, blocking=True)
     assert heard.receive().document["type"] == "begun"
@@ -505,7 +505,7 @@ def test_an_error_without_a_word_does_not_end_the_child(monkeypatch):
     end.close()
 
 
-@pytest.mark.parametrize("name", ["task_parts", "prediction_from_parts"])
+@pytest.mark.parametrize("name", ["request_parts", "prediction_from_parts"])
 def test_a_job_that_fails_here_keeps_no_other_waiting(shared_engine, monkeypatch, name):
     def fails(*_args: Any) -> None:
         raise MemoryError
@@ -521,8 +521,8 @@ def test_a_job_that_fails_here_keeps_no_other_waiting(shared_engine, monkeypatch
 def test_without_the_network_that_was_lost_the_label_answers_and_says_so(engine):
     session = prompted(engine)
     lost = ChildModel(1, life=0)
-    task = Task(session.prompts["left"])
-    found = drive(engine.start_predict(task, Options(), model=lost))
+    request = Request(session.prompts["left"])
+    found = drive(engine.start_predict(request, Options(), model=lost))
     assert "lost" in found.note
     np.testing.assert_array_equal(found.region_mask, prompted().predict().region_mask)
 
@@ -665,11 +665,10 @@ def test_an_unknown_device_is_refused_with_a_sentence():
     session.close()
 
 
-def test_the_log_and_the_memory_can_be_shown(engine, tmp_path, monkeypatch):
-    assert engine.memory_bytes is None and engine.log == "" and engine.pid is None
+def test_the_log_can_be_shown(engine):
+    assert engine.log == "" and engine.pid is None
     session = prompted(engine)
     drive(session.start_predict())
-    assert engine.memory_bytes is not None and engine.memory_bytes > 50e6
     os.kill(engine.pid, signal.SIGABRT)
     session.add_point("left", RIGHT, positive=False)
     drive(session.start_predict())

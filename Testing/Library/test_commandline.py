@@ -17,7 +17,7 @@ import pytest
 
 from PWSegmentationLib import __version__
 from PWSegmentationLib.commandline.main import main
-from PWSegmentationLib.commandline.map_files import map_paths
+from PWSegmentationLib.export.maps import map_paths
 from PWSegmentationLib.prompts.json_format import write_prompts
 from PWSegmentationLib.prompts.prompts import Point, PromptSet, SegmentPrompts
 from PWSegmentationLib.volume.reading import read_volume
@@ -217,13 +217,16 @@ def test_bad_input_is_refused_with_one_sentence(
     image, prompts, out = scene / "image.nii.gz", ("--prompts", scene / "prompts.json"), ("-o", tmp_path / "o.nii.gz")
     far = markups(tmp_path / "far.mrk.json", "Fiducial", (900, 0, 0))
     inside, box = scene / "inside.mrk.json", scene / "box.mrk.json"
+    dicom = ("-o", tmp_path / "o.seg.dcm")
     for said, *args in [
         ("no file or folder", tmp_path / "none.nii.gz", *prompts, *out),
         ("There are no prompts", image, *out),
         ("unknown ending", image, *prompts, "-o", tmp_path / "o.png"),
         ("no name before its ending", image, *prompts, "-o", tmp_path / ".stl"),
         ("Cannot read the label names", image, *prompts, *out, "--labels", tmp_path / "none.json"),
-        ("There is no segment 'nobody'", image, *prompts, *out, "--priority", "nobody"),
+        # Before the image is read, which is not there.
+        ("There is no segment 'nobody'", tmp_path / "none.nii.gz", *prompts, *out, "--priority", "nobody"),
+        ("use 1 to 64 characters", tmp_path / "none.nii.gz", "--points", f"{65 * 'a'}={inside}", *dicom),
         ("unknown ending", image, *prompts, *out, "--probability", tmp_path / "p.seg.png"),
         ("is a folder", image, *prompts, "-o", dotted_folder(tmp_path)),
         ("is no folder", image, *prompts, "-o", far / "o.nii.gz"),
@@ -378,3 +381,15 @@ def test_long_names_fit_into_file_names(tmp_path: Path) -> None:
     for path in paths.values():
         path.write_bytes(b"")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_small_volume_is_not_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    affine = np.diag([0.05, 0.05, 0.05, 1.0])
+    image, _, center = bright_ellipsoid((40, 36, 32), affine, (0.4, 0.4, 0.4))
+    nibabel.save(nibabel.Nifti1Image(image, affine), tmp_path / "mouse.nii.gz")
+    prompts = PromptSet().with_prompt("nodule", Point(tuple(center)))
+    write_prompts(prompts, tmp_path / "p.json")
+    words = [tmp_path / "mouse.nii.gz", "--prompts", tmp_path / "p.json", "-o", tmp_path / "o.nii.gz"]
+    assert main(["segment", *map(str, words)]) == 0
+    shown = next(line for line in capsys.readouterr().out.splitlines() if "nodule" in line).split()
+    assert float(shown[2]) == pytest.approx(4 / 3 * np.pi * 0.4**3 / 1000, rel=0.3)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -19,12 +21,14 @@ from safetensors.torch import load_file
 from PWSegmentationLib import InputError
 from PWSegmentationLib.cases import CaseSet, read_cases
 from PWSegmentationLib.commandline.main import main
+from PWSegmentationLib.evaluation.model_evaluation import evaluate
 from PWSegmentationLib.prediction.trained_model import TrainedModel
-from PWSegmentationLib.training.config import TrainingConfig, config_from_dict, read_config
+from PWSegmentationLib.training.config import TrainingConfig, config_from_dict
 from PWSegmentationLib.training.dataset_training import train
 from PWSegmentationLib.volume.reading import read_volume
+from PWSegmentationLib.volume.writing import write_image
 
-from .training_data import command, environment, quick, run, settings, write_datalist
+from .training_data import command, environment, quick, run, scene, settings, write_datalist, write_elsewhere
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -180,6 +184,44 @@ def test_a_damaged_state_and_another_config_are_refused(data: Path, tmp_path: Pa
         train(config, cases, tmp_path, quiet=True)
 
 
+def test_a_run_does_not_go_on_with_other_data(data: Path, tmp_path: Path) -> None:
+    cases, config = read_cases(data), quick(data, steps=2)
+    _train_until(config, cases, tmp_path, 1)
+    kept = (tmp_path / "state.json").read_bytes()
+    swapped = replace(cases, structures=dict(reversed(cases.structures.items())))
+    fewer = replace(cases, training=cases.training[:1])
+    renamed = replace(cases, structures={"ball": 1, "rod": 2}, named={"ball": (1,), "rod": (2,)})
+    moved = replace(cases, training=cases.training[1:], selection=(*cases.selection, cases.training[0]))
+    for other, words in (
+        (swapped, "other structures (their order is another)"),
+        (renamed, "other structures ('rod: 2' is new)"),
+        (fewer, "other training cases ('image1' is gone)"),
+        (moved, "other training cases ('image0' is gone)"),
+    ):
+        with pytest.raises(InputError, match=re.escape(words)):
+            train(config, other, tmp_path, quiet=True)
+    assert (tmp_path / "state.json").read_bytes() == kept
+    # The test set decides nothing, and a state of an earlier version does not tell.
+    document = json.loads(kept)
+    del document["data"]
+    (tmp_path / "state.json").write_text(json.dumps(document))
+    assert train(config, replace(cases, test=()), tmp_path, quiet=True).steps == 2
+
+
+def test_the_log_survives_a_disk_that_is_full_when_a_run_goes_on(data: Path, tmp_path: Path) -> None:
+    cases, config = read_cases(data), quick(data, steps=3)
+    _train_until(config, cases, tmp_path, 2)
+    log = (tmp_path / "log.jsonl").read_text()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(log) // 2, before[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            train(config, cases, tmp_path, quiet=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "log.jsonl").read_text() == log
+
+
 def test_weights_are_those_of_the_seed_wherever_it_runs(data: Path, tmp_path: Path) -> None:
     config = quick(data, steps=1, select_every=1)
     torch.manual_seed(123)
@@ -201,13 +243,16 @@ def test_weights_are_those_of_the_seed_wherever_it_runs(data: Path, tmp_path: Pa
         ({"data": "x", "structures": "liver"}, '"structures" must be a list of names'),
         ({"data": "x", "ema": 1.0}, '"ema" must be at least 0 and below 1'),
         ({"data": "x", "loss_dice": 0, "loss_cross_entropy": 0}, "nothing to learn"),
+        ({"data": "x", "loss_kl": -0.3}, '"loss_kl" must not be negative'),
+        ({"data": "x", "seed": -1}, '"seed" must not be negative'),
+        ({"data": "x", "weight_decay": math.nan}, '"weight_decay" must be a finite number'),
+        ({"data": "x", "spacing_mm": math.inf}, '"spacing_mm" must be a finite number'),
         ([], "a JSON object"),
     ],
 )
-def test_configs_that_cannot_be_meant(document: object, sentence: str, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(document))
+def test_configs_that_cannot_be_meant(document: object, sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)) as refused:
-        read_config(tmp_path / "config.json")
+        config_from_dict(document)
     assert str(refused.value).count(". ") == 0
 
 
@@ -243,6 +288,10 @@ def test_train_evaluate_predict_from_the_command_line(
     assert "HD95 (mm) | surface Dice (2 mm) |" in measured
     assert {s["case"] for s in json.loads((tmp_path / "scores.json").read_text())["scores"]} == {"image3"}
 
+    every = ("evaluate", tmp_path / "run", data, "-o", tmp_path / "scores.json", "--samples", 0, "--cases", "all")
+    pwseg(*every)
+    assert len({s["case"] for s in json.loads((tmp_path / "scores.json").read_text())["scores"]}) == 4
+
     image = data.parent / "image3.nii.gz"
     flags = ("--probability", "--uncertainty", "--largest-only", "--samples", 2)
     told = pwseg("predict", tmp_path / "run", image, "-o", tmp_path / "out", *flags)
@@ -253,3 +302,84 @@ def test_train_evaluate_predict_from_the_command_line(
     for kind in ("probability", "entropy", "variance", "mutual_information"):
         values = read_volume(tmp_path / "out" / f"image3.{kind}.bar.nii.gz").array
         assert values.min() >= 0 and values.max() <= 1
+
+    # Cases as `pwseg train` takes them: the image of each, under the case's name.
+    for name in ("p1", "p2"):
+        (tmp_path / "cases" / name).mkdir(parents=True)
+        for wanted in ("image", "labels"):
+            shutil.copy(image, tmp_path / "cases" / name / f"{wanted}.nii.gz")
+    pwseg("predict", tmp_path / "run", tmp_path / "cases", "-o", tmp_path / "many", "--samples", 0)
+    assert sorted(p.name for p in (tmp_path / "many").glob("*.nii.gz")) == ["p1.nii.gz", "p2.nii.gz"]
+
+
+def test_evaluating_on_other_data_measures_all_of_them_and_says_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(quick(data, steps=1), read_cases(data), tmp_path / "run", quiet=True)
+    folder = tmp_path / "others"
+    for number in range(5):
+        image, labels, grid = scene(10 + number)
+        write_image(image, grid, folder / f"patient {number}" / "image.nii.gz")
+        write_image(labels, grid, folder / f"patient {number}" / "labels.nii.gz")
+    (folder / "labels.json").write_text(json.dumps({"ball": 1, "bar": 2}))
+    command = ["evaluate", str(tmp_path / "run"), str(folder), "--samples", "0", "-o", str(tmp_path / "scores.json")]
+    assert main(command) == 0
+    assert "measured on 5 of 5 cases (new" in capsys.readouterr().err
+    assert len({s["case"] for s in json.loads((tmp_path / "scores.json").read_text())["scores"]}) == 5
+    assert main([*command, "--cases", "selection"]) == 0
+    assert "measured on 1 of 5 cases (selection, by which the weights were chosen" in capsys.readouterr().err
+    assert main([*command, "--samples", "-1"]) == 2
+    assert "--samples takes a whole number from 0" in capsys.readouterr().err
+    (folder / "patient 4" / "labels.nii.gz").write_bytes(b"nothing")
+    cases, done = read_cases(folder), []
+    every = sorted((*cases.training, *cases.selection), key=lambda c: c.name)
+    with pytest.raises(InputError, match=r"Cannot read .*patient 4"):
+        evaluate(TrainedModel.load(tmp_path / "run"), every, cases.named, progress=lambda _, words: done.append(words))
+    assert not done, "said before the first case was segmented, not after hours"
+
+
+def test_a_run_among_its_cases_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        image, labels, grid = scene(number)
+        for name, array in (("image", image), ("labels", labels)):
+            write_image(array, grid, tmp_path / "cases" / str(number) / f"{name}.nii.gz")
+    (tmp_path / "cases" / "labels.json").write_text(json.dumps({"ball": 1, "bar": 2}))
+    options = settings(window=16, steps=1, device="cpu")
+    for place in ("cases", "cases/run"):
+        assert main(["train", str(tmp_path / "cases"), "-o", str(tmp_path / place), *options]) == 2
+        assert "lies among the cases: choose a folder outside of" in capsys.readouterr().err
+    for _ in range(2):
+        assert main(["train", str(tmp_path / "cases"), "-o", str(tmp_path / "cases/0/run"), "--quiet", *options]) == 0
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("unlabelled", "The case 'a' has neither labels nor prompts: add them or leave it out."),
+        ("moved", "The labels of 'a' lie on another grid than its image"),
+        ("no labelmap", "is not a labelmap: it holds numbers that are not whole"),
+        ("not these prompts", "The case 'a' has no prompt of any structure"),
+    ],
+)
+def test_a_case_that_cannot_be_learnt_from_is_told_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, sentence: str
+) -> None:
+    image, labels, grid = scene(0)
+    for name in ("training/a", "validation/b"):
+        write_image(image, grid, tmp_path / "cases" / name / "image.nii.gz")
+        write_image(labels, grid, tmp_path / "cases" / name / "labels.nii.gz")
+    (tmp_path / "cases" / "labels.json").write_text(json.dumps({"ball": 1, "bar": 2}))
+    folder = tmp_path / "cases" / "training" / "a"
+    if what == "unlabelled":
+        (folder / "labels.nii.gz").unlink()
+    elif what == "moved":
+        write_elsewhere(labels, grid, folder / "labels.nii.gz")
+    elif what == "no labelmap":
+        write_image(0.5 * labels, grid, folder / "labels.nii.gz")
+    else:
+        write_image(0 * labels, grid, folder / "points.nii.gz")
+    code = main(
+        ["train", str(tmp_path / "cases"), "-o", str(tmp_path / "run"), "--quiet", *settings(window=16, steps=1)]
+    )
+    said = capsys.readouterr().err
+    assert code == 2 and sentence in said and said.count("\n") == 1

@@ -12,7 +12,7 @@ import pytest
 from PWSegmentationLib.demo.case import DemoCase, prompt_file
 from PWSegmentationLib.demo.comparison import Comparison, compare
 from PWSegmentationLib.demo.run import DemoOutcome, run_case
-from PWSegmentationLib.drawing.slices import Scene
+from PWSegmentationLib.drawing.slices import DisplayVolume
 from PWSegmentationLib.prediction.prediction import Prediction
 from PWSegmentationLib.prompts.json_format import read_prompts
 from PWSegmentationLib.prompts.prompts import Box, Point, PromptSet, Scribble, SegmentPrompts, Strokes
@@ -25,8 +25,7 @@ AFFINE = np.array([[0, 0, 2.5, -30], [-1.2, 0, 0, 20], [0, -1.0, 0, 100], [0, 0,
 SHAPE = (40, 44, 20)
 
 
-@pytest.fixture(scope="module")
-def case() -> DemoCase:
+def small_case() -> DemoCase:
     image, mask, center = bright_ellipsoid(SHAPE, AFFINE, (9, 9, 9))
     place = tuple(center)
     inside = Scribble((place, tuple(center + np.array((3, 0, 0)))), 1.0)
@@ -44,6 +43,11 @@ def case() -> DemoCase:
         source="made up",
         reference="labels made by the test",
     )
+
+
+@pytest.fixture(scope="module")
+def case() -> DemoCase:
+    return small_case()
 
 
 @dataclass(frozen=True)
@@ -110,14 +114,14 @@ def test_without_slicer_the_page_says_so(case: DemoCase, tmp_path: Path, monkeyp
 
 
 def test_pictures_show_the_patient_the_right_way_round(case: DemoCase) -> None:
-    scene = Scene.of(case.volume)
-    np.testing.assert_allclose(scene.grid.affine[:3, :3], np.diag(scene.grid.spacing), atol=1e-9)
+    display = DisplayVolume.of(case.volume)
+    np.testing.assert_allclose(display.grid.affine[:3, :3], np.diag(display.grid.spacing), atol=1e-9)
     index = (5, 30, 12)
     mark = np.zeros(SHAPE, bool)
     mark[index] = True
-    (found,) = np.argwhere(scene.turned(mark))
-    np.testing.assert_allclose(scene.grid.to_world(found), case.volume.grid.to_world(index))
-    np.testing.assert_allclose(scene.places(case.volume.grid.to_world(index))[0], found * scene.grid.spacing)
+    (found,) = np.argwhere(display.turned(mark))
+    np.testing.assert_allclose(display.grid.to_world(found), case.volume.grid.to_world(index))
+    np.testing.assert_allclose(display.places(case.volume.grid.to_world(index))[0], found * display.grid.spacing)
 
 
 def test_agreement_of_the_reference_with_itself(case: DemoCase) -> None:

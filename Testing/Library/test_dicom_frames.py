@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,11 @@ def test_segments_are_exported_onto_the_frames_they_were_drawn_on(tmp_path: Path
     shifted = Segmentation(Grid(grid.shape, grid.affine + np.eye(4, k=3) * 7), made.segments)
     with pytest.raises(InputError, match="not on the slices"):
         write_segmentation(shifted, tmp_path / "out.seg.dcm", source=source)
+
+
+def test_without_pydicom_there_is_a_way_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_enhanced(tmp_path / "enhanced.dcm", [0, 1, 2])
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+
+    with pytest.raises(InputError, match=r'need pydicom: pip install "PWSegmentation\[dicom\] @ git\+https'):
+        read_volume(tmp_path / "enhanced.dcm")

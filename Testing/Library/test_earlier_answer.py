@@ -20,7 +20,7 @@ from PWSegmentationLib.prompts.prompts import Box, Point, PromptSet, SegmentProm
 from PWSegmentationLib.pseudolabel import PseudoLabel
 from PWSegmentationLib.samples.development import development_cases
 from PWSegmentationLib.session import session as session_module
-from PWSegmentationLib.session.transcripts import task_from_parts, task_parts
+from PWSegmentationLib.session.transcripts import request_from_parts, request_parts
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Library.conftest import bright_ellipsoid, random_affine
@@ -297,14 +297,14 @@ def test_another_method_is_not_told_what_the_first_one_said():
 def test_it_goes_to_another_process_and_arrives():
     session = session_on_a_lesion()
     session.add_point("organ", (33.0, 20.0, 16.0))
-    task = session._question("organ").task
-    assert task.earlier is not None
-    document, arrays = task_parts(task)
+    request = session._question("organ").request
+    assert request.earlier is not None
+    document, arrays = request_parts(request)
     body = np.concatenate([np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in arrays])
-    there = task_from_parts(document, body)
-    assert there == task and there.earlier is not None
-    assert there.earlier.segment == task.earlier.segment and there.earlier.grid.same_as(task.earlier.grid)
-    np.testing.assert_array_equal(there.earlier.probability, task.earlier.probability)
+    there = request_from_parts(document, body)
+    assert there == request and there.earlier is not None
+    assert there.earlier.segment == request.earlier.segment and there.earlier.grid.same_as(request.earlier.grid)
+    np.testing.assert_array_equal(there.earlier.probability, request.earlier.probability)
 
 
 def test_no_correction_costs_what_was_right():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from PWSegmentationLib.commandline.main import main
+from PWSegmentationLib.evaluation import machine_and_versions
 from PWSegmentationLib.evaluation.experiment import ROWS, table
 from PWSegmentationLib.evaluation.synthetic import STRUCTURES, phantom
 
@@ -79,3 +81,23 @@ def test_the_table_has_the_spread_over_seeds() -> None:
     cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines]
     assert cells[2] == ["labels", "dense", "0.850 ± 0.071", "1.000 ± 0.000", "0.850 ± 0.071", "0.100 ± 0.000", "2"]
     assert cells[3][:4] == ["labels", "boxes", "0.400", "0.500"]
+
+
+def test_the_commit_is_that_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    # Installed into an environment inside a repository of the user's.
+    installed = tmp_path / ".venv" / "machine_and_versions.py"
+    installed.parent.mkdir()
+    installed.write_text("")
+    git("init")
+    git("commit", "--allow-empty", "-m", "of the user")
+    monkeypatch.setattr(machine_and_versions, "__file__", str(installed))
+
+    assert machine_and_versions.machine_and_versions()["commit"] == "not in a repository"
+
+    git("add", ".")
+    git("commit", "-m", "of the program")
+    assert len(machine_and_versions.machine_and_versions()["commit"]) == 10

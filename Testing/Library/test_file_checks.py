@@ -131,7 +131,7 @@ def test_a_trained_model_writes_no_labels_over_the_images(
 ) -> None:
     from PWSegmentationLib.networks.model_files import save_model
     from PWSegmentationLib.networks.unetr import ProbabilisticUNETR, UNETRConfig
-    from PWSegmentationLib.training.preparation import Preparation
+    from PWSegmentationLib.prediction.preparation import Preparation
 
     tiny = UNETRConfig(window=16, patch=4, stem=1, hidden=16, heads=2, mlp=32, depth=2, skips=(0,), features=4)
     card = {"structures": {"liver": 1}, "preparation": Preparation(2.0).document, "window": 16}

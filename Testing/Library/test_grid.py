@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -69,6 +71,31 @@ def test_the_region_of_positions_holds_them_and_the_margin(grid, margin):
     inside = np.argwhere(np.ones(grid.shape))
     near = np.linalg.norm(grid.to_world(inside) - world[0], axis=1) <= margin
     assert ((inside[near] >= region.start) & (inside[near] < region.stop)).all()
+    assert grid.region_of(world) == Region((3, 3, 3), (7, 5, 6))
+
+
+places = st.tuples(*[st.integers(-2, 4)] * 3)
+regions = st.builds(lambda start, size: Region(start, tuple(np.add(start, size))), places, places)
+
+
+def voxels_of(region: Region) -> set[tuple[int, ...]]:
+    return set(product(*map(range, region.start, region.stop)))
+
+
+@given(regions, regions, places)
+def test_regions_are_sets_of_voxels(a, b, offset):
+    assert voxels_of(a.intersection(b)) == voxels_of(a) & voxels_of(b)
+    assert voxels_of(a.shifted(offset)) == {tuple(np.add(v, offset)) for v in voxels_of(a)}
+    either = np.array(sorted(voxels_of(a) | voxels_of(b))).reshape(-1, 3)
+    assert a.union(b).is_empty == (len(either) == 0)
+    if len(either):
+        assert a.union(b) == Region(tuple(either.min(axis=0)), tuple(either.max(axis=0) + 1))
+    values = np.random.default_rng(0).random(a.shape)
+    fitted = a.fitted(values, b)
+    assert fitted.shape == b.shape
+    for voxel in voxels_of(b):
+        expected = values[tuple(np.subtract(voxel, a.start))] if voxel in voxels_of(a) else 0
+        assert fitted[tuple(np.subtract(voxel, b.start))] == expected
 
 
 @settings(max_examples=25)
@@ -92,6 +119,22 @@ def test_resampling_to_the_same_grid_changes_nothing():
     np.testing.assert_allclose(resample(values, grid, grid), values, atol=1e-6)
 
 
+@settings(max_examples=25)
+@given(grids, st.sampled_from([None, 0.0, -5.0]), st.sampled_from("CF"))
+def test_resampling_beyond_the_image_is_the_same_on_a_grid_that_is_turned_by_a_hair(grid, outside, order):
+    values = np.asarray(np.random.default_rng(1).normal(size=grid.shape), np.float32, order=order)
+    affine = grid.affine.copy()
+    affine[:3, :3] *= 0.7
+    affine[:3, 3] = grid.to_world((-2.4, -1.7, -3.1))
+    turned = affine @ np.array([[1, 1e-5, 0, 0], [-1e-5, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+    straight, oblique = (resample(values, grid, Grid((26, 17, 22), a), outside=outside) for a in (affine, turned))
+
+    np.testing.assert_allclose(straight, oblique, atol=2e-3)
+    if outside is not None:
+        assert (straight[0] == outside).all() and (straight[-1] == outside).all()
+
+
 def test_a_coarser_grid_averages_instead_of_picking():
     grid = Grid((40, 40, 40), np.eye(4))
     stripes = np.zeros(grid.shape, np.float32)
@@ -112,6 +155,8 @@ def test_an_unusable_affine_is_refused_with_a_sentence(affine, word):
 def test_unusable_images_are_refused_with_a_sentence():
     with pytest.raises(InputError, match="three axes"):
         Volume.from_array(np.zeros((4, 4, 4, 3)), np.eye(4))
+    with pytest.raises(InputError, match="at least one voxel"):
+        Volume.from_array(np.zeros((4, 0, 4)), np.eye(4))
     with pytest.raises(InputError, match="real numbers"):
         Volume.from_array(np.zeros((4, 4, 4), complex), np.eye(4))
 
@@ -121,6 +166,13 @@ def test_a_volume_is_a_view_of_the_callers_memory():
     volume = Volume.from_array(array, np.eye(4))
     assert np.shares_memory(volume.array, array)
     assert np.shares_memory(volume.crop(Region((1, 1, 1), (3, 3, 3))).array, array)
+
+
+def test_a_grid_stays_in_its_place_whatever_becomes_of_the_array_that_it_was_made_of():
+    affine = np.eye(4)
+    grid = Grid((4, 4, 4), affine)
+    affine[:3, 3] = 100
+    assert grid.contains((1, 1, 1)) and not grid.contains((101, 101, 101))
 
 
 @pytest.mark.parametrize("spacing", [1e-5, 1e5])

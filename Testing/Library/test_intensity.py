@@ -27,6 +27,30 @@ def test_padding_is_found_and_left_out(padding):
     np.testing.assert_allclose(normalise(image, volume.valid())[8:], plain, atol=0.02)
 
 
+@pytest.mark.parametrize(("dtype", "fill"), [(np.uint16, 63536), (np.int16, 32767), (np.float32, 65535.0)])
+def test_padding_above_all_others_is_found_too(dtype, fill):
+    image = (ct_like() + 1100).astype(dtype)
+    image[:8] = fill
+    volume = Volume.from_array(image, np.eye(4))
+    assert not volume.valid()[:8].any() and volume.valid()[8:].all()
+    values, _ = volume.measured()
+    assert values.max() == image[8:].max()
+
+
+def test_metal_is_no_padding():
+    """Saturated at one value, also where the image ends, with a soft border."""
+    away = np.linalg.norm(np.indices((40, 40, 20)) - np.array([0, 20, 10]).reshape(3, 1, 1, 1), axis=0)
+    image = np.minimum(ct_like() + 30000 / (1 + np.exp((away - 6) / 0.7)), 20000.0)
+    assert (image == 20000).mean() > 1e-3
+    assert Volume.from_array(image, np.eye(4)).valid().all()
+
+
+@pytest.mark.parametrize("value", [-3000.0, 30000.0])
+def test_what_lies_within_the_image_is_no_padding(value):
+    away = np.linalg.norm(np.indices((40, 40, 20)) - np.array([20, 20, 10]).reshape(3, 1, 1, 1), axis=0)
+    assert Volume.from_array(np.where(away < 6, value, ct_like()), np.eye(4)).valid().all()
+
+
 def cut_out(around: float) -> np.ndarray:
     """An organ of 100 ± 10 in nothing but ``around``."""
     index = np.indices((40, 40, 20)) - np.array([20, 20, 10]).reshape(3, 1, 1, 1)
@@ -75,6 +99,19 @@ def test_huge_values_are_no_measurements(fill):
     values, valid = volume.measured()
     assert np.isfinite(values).all() and np.abs(values).max() < 5000
     np.testing.assert_allclose(normalise(image, valid)[3:], clean, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_values_far_from_0_are_told_apart(dtype):
+    image = ct_like().round()
+    values, valid = Volume.from_array((image + 1e11).astype(dtype), np.eye(4)).measured()
+    assert valid.all()
+    np.testing.assert_array_equal(values - values.min(), image - image.min())
+
+
+@pytest.mark.filterwarnings("error")
+def test_half_precision_is_measured_as_any_other():
+    assert Volume.from_array(ct_like().astype(np.float16), np.eye(4)).valid().all()
 
 
 def test_scanner_units_do_not_matter():

@@ -8,7 +8,7 @@ import pytest
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
 from PWSegmentationLib.prompts.seeds import draw
 from PWSegmentationLib.pseudolabel import image_aware
-from PWSegmentationLib.pseudolabel.judgement import WITNESSES, circumstances, click_weights
+from PWSegmentationLib.pseudolabel.judgement import CUES, circumstances, click_weights
 from PWSegmentationLib.volume.grid import Grid
 from Testing.Library.conftest import dice, rotation
 
@@ -53,14 +53,14 @@ def test_what_differs_is_seen() -> None:
     for x in (-30, -15, 0, 15, 30):
         row = row.with_prompt(Point((x, 0.0, 0.0), True)).with_prompt(Point((x, 12.0, 0.0), False))
     assert about(grid, row)[5] < 0.1 < about(grid, clicks())[5], "a row of clicks is no round thing"
-    assert set(click_weights(many)) == {*WITNESSES, "constant"}
+    assert set(click_weights(many)) == {*CUES, "constant"}
 
 
-def test_no_witness_is_taken_for_the_opposite_however_many_clicks_there_are() -> None:
+def test_no_cue_is_taken_for_the_opposite_however_many_clicks_there_are() -> None:
     for inside, outside in ((1, 1), (1, 1000), (1000, 1), (1000, 1000)):
         counts = 0.5 * np.log([inside, outside])
         weights = click_weights((1.0, *counts, 0.0, 0.0, 0.0))
-        assert min(weights[name] for name in WITNESSES) >= 0.0
+        assert min(weights[name] for name in CUES) >= 0.0
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from PWSegmentationLib.pseudolabel.judgement import WITNESSES
+from PWSegmentationLib.pseudolabel.judgement import CUES
 from Testing.Benchmarks import label_weights
 from Testing.Benchmarks.fitting import structures
 from Testing.Benchmarks.label_weights import Case, dice, fit, fixed_rows, judged, seen, table
@@ -24,7 +24,7 @@ def test_a_structure_is_seen_prompted_in_every_way(cases: list[Case]) -> None:
     ways = {c.way for c in cases}
     assert {"careful 20+20", "varied 20+20", "careful, corrected"} <= ways
     for case in cases:
-        assert case.said.shape == (len(WITNESSES), len(case.truth)) and len(case.weight) == len(case.truth)
+        assert case.said.shape == (len(CUES), len(case.truth)) and len(case.weight) == len(case.truth)
         assert 0.0 < case.share <= 0.6
 
 

@@ -14,7 +14,7 @@ from PWSegmentationLib import InputError
 from PWSegmentationLib.cases.labels import read_labels
 from PWSegmentationLib.cases.layouts import CHAOS
 from PWSegmentationLib.cases.sources import read_cases
-from PWSegmentationLib.training.preparation import Preparation
+from PWSegmentationLib.prediction.preparation import Preparation
 from PWSegmentationLib.training.windows import PrepareCase
 from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.reading import read_volume

@@ -98,9 +98,12 @@ def test_the_benchmark_compares_ways_to_choose_spots(tmp_path: Path) -> None:
 
 def test_flags_are_measured_on_planted_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "flags.json"
+    cases = write_cases(tmp_path / "cases")
+    # Names that all cases share, among them one of a structure that this one lacks.
+    (cases / "a" / "labels.json").write_text('{"lesion": 1, "corner": 2, "spleen": 3}', encoding="utf-8")
     words = [
         "flags",
-        str(write_cases(tmp_path / "cases")),
+        str(cases),
         "-o",
         str(out),
         "--repeats",

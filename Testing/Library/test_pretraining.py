@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from PWSegmentationLib.pretraining.pretrain import dice_of, make_tasks, network_
 from PWSegmentationLib.pretraining.tasks import Task, protocol_tasks, varied_tasks
 from PWSegmentationLib.pretraining.views import TaughtViews
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
+from PWSegmentationLib.training.processes import workers
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Library.training_data import scene
 
@@ -117,7 +119,7 @@ def test_a_label_without_evidence_is_refused() -> None:
         varied_prompts(reference, np.random.default_rng(0), careful=0.0).points[0]  # one of the seeds with clicks
     )
     view = look(volume, prompts)
-    with pytest.raises(ValueError, match="evidence"):
+    with pytest.raises(ValueError, match="cues"):
         network_inputs(view, pseudo_label(view, prompts, method="gaussian"))
 
 
@@ -266,3 +268,16 @@ def test_making_tasks_is_gone_on_with(banks: Path, tmp_path: Path) -> None:
     assert len(said) == 1 and len(TaskBank(tmp_path / "tasks")) > 0
     make_tasks(config, tmp_path, say=said.append)
     assert len(said) == 1
+
+
+def test_passes_that_processes_cannot_share_are_refused(
+    banks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(InputError, match=r'"accumulate" \(2\) must be a multiple of the number of processes \(4\)'):
+        pretrain(PretrainingConfig(**LITTLE, **SHORT), banks, quiet=True)
+
+
+def test_a_process_that_is_killed_is_told_in_one_sentence() -> None:
+    with pytest.raises(InputError, match="One of the processes was killed"), workers(1) as pool:
+        pool.submit(os._exit, 9).result()

@@ -149,7 +149,7 @@ def test_padding_far_below_the_data_is_recognised(seed):
 
 
 def test_some_scenes_have_padding_and_no_structure_lies_in_it(scenes):
-    padded = [made for made in (scene(seed, edge=24) for seed in range(80)) if made.volume.padding_below is not None]
+    padded = [made for made in (scene(seed, edge=24) for seed in range(80)) if made.volume.padding[0] is not None]
     assert len(padded) >= 3
     for made in padded:
         assert not made.labels[~made.volume.valid()].any()

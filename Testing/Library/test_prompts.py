@@ -84,15 +84,21 @@ def test_the_documented_format_is_read():
 
 def test_lps_files_are_turned_to_ras():
     axes = rotation(np.random.default_rng(1))
+    painted = Strokes.from_labelmap(np.random.default_rng(1).integers(0, 3, (3, 4, 5)), random_affine(1))
+    strokes = prompts_to_dict(liver(painted))["segments"][0]["strokes"]
     lps = {"format": "pwseg-prompts", "version": 1, "coordinateSystem": "LPS", "segments": [{
         "name": "a",
         "points": [{"position": [10, 20, 30]}],
         "boxes": [{"center": [10, 20, 30], "size": [1, 2, 3], "orientation": axes.ravel().tolist()}],
+        "scribbles": [{"points": [[1, 2, 3], [4, 5, 6]], "radius": 1}],
+        "strokes": strokes,
     }]}  # fmt: skip
     read = prompts_from_dict(lps)["a"]
     assert read.points[0].position == (-10, -20, 30)
     assert read.boxes[0].contains(read.boxes[0].center)
     np.testing.assert_allclose(read.boxes[0].axes, np.diag([-1, -1, 1]) @ axes)
+    assert read.scribbles[0].points == ((-1, -2, 3), (-4, -5, 6))
+    np.testing.assert_allclose(read.strokes[0].positions(True), painted.positions(True) * [-1, -1, 1])
 
 
 def test_strokes_may_stand_in_a_file_beside_the_json(tmp_path):
@@ -122,6 +128,7 @@ def test_strokes_may_stand_in_a_file_beside_the_json(tmp_path):
         (liver(Point((5, 5, 5)), Strokes.from_labelmap(np.ones((2, 2, 2)), random_affine(1))), "outside the volume"),
         (liver(Point((5, 5, 5)), Point((5, 5, 5))), "same point twice"),
         (liver(Box((5, 5, 5), (9, 9, 9)), Box((5, 5, 5), (9, 9, 9))), "same box twice"),
+        (liver(Scribble(((5, 5, 5), (9, 5, 5)), 1), Scribble(((5, 5, 5), (9, 5, 5)), 1)), "same scribble twice"),
         (liver(Point((5, 5, 5)), Point((5.2, 5, 5), False)), "same voxel"),
         (liver(Point((5, 5, 5), False)), "only negative"),
         (liver(Box((20, 20, 20), (10, 10, 10)), Point((35, 20, 20))), "outside its box"),
@@ -194,6 +201,7 @@ def test_prompts_that_are_no_prompts_are_refused_with_one_sentence(make, sentenc
         ('{"format": "pwseg-prompts", "version": 9}', "version 9"),
         ('{"format": "pwseg-prompts", "version": 1}', "segments"),
         ('{"format": "pwseg-prompts", "version": 1, "segments": [{}]}', "name"),
+        ('{"format": "pwseg-prompts", "version": 1, "segments": ["a"]}', "name"),
         ('{"format": "pwseg-prompts", "version": 1, "segments": [{"name": "a", "points": [{}]}]}', "'position'"),
         (
             '{"format": "pwseg-prompts", "version": 1, "segments": [{"name": "a", "points": [{"position": "x"}]}]}',
@@ -235,6 +243,14 @@ def test_a_misspelt_entry_is_refused_wherever_it_stands(place, entry, known):
     with pytest.raises(InputError) as refused:
         prompts_from_dict(document)
     assert f'unknown entry "{entry}"' in str(refused.value) and known in str(refused.value)
+
+
+@pytest.mark.parametrize("sign", ["false", 0, None])
+def test_a_sign_that_is_none_is_refused_and_not_guessed(sign):
+    document = prompts_to_dict(liver(Point((1, 2, 3), False)))
+    document["segments"][0]["points"][0]["positive"] = sign
+    with pytest.raises(InputError, match="true or false"):
+        prompts_from_dict(document)
 
 
 def test_damaged_strokes_are_refused():

@@ -152,6 +152,9 @@ def test_converted_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     command = ["convert", str(tmp_path / "model.pt"), "-o", str(tmp_path / "out"), "--structure", "spleen"]
     assert main(command) == 2
     assert "3 output channels and 1 structures" in capsys.readouterr().err
+    for spacing in ("-1", "0", "nan"):
+        assert main([*command, f"--spacing={spacing}"]) == 2
+        assert "give --spacing a number above 0" in capsys.readouterr().err
     assert main([*command, "--structure", "liver", "--structure", "aorta"]) == 0
     model = TrainedModel.load(tmp_path / "out")
     volume = Volume(np.random.default_rng(0).normal(size=(30, 32, 20)), Grid((30, 32, 20), np.eye(4)))

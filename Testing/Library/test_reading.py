@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, HTJ2KLossless, RLELossless, generate_uid
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.volume.grid import Grid
@@ -133,6 +135,14 @@ def test_nifti_in_other_units(tmp_path: Path, unit: str, scale: float) -> None:
     np.testing.assert_allclose(read_volume(tmp_path / "a.nii").grid.affine, affine, rtol=1e-5)
 
 
+def test_a_unit_that_is_none_is_millimetres(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(voxels(), AFFINES["straight"]), tmp_path / "a.nii")
+    raw = bytearray((tmp_path / "a.nii").read_bytes())
+    raw[123] = 255
+    (tmp_path / "a.nii").write_bytes(raw)
+    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").grid.affine, AFFINES["straight"], rtol=1e-5)
+
+
 @pytest.mark.parametrize("slope", [1.0, 2.0])
 def test_complex_numbers_are_refused(tmp_path: Path, slope: float) -> None:
     image = nibabel.Nifti1Image(voxels().astype(np.complex64), np.eye(4))
@@ -158,20 +168,21 @@ def test_a_file_may_be_replaced_while_its_volume_is_in_use(tmp_path: Path) -> No
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
-    made = {
-        name: folder / name
-        for name in ("text.nii.gz", "text.nrrd", "empty.nii", "empty.mha", "cut.nii.gz", "cut.nrrd", "what.xyz")
-    }
+    cut, garbled = ("cut.nii.gz", "cut.nrrd"), ("garbled.nii.gz", "garbled.nrrd")
+    names = ("text.nii.gz", "text.nrrd", "empty.nii", "empty.mha", *cut, *garbled, "what.xyz")
+    made = {name: folder / name for name in names}
     for path in made.values():
         path.write_text("this is no image", encoding="utf-8")
     made["empty.nii"].write_bytes(b"")
     made["empty.mha"].write_bytes(b"")
     noise = np.random.default_rng(1).normal(size=(40, 40, 40))
-    nibabel.save(nibabel.Nifti1Image(noise, np.eye(4)), made["cut.nii.gz"])
-    write_itk(noise, np.eye(4), made["cut.nrrd"])
-    for name in ("cut.nii.gz", "cut.nrrd"):
-        whole = made[name].read_bytes()
-        made[name].write_bytes(whole[: len(whole) // 2])
+    nibabel.save(nibabel.Nifti1Image(noise, np.eye(4)), folder / "whole.nii.gz")
+    write_itk(noise, np.eye(4), folder / "whole.nrrd")
+    for ending in (".nii.gz", ".nrrd"):
+        whole = (folder / f"whole{ending}").read_bytes()
+        half = len(whole) // 2
+        made[f"cut{ending}"].write_bytes(whole[:half])
+        made[f"garbled{ending}"].write_bytes(whole[:half] + np.random.default_rng(0).bytes(half))
     return made
 
 
@@ -184,6 +195,8 @@ def bad_files(folder: Path) -> dict[str, Path]:
         ("empty.mha", "is empty"),
         ("cut.nii.gz", "damaged or cut off"),
         ("cut.nrrd", "damaged or cut off"),
+        ("garbled.nii.gz", "damaged or cut off"),
+        ("garbled.nrrd", "damaged or cut off"),
         ("what.xyz", "not a readable"),
     ],
 )
@@ -192,6 +205,18 @@ def test_unreadable_files(tmp_path: Path, name: str, said: str) -> None:
         read_volume(bad_files(tmp_path)[name])
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(("header", "other"), [("a.mhd", "a.raw"), ("a.hdr", "a.img")])
+def test_a_header_without_its_voxels_is_told(tmp_path: Path, header: str, other: str) -> None:
+    if header == "a.mhd":
+        write_itk(voxels(), np.eye(4), tmp_path / header)
+    else:
+        nibabel.save(nibabel.Nifti1Pair(voxels(), np.eye(4)), tmp_path / other)
+    np.testing.assert_array_equal(read_volume(tmp_path / header).array, voxels())
+    (tmp_path / other).unlink()
+    with pytest.raises(InputError, match="or the file with its voxels is missing"):
+        read_volume(tmp_path / header)
 
 
 def test_a_refused_affine_names_its_file(tmp_path: Path) -> None:
@@ -316,6 +341,22 @@ def test_tilted_gantry_gives_a_sheared_grid(tmp_path: Path) -> None:
     assert volume.grid.same_as(Grid(array.shape, affine))
 
 
+def test_a_localizer_above_the_series_is_not_taken_for_the_image(tmp_path: Path) -> None:
+    write_series(tmp_path, slices=1, number=1)
+    array, _ = write_series(tmp_path / "thorax", number=3)
+
+    with pytest.raises(InputError, match=r"holds 2 DICOM series, number 1 \(CT, 1 file\); number 3 \(CT, 6 files\)"):
+        read_volume(tmp_path)
+    np.testing.assert_array_equal(read_volume(tmp_path, series=3).array, array)
+
+
+def test_a_slice_without_anything_below_it_is_an_image(tmp_path: Path) -> None:
+    array, _ = write_series(tmp_path, slices=1)
+    (tmp_path / "empty").mkdir()
+
+    np.testing.assert_array_equal(read_volume(tmp_path).array, array)
+
+
 def test_one_file_stands_for_its_series(tmp_path: Path) -> None:
     write_series(tmp_path, number=3)
     array, _ = write_series(tmp_path / "x", number=4)
@@ -436,3 +477,78 @@ def test_a_slice_that_is_cut_off_is_refused(tmp_path: Path, slices: int) -> None
     with pytest.raises(InputError, match="cut off") as caught:
         read_volume(tmp_path)
     assert f"im{slices:03d}.dcm" in str(caught.value)
+
+
+def test_a_file_that_gdcm_stumbles_over_is_in_no_images_way(tmp_path: Path) -> None:
+    """A dose of one frame beside the CT of its plan."""
+    array, affine = write_series(tmp_path)
+    dose = get_testdata_file("rtdose_1frame.dcm", download=False)
+    shutil.copy(str(dose), tmp_path)
+    for path in (tmp_path, next(tmp_path.glob("[!r]*.dcm"))):
+        volume = read_volume(path, series=3)
+        np.testing.assert_array_equal(volume.array, array)
+        assert volume.grid.same_as(Grid(volume.array.shape, affine))
+
+
+def compressed(uid: str) -> Callable[[pydicom.Dataset, int], None]:
+    """Slices of 32 × 32 voxels, each with as many more as its number, as ``uid`` packs them."""
+
+    def change(data: pydicom.Dataset, k: int) -> None:
+        data.Rows, data.Columns = 32, 32
+        data.PixelData = (np.arange(1024, dtype=np.uint16) * 7 % 1999 + k).tobytes()
+        data.compress(uid)
+
+    return change
+
+
+def test_compressed_slices_are_read(tmp_path: Path) -> None:
+    write_series(tmp_path, change=compressed(RLELossless))
+    first = (np.arange(1024).reshape(32, 32).T * 7 % 1999)[:, :, None] - 1000
+    np.testing.assert_array_equal(read_volume(tmp_path).array, first + np.arange(6))
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, "1.2.840.10008.1.2.4.110"], ids=["HTJ2K", "JPEG XL"])
+def test_a_compression_that_cannot_be_read_is_named(tmp_path: Path, syntax: str) -> None:
+    write_series(tmp_path, slices=2, change=compressed(RLELossless))
+    old = RLELossless.encode() + b"\0"
+    for path in tmp_path.iterdir():
+        # One that this version of pydicom may not know: the length of the entry, and of all those before the slice.
+        head = path.read_bytes()
+        new = syntax.encode() + b"\0" * (len(syntax) % 2)
+        at = head.index(old)
+        length = len(new).to_bytes(2, "little")
+        more = int.from_bytes(head[140:144], "little") + len(new) - len(old)
+        start = head[:140] + more.to_bytes(4, "little") + head[144 : at - 2]
+        path.write_bytes(start + length + new + head[at + len(old) :])
+    for path in (tmp_path, next(tmp_path.iterdir())):
+        with pytest.raises(InputError, match=f"transfer syntax {syntax}.: export it uncompressed"):
+            read_volume(path)
+
+
+def test_a_compressed_slice_that_is_cut_off_is_not_left_out(tmp_path: Path) -> None:
+    """The last one of a stack: the others are even without it."""
+    write_series(tmp_path, change=compressed(RLELossless))
+    last = tmp_path / "im001.dcm"
+    last.write_bytes(last.read_bytes()[:-600])
+    for path in (tmp_path, tmp_path / "im003.dcm"):
+        with pytest.raises(InputError, match=r"im001\.dcm is of that series, but damaged or cut off: export it"):
+            read_volume(path)
+
+
+def test_the_table_of_a_disc_is_no_image(tmp_path: Path) -> None:
+    array, _ = write_series(tmp_path / "DICOM" / "0001")
+    table = get_testdata_file("dicomdirtests/DICOMDIR", download=False)
+    shutil.copy(str(table), tmp_path / "DICOMDIR")
+    with pytest.raises(InputError, match="table of contents of a disc: give the folder"):
+        read_volume(tmp_path / "DICOMDIR")
+    np.testing.assert_array_equal(read_volume(tmp_path).array, array)
+
+
+def test_slices_without_the_usual_start_are_read(tmp_path: Path) -> None:
+    """Old archives leave out 128 bytes of nothing and the word DICM."""
+    array, affine = write_series(tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[132:])
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.array, array)
+    assert volume.grid.same_as(Grid(array.shape, affine))

@@ -16,7 +16,7 @@ from PWSegmentationLib.export.seg_nrrd import read_fields
 from PWSegmentationLib.export.writing import write_segmentation
 from PWSegmentationLib.prompts.json_format import write_prompts
 from PWSegmentationLib.prompts.prompts import Point, PromptSet, SegmentPrompts
-from PWSegmentationLib.review.measures import measure, surface_mm2
+from PWSegmentationLib.review.measures import measure, surface_mm2, touched_faces
 from PWSegmentationLib.segments.segmentation import Segment, Segmentation
 from PWSegmentationLib.volume.grid import Grid, Region
 from PWSegmentationLib.volume.writing import write_image
@@ -266,3 +266,14 @@ def test_pages_hold_everything_and_hide_nothing_in_markup(tmp_path: Path) -> Non
     assert folder.count("data:image/webp;base64,") == 2
     for text in (page, folder):
         assert "http" not in text.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_the_border_that_a_segment_touches_is_called_by_the_side_of_the_patient(flipped):
+    # Slices stacked from the head down, or up.
+    grid = Grid(SHAPE, np.diag([-1.0, 1.0, -1.5 if flipped else 1.5, 1.0]))
+    mask = np.zeros(SHAPE, bool)
+    mask[:5, 10:20, :5] = True
+    touching = segment("liver", mask)
+
+    assert touched_faces(touching, grid) == ("right", "superior" if flipped else "inferior")

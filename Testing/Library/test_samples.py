@@ -105,6 +105,12 @@ def test_several_may_fetch_the_same_at_once(package, mirror, tmp_path):
             assert [p.name for p in cache.iterdir()] == ["tiny-1.0"]
 
 
+def test_a_cache_that_cannot_be_written_is_told_with_a_way_that_every_command_has(package, tmp_path):
+    (tmp_path / "file").write_text("of the user")
+    with pytest.raises(InputError, match=r"cannot be written .*: set PWSEG_CACHE"):
+        fetch(package, tmp_path / "file" / "cache")
+
+
 def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.setenv("PWSEG_CACHE", str(tmp_path))
     assert default_cache() == tmp_path

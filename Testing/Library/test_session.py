@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from PWSegmentationLib import Cancelled, InputError, Point, PromptSet, Session
+from PWSegmentationLib import Cancelled, InputError, Point, PromptSet, SegmentPrompts, Session
 from PWSegmentationLib.session.engine import FinetuneReport
 from Testing.Library.conftest import bright_ellipsoid, dice
 
@@ -131,6 +131,29 @@ def test_undo_and_redo_take_prompts_and_masks_together(two_lesions):
     assert session.undo() and session.undo() and not session.undo()
     with pytest.raises(InputError, match="no prompts"):
         session.predict()
+
+
+def test_after_undo_and_another_step_there_is_nothing_to_redo(two_lesions):
+    session, _ = two_lesions
+    session.add_point("left", LEFT)
+    session.add_point("left", (33.0, 30.0, 30.0), positive=False)
+    assert session.undo() and session.can_redo
+    session.add_point("right", RIGHT)
+    assert not session.can_redo and not session.redo()
+    assert [len(session.prompts[name]) for name in session.segments] == [1, 1]
+
+
+def test_removing_another_segment_leaves_the_one_that_is_worked_on(two_lesions):
+    session, _ = two_lesions
+    for name in ("left", "right", "third"):
+        session.add_segment(name)
+    session.add_point("left", LEFT)
+    session.remove_segment("right")
+    assert session.active == "left"
+    session.remove_segment("left")
+    assert session.active == "third"
+    with pytest.raises(InputError, match="already is a segment 'third'"):
+        session.add_segment("third")
 
 
 def test_changed_holds_exactly_what_changed(two_lesions):
@@ -256,13 +279,25 @@ def test_removing_and_clearing(two_lesions):
     assert (session.labelmap() == 1).any()
 
 
+def test_a_labelmap_holds_any_number_of_segments():
+    session = Session("cpu", method="image-aware")
+    session.set_image(np.zeros((9, 9, 9)), np.eye(4))
+    empty = PromptSet(tuple(SegmentPrompts(f"empty {number}") for number in range(256)))
+    session.prompts = empty.with_prompt("last", Point((4, 4, 4)))
+    assert session.labelmap()[4, 4, 4] == 257
+
+
 def test_renaming_keeps_everything(two_lesions):
     session, _ = two_lesions
     prompt_both(session)
-    before = session.labelmap()
+    before, prompts = session.labelmap(), session.prompts["left"]
+    session.lock("left")
     session.rename_segment("left", "metastasis")
-    assert session.segments == ("metastasis", "right")
+    assert session.segments == ("metastasis", "right") and session.locked == {"metastasis"}
+    assert session.prompts["metastasis"].points == prompts.points
     np.testing.assert_array_equal(session.labelmap(), before)
+    with pytest.raises(InputError, match="already is a segment"):
+        session.rename_segment("metastasis", "right")
 
 
 def test_a_single_prompt_can_be_taken_back(two_lesions):
@@ -437,7 +472,9 @@ def test_cancelling_a_fine_tune_ends_it_soon(two_lesions):
         (lambda s: s.add_scribble("x", [1, 2], 1.0), "three finite numbers"),
         (lambda s: s.finetune("x"), "positive seconds"),
         (lambda s: Session("cpu", method="foo"), "no method 'foo'"),
-        (lambda s: Session("cpu", samples=-1), "must not be negative"),
+        (lambda s: Session("cpu", samples=-1), "samples must be a whole number that is not negative"),
+        (lambda s: Session("cpu", seed=-1), "seed must be a whole number that is not negative"),
+        (lambda s: Session("cpu", seed=None), "seed must be a whole number"),
     ],
 )
 def test_what_makes_no_sense_gets_a_sentence(call, said):
@@ -484,6 +521,29 @@ def test_strange_images_give_something_small_and_finite(image, point):
     assert found.mask.sum() < 2000
 
 
+def test_a_click_in_padding_is_told():
+    session = Session("cpu")
+    session.set_image(PADDED, np.eye(4))
+    session.add_point("a", (3, 20, 20))
+    assert "is padding" in session.predict().note
+    session.add_point("a", (30, 20, 20))
+    assert session.predict().note == ""
+
+
+@pytest.mark.parametrize("method", ["auto", "image-aware"])
+@pytest.mark.parametrize("fill", [np.nan, -3024.0])
+def test_a_click_far_from_all_that_was_measured_is_told(fill: float, method: str) -> None:
+    """Nothing that is looked at then holds a measurement, as beside a body that was cut out of a large image."""
+    image = np.full((48, 48, 60), fill, np.float32)
+    image[..., :10] = np.random.default_rng(0).normal(50, 10, (48, 48, 10))
+    session = Session("cpu", method=method)
+    session.set_image(image, np.diag([2.0, 2.0, 5.0, 1.0]))
+    session.add_point("a", (50, 50, 250))
+    found = session.predict()
+    assert "is padding" in found.note
+    assert found.mask.sum() < 50
+
+
 @pytest.mark.parametrize("fill", [1e20, 3.4028234e38, 1e300])
 @pytest.mark.filterwarnings("error")
 def test_a_huge_fill_value_is_as_good_as_none(fill):
@@ -513,15 +573,31 @@ class TestCutOut:
         "image",
         [
             *(np.where(ORGAN, TISSUE, 0.0), np.where(ORGAN, TISSUE, -1000.0)),
+            *(np.where(ORGAN, TISSUE, -300.0), np.where(ORGAN, TISSUE, np.nan), np.where(ORGAN, TISSUE, 4000.0)),
             *(ORGAN.astype(np.uint8), np.where(ORGAN, 100, -2000), np.where(ORGAN, 40, 300)),
         ],
-        ids=["in 0", "in air of CT", "mask", "two values", "darker"],
+        ids=["in 0", "in air of CT", "in padding", "in NaN", "in bright padding", "mask", "two values", "darker"],
     )
     def test_one_click_finds_it(self, image, method):
         session = Session("cpu", method=method)
         session.set_image(image, np.eye(4))
         session.add_point("organ", (19, 19, 19))
         assert dice(session.predict().mask, self.ORGAN) > 0.95
+
+    @pytest.mark.parametrize("fill", [-1000.0, -1024.0])
+    def test_what_differs_little_within_it_is_told_apart_in_air_of_ct(self, fill):
+        """A nucleus of 4 mm, 4 units brighter: nothing where the air is a thousand units darker."""
+        inner = (self.INDEX**2).sum(axis=0) < 5**2
+        tissue = 30 + NOISE + 4 * inner
+
+        def answer(around):
+            session = Session("cpu")
+            session.set_image(np.where(self.ORGAN, tissue, around), np.eye(4))
+            session.add_point("nucleus", (19, 19, 19))
+            session.add_point("nucleus", (27, 19, 19), False)
+            return session.predict().mask
+
+        assert dice(answer(fill), answer(0.0)) > 0.9
 
     def test_clicks_in_what_seemed_padding_tell_the_background(self):
         session = Session("cpu")

@@ -17,9 +17,9 @@ from PWSegmentationLib import InputError, Point, PromptSet, SegmentPrompts, Volu
 from PWSegmentationLib.networks import ProbabilisticUNETR, UNETRConfig
 from PWSegmentationLib.networks.model_files import save_model
 from PWSegmentationLib.prediction.inference_memory import InferencePlan, plan_inference
+from PWSegmentationLib.prediction.preparation import Preparation
 from PWSegmentationLib.prediction.sliding_window import infer_maps
 from PWSegmentationLib.prediction.trained_model import TrainedModel
-from PWSegmentationLib.training.preparation import Preparation
 
 from .training_data import ROOT, STRUCTURES, environment, scene
 

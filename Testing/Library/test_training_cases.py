@@ -9,17 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from PWSegmentationLib import InputError, Point, PromptSet, SegmentPrompts, write_prompts
 from PWSegmentationLib.cases import CaseFiles, CaseSet, read_cases
 from PWSegmentationLib.cases.case_set import fifths
+from PWSegmentationLib.prediction.preparation import Preparation
 from PWSegmentationLib.training.case_labels import dense_target, given_prompts, sparse_target
-from PWSegmentationLib.training.preparation import Preparation
 from PWSegmentationLib.training.windows import PrepareCase, TrainingWindows
 from PWSegmentationLib.volume.grid import Grid
 from PWSegmentationLib.volume.writing import write_image
 
-from .training_data import STRUCTURES, quick, scene, write_datalist
+from .training_data import STRUCTURES, quick, scene, write_datalist, write_elsewhere
 
 
 def write_case(folder: Path, seed: int, **sparse: object) -> None:
@@ -64,6 +65,14 @@ def test_a_selection_set_is_kept_apart_and_does_not_move(tmp_path: Path) -> None
     assert before.selection == read_cases(tmp_path).selection or len(read_cases(tmp_path).selection) == 2
 
 
+def test_the_selection_set_does_not_depend_on_where_the_data_lie(tmp_path: Path) -> None:
+    names = []
+    for place in ("here", "there/and further", "there/again", "elsewhere"):
+        write_datalist(tmp_path / place, 10, 0, 0)
+        names.append([c.name for c in read_cases(tmp_path / place / "dataset.json").selection])
+    assert names == 4 * [names[0]] and len(names[0]) == 2
+
+
 def test_who_is_in_which_set_stays_as_it_was() -> None:
     """Results with a model trained before stand on it: whom it learnt from must never become whom it is tested with."""
     cases = [CaseFiles(f"image{n}", Path(f"image{n}.nii.gz"), group=f"case{n // 2}") for n in range(20)]
@@ -97,7 +106,7 @@ def test_a_structure_of_several_values_is_one(tmp_path: Path) -> None:
     assert one.structures == two.structures == STRUCTURES and (one.background, two.background) == (3, 6)
     a, b = (prepared(cases, cases.training[0], supervision="dense") for cases in (one, two))
     assert all(np.array_equal(a[k], b[k]) for k in a)
-    prompts = given_prompts(two.training[0], two)
+    prompts = given_prompts(two.training[0], two, grid)
     assert len(prompts["ball"].positions(True)) == 2 and len(prompts["ball"].positions(False)) == 2
     (tmp_path / "True" / "a" / "labels.json").write_text(json.dumps({"ball": [1, 5], "bar": [2, 5]}))
     with pytest.raises(InputError, match="The value 5 belongs to 'ball' and to 'bar'"):
@@ -112,7 +121,7 @@ def test_points_of_a_structure_left_out_are_outside_the_others(tmp_path: Path) -
         points[tuple(np.argwhere(labels == value)[0])] = value
     write_image(points, grid, tmp_path / "a" / "points.nii.gz")
     cases = read_cases(tmp_path).only(["ball"])
-    prompts = given_prompts(cases.training[0], cases)
+    prompts = given_prompts(cases.training[0], cases, grid)
     assert [s.name for s in prompts] == ["ball"] and len(prompts["ball"].positions(False)) == 1
 
 
@@ -163,11 +172,45 @@ def test_prompts_points_and_scribbles_that_came_with_a_case(tmp_path: Path) -> N
     by_name = {c.name: c for c in (*cases.training, *cases.selection)}
     assert cases.background == 3
     for name, outside in (("a", 2), ("b", 1)):
-        found = prepared(cases, by_name[name], supervision="given")
+        found = prepared(cases, by_name[name], supervision="given", promptable=True)
         inside, not_inside = found["seeds"][0], found["seeds"][1]
         assert inside.any() and not_inside.any()
-        prompts = given_prompts(by_name[name], cases)
+        prompts = given_prompts(by_name[name], cases, grid)
         assert len(prompts["ball"].positions(False)) == outside - (name == "b")
+
+
+def test_clicks_that_a_coarser_grid_cannot_tell_apart_are_learnt_from_all_the_same(tmp_path: Path) -> None:
+    write_case(tmp_path / "a", 0)
+    _, labels, grid = scene(0)
+    inside = np.argwhere(labels == 1)
+    beside = np.argwhere(labels == 2)[0]
+    # The outermost voxel of the ball and its neighbour: 2 mm from each other, in one voxel of 8 mm.
+    edge = inside[inside[:, 0].argmax()]
+    clicks = [Point(tuple(grid.to_world(v)), sign) for v, sign in ((edge, True), (edge + [1, 0, 0], False))]
+    clicks.append(Point(tuple(grid.to_world(inside[len(inside) // 2]))))
+    bar = SegmentPrompts("bar", points=(Point(tuple(grid.to_world(beside))),))
+    write_prompts(PromptSet((SegmentPrompts("ball", points=tuple(clicks)), bar)), tmp_path / "a" / "prompts.json")
+    cases = read_cases(tmp_path)
+    coarse = PrepareCase(cases, quick(Path(), supervision="given", spacing_mm=8), Preparation(8.0))
+    assert (coarse(cases.training[0])["probability"][0] >= 0.5).any()
+    away = SegmentPrompts("bar", points=(Point((500.0, 0.0, 0.0)),))
+    write_prompts(PromptSet((away,)), tmp_path / "a" / "prompts.json")
+    with pytest.raises(InputError, match=r"Case 'a': A point of 'bar' at R 500.* lies outside the volume"):
+        coarse(cases.training[0])
+
+
+def test_what_cannot_be_learnt_is_said_before_training(tmp_path: Path) -> None:
+    cases = read_cases(write_datalist(tmp_path, 2, 0, 0))
+    named = {**cases.named, "spleen": (3,)}
+    more = CaseSet({**cases.structures, "spleen": 3}, cases.training, (), (), named=named)
+    with pytest.raises(InputError, match="No training case shows 'spleen': add one that does"):
+        TrainingWindows(more, quick(tmp_path, supervision="dense"), Preparation(), 16)
+    assert TrainingWindows(more.only(["bar"]), quick(tmp_path, supervision="dense"), Preparation(), 16).batch(0, 1)
+    # A scan of which nothing was measured.
+    for number in range(2):
+        write_image(np.full((24, 24, 24), np.nan, np.float32), scene(number)[2], tmp_path / f"image{number}.nii.gz")
+    with pytest.raises(InputError, match="nothing to learn from the case 'image"):
+        TrainingWindows(cases, quick(tmp_path, supervision="dense"), Preparation(), 16)
 
 
 def test_a_structure_without_prompts_is_unknown_not_absent() -> None:
@@ -199,6 +242,7 @@ def test_windows_depend_on_their_number_alone(tmp_path: Path) -> None:
     assert not np.array_equal(forward[0].image, forward[2].image)
     both = windows.batch(0, 2)
     assert np.array_equal(both.image[1:], forward[1].image)
+    assert type(both.image) is type(both.confidence) is torch.Tensor, "metadata would slow down every layer"
     assert both.image.shape == (2, 1, 16, 16, 16) and both.probability.shape == (2, 2, 16, 16, 16)
 
 
@@ -253,9 +297,7 @@ def damaged(tmp_path: Path, what: str) -> Path:
     if what == "missing file":
         (tmp_path / "label0.nii.gz").unlink()
     elif what == "other geometry":
-        moved = grid.affine.copy()
-        moved[:3, 3] += 5
-        write_image(labels, Grid(labels.shape, moved), tmp_path / "label0.nii.gz")
+        write_elsewhere(labels, grid, tmp_path / "label0.nii.gz")
     elif what == "unnamed value":
         labels[0, 0, 0] = 7
         write_image(labels, grid, tmp_path / "label0.nii.gz")

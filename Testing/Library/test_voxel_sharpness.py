@@ -17,7 +17,7 @@ from PWSegmentationLib.prediction.promptable import PromptableModel
 from PWSegmentationLib.prediction.view import look_at
 from PWSegmentationLib.prediction.voxel_sharpness import FEATURES, VoxelSharpness, voxel_features
 from PWSegmentationLib.prompts.prompts import Point, SegmentPrompts
-from PWSegmentationLib.pseudolabel.from_image import EVIDENCE
+from PWSegmentationLib.pseudolabel.from_image import SHOWN_CUES
 from PWSegmentationLib.volume.grid import Region
 from PWSegmentationLib.volume.volume import Volume
 from Testing.Benchmarks import voxel_sharpness as fitting
@@ -95,8 +95,8 @@ def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
 def _features(volume: Volume, prompts: SegmentPrompts) -> np.ndarray:
     view = look_at(volume, prompts, (), Region.whole(volume.grid.shape))
     bright = np.clip((view.image - 20.0) / 80.0, 0.0, 1.0).astype(np.float32)
-    evidence = np.stack([bright * (n + 1) / 10 for n in range(len(EVIDENCE))])
-    return voxel_features(bright, view, prompts, evidence).reshape(len(FEATURES), *view.grid.shape)
+    cues = np.stack([bright * (n + 1) / 10 for n in range(len(SHOWN_CUES))])
+    return voxel_features(bright, view, prompts, cues).reshape(len(FEATURES), *view.grid.shape)
 
 
 def test_features_are_millimetres_and_sides() -> None:

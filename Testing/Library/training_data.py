@@ -35,6 +35,13 @@ def scene(seed: int, edge: int = 24) -> tuple[np.ndarray, np.ndarray, Grid]:
     return image.astype(np.int16), labels, Grid(labels.shape, affine)
 
 
+def write_elsewhere(labels: np.ndarray, grid: Grid, path: Path) -> None:
+    """A labelmap 5 mm beside the grid of its image."""
+    affine = grid.affine.copy()
+    affine[:3, 3] += 5
+    write_image(labels, Grid(labels.shape, affine), path)
+
+
 def write_datalist(folder: Path, training: int = 2, selection: int = 1, test: int = 1) -> Path:
     document: dict[str, Any] = {"labels": {"0": "background", "1": "ball", "2": "bar"}}
     number = 0

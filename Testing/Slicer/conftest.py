@@ -86,27 +86,33 @@ def scene() -> Any:
     made.Clear(True)
 
 
+def volume_node(
+    scene: Any,
+    array: np.ndarray,
+    affine: np.ndarray = OBLIQUE,
+    name: str = "CT",
+    kind: str = "vtkMRMLScalarVolumeNode",
+) -> Any:
+    """An array ``[i, j, k]`` as a volume node of the scene."""
+    node = scene.AddNewNodeByClass(kind, name)
+    image = vtk.vtkImageData()
+    image.SetDimensions(*array.shape[:3])
+    components = 1 if array.ndim == 3 else array.shape[3]
+    flat = np.ascontiguousarray(np.moveaxis(array, (0, 1, 2), (2, 1, 0))).reshape(-1, components)
+    image.GetPointData().SetScalars(numpy_to_vtk(flat.squeeze(), deep=True))
+    node.SetIJKToRASMatrix(array_to_matrix(affine))
+    node.SetAndObserveImageData(image)
+    return node
+
+
 @pytest.fixture
 def add_volume(scene: Any) -> Callable[..., Any]:
     """Put an array ``[i, j, k]`` into the scene as a volume node."""
 
-    def add(
-        array: np.ndarray | None = None,
-        affine: np.ndarray = OBLIQUE,
-        name: str = "CT",
-        kind: str = "vtkMRMLScalarVolumeNode",
-    ) -> Any:
+    def add(array: np.ndarray | None = None, *more: Any, **options: Any) -> Any:
         if array is None:
             array = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
-        node = scene.AddNewNodeByClass(kind, name)
-        image = vtk.vtkImageData()
-        image.SetDimensions(*array.shape[:3])
-        components = 1 if array.ndim == 3 else array.shape[3]
-        flat = np.ascontiguousarray(np.moveaxis(array, (0, 1, 2), (2, 1, 0))).reshape(-1, components)
-        image.GetPointData().SetScalars(numpy_to_vtk(flat.squeeze(), deep=True))
-        node.SetIJKToRASMatrix(array_to_matrix(affine))
-        node.SetAndObserveImageData(image)
-        return node
+        return volume_node(scene, array, *more, **options)
 
     return add
 

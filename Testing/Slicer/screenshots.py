@@ -18,8 +18,8 @@ from PWSegmentationLib.demo.case import DemoCase, chest_ct
 from PWSegmentationLib.drawing.slices import (
     BACKGROUND,
     PLANES,
-    Scene,
-    View,
+    DisplayVolume,
+    SlicePanel,
     draw_contour,
     draw_overlay,
     draw_prompts,
@@ -98,7 +98,7 @@ class Views:
 
     def __init__(self, panel: Driver) -> None:
         self._panel = panel
-        self._scene = Scene.of(volume_from_node(panel.volume))
+        self._scene = DisplayVolume.of(volume_from_node(panel.volume))
 
     def jump(self, place: tuple[float, float, float]) -> None:
         """Move all three to a place, world mm."""
@@ -124,7 +124,7 @@ class Views:
         overlay = self._overlay()
         for row, plane in enumerate(PLANES):
             ax = figure.add_axes((0.005, (2 - row) / 3 + 0.002, 0.99, 1 / 3 - 0.004))
-            view = View(ax, self._scene, plane, self._middle)  # type: ignore[arg-type]
+            view = SlicePanel(ax, self._scene, plane, self._middle)  # type: ignore[arg-type]
             draw_slice(view, self._centre, HALF_MM)
             if overlay is not None:
                 draw_overlay(view, overlay)
@@ -135,7 +135,7 @@ class Views:
         height, width = pixels.shape[:2]
         return QImage(pixels.data, width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
 
-    def _draw_segments(self, view: View, *, filled: bool) -> None:
+    def _draw_segments(self, view: SlicePanel, *, filled: bool) -> None:
         panel = self._panel
         if panel.segmentation is None:
             return

@@ -222,3 +222,29 @@ def test_color_table(scene: Any, tmp_path: Path) -> None:
     rgba = [0.0] * 4
     node.GetColor(15, rgba)
     assert rgba[:3] == pytest.approx(colors["脾"], abs=0.003)
+
+
+def test_overlapping_segments_that_slicer_wrote(scene: Any, tmp_path: Path) -> None:
+    """Slicer counts values anew on every layer; in our labelmaps and tables each segment has its own."""
+    from vtk.util.numpy_support import numpy_to_vtk
+
+    from PWSegmentationLib.export.reading import read_segmentation as read
+
+    node, masks = add_node(scene, "vtkMRMLSegmentationNode"), {}
+    for name, low, high in (("a", 0, 4), ("b", 2, 6), ("c", 5, 7)):
+        masks[name] = np.zeros(SHAPE, bool)
+        masks[name][low:high, low:high, low:high] = True
+        image = slicer.vtkOrientedImageData()
+        image.SetDimensions(SHAPE)
+        image.GetPointData().SetScalars(numpy_to_vtk(masks[name].T.ravel().astype(np.uint8), deep=True))
+        segment = slicer.vtkSegment()
+        segment.SetName(name)
+        segment.AddRepresentation("Binary labelmap", image)
+        node.GetSegmentation().AddSegment(segment)
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    storage.SetFileName(str(tmp_path / "a.seg.nrrd"))
+    assert storage.WriteData(node)
+    found = read(tmp_path / "a.seg.nrrd")
+    assert found.values["a"] == 1 and sorted(found.values.values()) == [1, 2, 3]
+    for segment in found.segments:
+        np.testing.assert_array_equal(segment.over(Region.whole(SHAPE)), masks[segment.name])

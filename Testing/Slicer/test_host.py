@@ -57,6 +57,20 @@ def test_one_wrapper_per_object_and_children_are_a_tuple(qt: Any) -> None:
     assert parent.children()[1] is button
 
 
+def test_an_object_without_a_parent_goes_with_the_last_who_refers_to_it(qt: Any) -> None:
+    gone = []
+    timer, window = qt.QTimer(), qt.QWidget()
+    button = qt.QPushButton("x", window)
+    for made in (timer, button):
+        made._cpp.destroyed.connect(lambda: gone.append(1))
+    del made
+
+    del timer, button
+
+    assert gone == [1]
+    assert window.children()[0].text == "x"
+
+
 def test_the_main_window_is_that_of_the_host_that_runs() -> None:
     code = """
 from Testing.host import start

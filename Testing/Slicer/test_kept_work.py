@@ -222,6 +222,20 @@ def test_a_removed_segment_comes_back_with_all_that_was_in_it(on_scene: SceneSes
 # ---- names -----------------------------------------------------------------------------------------------------
 
 
+def test_a_removed_segment_comes_back_without_an_error_where_those_before_it_are_gone(on_scene: SceneSession) -> None:
+    first, second = on_scene.add_segment("first"), on_scene.add_segment("second")
+    on_scene.remove_segment(second)
+    segmentation = on_scene.segmentation_node.GetSegmentation()
+    segmentation.RemoveSegment(first)
+    errors: list[str] = []
+    segmentation.AddObserver("ErrorEvent", lambda *_: errors.append("Slicer shows it in red"))
+
+    assert on_scene.undo()
+
+    assert [segmentation.GetSegment(i).GetName() for i in segmentation.GetSegmentIDs()] == ["second"]
+    assert errors == []
+
+
 def test_renamed_while_it_is_computed_a_segment_gets_its_answer(on_scene: SceneSession) -> None:
     only = on_scene.add_segment("Segment 1")
     on_scene.store.add_point(only, OBLIQUE[:3] @ [*LEFT, 1.0])
@@ -330,14 +344,67 @@ def test_a_click_within_a_segment_made_elsewhere_says_nothing_new(on_scene: Scen
     assert np.array_equal(of(on_scene, organ), ball(LEFT, 4.0))
 
 
-def test_a_click_outside_alone_takes_away_from_a_segment_made_elsewhere(on_scene: SceneSession) -> None:
-    organ = painted(on_scene, "organ", ball(LEFT, 4.0) | ball(RIGHT, 4.0))
+@pytest.mark.parametrize(("kept", "denied"), [(LEFT, RIGHT), (RIGHT, LEFT)])
+def test_a_click_outside_alone_takes_away_from_a_segment_made_elsewhere(
+    on_scene: SceneSession, kept: np.ndarray, denied: np.ndarray
+) -> None:
+    organ = painted(on_scene, "organ", ball(kept, 4.0) | ball(denied, 4.0))
 
-    click(on_scene, organ, RIGHT, positive=False)
+    click(on_scene, organ, denied, positive=False)
 
-    assert np.array_equal(of(on_scene, organ), ball(LEFT, 4.0))
-    click(on_scene, organ, RIGHT + [0, 3, 0], positive=False)
-    assert np.array_equal(of(on_scene, organ), ball(LEFT, 4.0))
+    assert np.array_equal(of(on_scene, organ), ball(kept, 4.0))
+    click(on_scene, organ, denied + [0, 3, 0], positive=False)
+    assert np.array_equal(of(on_scene, organ), ball(kept, 4.0))
+
+
+def away_mm(voxel: Sequence[float]) -> np.ndarray:
+    """How far all voxels are from one, mm."""
+    steps = np.moveaxis(np.indices(SHAPE), 0, -1) - voxel
+    return np.linalg.norm(steps @ OBLIQUE[:3, :3].T, axis=-1)
+
+
+@pytest.mark.parametrize("beside", [5, 6, 8])
+def test_a_click_changes_a_segment_made_elsewhere_no_farther_than_it_lies_behind_the_border(
+    on_scene: SceneSession, beside: int
+) -> None:
+    before = ball(LEFT, 4.0)
+    organ = painted(on_scene, "organ", before)
+    place = LEFT + [beside, 0, 0]
+    away = away_mm(place)
+
+    click(on_scene, organ, place)
+
+    reach = max(4.0, 4.0 * away[before].min())
+    assert np.array_equal(of(on_scene, organ), before | ball(place) & (away <= reach))
+
+
+@pytest.mark.parametrize("deep", [2, 3, 4])
+def test_a_click_outside_takes_as_much_of_a_segment_made_elsewhere_as_it_lies_deep(
+    on_scene: SceneSession, deep: int
+) -> None:
+    before = ball(LEFT) | ball(RIGHT, 8.0)
+    organ = painted(on_scene, "organ", before)
+    place = LEFT - [0, 7 - deep, 0]
+    away = away_mm(place)
+
+    click(on_scene, organ, place, positive=False)
+
+    reach = max(4.0, 2.0 * away[~before].min())
+    clearly = np.abs(away - reach) > 1e-6
+    expected = before & ~(ball(LEFT) & (away <= reach))
+    assert np.array_equal(of(on_scene, organ)[clearly], expected[clearly])
+
+
+def test_a_prompt_that_is_taken_back_takes_along_what_it_brought_and_no_more(on_scene: SceneSession) -> None:
+    only = on_scene.add_segment("only")
+    click(on_scene, only, LEFT)
+    click(on_scene, only, LEFT + [5, 0, 0])
+    by_hand(on_scene, only, ball(RIGHT, 4.0))
+    on_scene.store.delete(on_scene.store.items(only)[1])
+
+    finish(on_scene.start(only))
+
+    assert np.array_equal(of(on_scene, only), ball(LEFT) | ball(RIGHT, 4.0))
 
 
 def test_a_segment_made_elsewhere_outlives_its_prompts(on_scene: SceneSession) -> None:
@@ -367,6 +434,18 @@ def test_what_was_erased_does_not_come_back_with_the_next_click(on_scene: SceneS
     assert np.array_equal(of(on_scene, only), ball(LEFT) & ~half | bump | ball(RIGHT))
 
 
+def test_what_was_erased_within_a_box_does_not_come_back_with_the_next_click(on_scene: SceneSession) -> None:
+    only = on_scene.add_segment("only")
+    on_scene.store.add_box(only, OBLIQUE[:3] @ [*LEFT, 1.0], (40.0, 40.0, 40.0))
+    click(on_scene, only, LEFT)
+    hole = ball(LEFT - [0, 5, 0], 2.0)
+    by_hand(on_scene, only, hole, erase=True)
+
+    click(on_scene, only, LEFT + [0, 5, 0])
+
+    assert not (of(on_scene, only) & hole).any()
+
+
 def test_segments_nobody_has_edited_follow_their_prompts_everywhere(on_scene: SceneSession) -> None:
     only = on_scene.add_segment("only")
     click(on_scene, only, LEFT)
@@ -376,6 +455,22 @@ def test_segments_nobody_has_edited_follow_their_prompts_everywhere(on_scene: Sc
     finish(on_scene.start(only))
 
     assert np.array_equal(of(on_scene, only), ball(RIGHT))
+
+
+def test_an_edit_of_a_single_voxel_is_told_from_none_wherever_it_is(on_scene: SceneSession) -> None:
+    only = on_scene.add_segment("only")
+    click(on_scene, only, LEFT)
+    click(on_scene, only, RIGHT)
+    history = on_scene._writer.history
+
+    assert not history.has_other_work(only)
+    for corner in np.ndindex(2, 2, 2):
+        voxel = np.zeros(SHAPE, bool)
+        voxel[corner] = True
+        by_hand(on_scene, only, voxel)
+        assert history.has_other_work(only)
+        by_hand(on_scene, only, voxel, erase=True)
+        assert not history.has_other_work(only)
 
 
 def reopened(on_scene: SceneSession) -> SceneSession:
@@ -498,6 +593,22 @@ def test_a_segment_outlives_that_its_markups_are_tidied_away(on_scene: SceneSess
     assert len(on_scene.store.items(first)) == len(on_scene.store.items(second)) == 1
 
 
+def test_prompts_of_a_segment_that_was_removed_elsewhere_are_in_no_undos_way(on_scene: SceneSession) -> None:
+    kept, removed = on_scene.add_segment("kept"), on_scene.add_segment("removed")
+    click(on_scene, kept, LEFT)
+    click(on_scene, removed, RIGHT)
+    click(on_scene, kept, MIDDLE)
+    for node in on_scene.store.nodes(removed):
+        on_scene.scene.RemoveNode(node)
+    on_scene.segmentation_node.GetSegmentation().RemoveSegment(removed)
+
+    # That they went, and the last click.
+    assert on_scene.undo() and on_scene.undo()
+
+    assert np.array_equal(of(on_scene, kept), ball(LEFT)) and names(on_scene) == ["kept"]
+    assert len(on_scene.store.items(kept)) == 1
+
+
 def test_deleting_the_last_prompt_here_empties_the_segment(on_scene: SceneSession) -> None:
     only = on_scene.add_segment("only")
     click(on_scene, only, LEFT)
@@ -522,8 +633,26 @@ def test_a_box_that_is_inside_out_says_so_when_it_is_used_and_is_listed_until_th
     with pytest.raises(InputError, match="is inside out: switch that off"):
         on_scene.start(only)
     assert np.array_equal(of(on_scene, only), ball(LEFT))
+    on_scene.note_prompts()
     box.SetInsideOut(False)
     finish(on_scene.start(only))
+    assert on_scene.undo() and [i.role for i in on_scene.store.items(only)] == ["inside", "box"]
+
+
+def test_the_prompt_that_is_meant_is_the_nearest_within_reach(on_scene: SceneSession) -> None:
+    only, store = on_scene.add_segment("only"), on_scene.store
+    store.add_point(only, (0, 0, 0))
+    store.add_point(only, (10, 0, 0), positive=False)
+    store.add_box(only, (0, 100, 0), (20, 20, 20))
+    store.add_scribble(only, [(0, 0, 50), (0, 0, 60), (0, 0, 70)], 2.0)
+
+    # A box is its faces: a click in its middle means what lies there.
+    points = {(4, 0, 0): "inside", (6, 0, 0): "outside", (5, 20, 0): None}
+    box = {(0, 100, 0): None, (9, 100, 0): "box", (12, 100, 0): "box", (0, 120, 0): None}
+    scribble = {(1, 0, 69): "scribble inside", (0, 0, 80): None}
+    for place, role in (points | box | scribble).items():
+        found = store.nearest(place, 5.5, only)
+        assert (None if found is None else found.role) == role, place
 
 
 # ---- what is said ----------------------------------------------------------------------------------------------
@@ -539,7 +668,7 @@ def test_the_volume_that_is_told_is_what_the_segment_has(on_scene: SceneSession)
     ml = abs(np.linalg.det(OBLIQUE[:3, :3])) / 1000.0
     assert done.volume_ml == pytest.approx(of(on_scene, only).sum() * ml)
     assert done.held_back_ml == pytest.approx((ball(LEFT) & of(on_scene, kept)).sum() * ml)
-    assert done.volume_text == f"{done.volume_ml:.1f} ml ({done.held_back_ml:.1f} ml held back by locks or masking)"
+    assert done.volume_text == f"{done.volume_ml:.2f} ml ({done.held_back_ml:.1f} ml held back by locks or masking)"
     assert "held back" not in click(on_scene, only, RIGHT).volume_text
 
 

@@ -33,7 +33,9 @@ def offer(name, **members):
 def run(code: str, folder: Path = ROOT) -> list[str]:
     """The lines that the code prints in a fresh Python, with the module open in the host."""
     script = f"{START}\n{code}\nhost.close()"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=folder, check=False)
+    # Slicer warns of an observer that is not there, or is there twice.
+    command = [sys.executable, "-W", "error::UserWarning", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()
 
@@ -42,6 +44,18 @@ def test_the_modules_own_test_passes() -> None:
     said = run("sys.modules['PWSegmentation'].PWSegmentationTest().runTest(); print('passed')")
 
     assert said[-1] == "passed"
+
+
+def test_reloading_leaves_nothing_to_garbage_collection_that_is_still_called() -> None:
+    said = run("""
+import gc
+gc.set_threshold(1, 1, 1)
+host.reload()
+host.scene.GetSingletonNode("PWSegmentation", "vtkMRMLScriptedModuleNode").Modified()
+print("lives")
+""")
+
+    assert said[-1] == "lives"
 
 
 def test_packages_are_installed_on_use_after_asking() -> None:
@@ -56,7 +70,7 @@ class PyTorchUtilsLogic:
         installed.add("torch")
         return "torch"
 offer("PyTorchUtils", PyTorchUtilsLogic=PyTorchUtilsLogic)
-slicer.util.pip_install = lambda arguments: (done.append(arguments), installed.update(packages.NEEDED))
+slicer.util.pip_install = lambda arguments: (done.append(arguments[:3]), installed.update(packages.NEEDED))
 print(packages.ensurePackages("requirements.txt"), sorted(installed))
 print(packages.ensurePackages("requirements.txt"), sorted(installed), done)
 print(packages.ensurePackages("requirements.txt"), len(asked))
@@ -65,10 +79,36 @@ print("torch, monai, nibabel, safetensors, scipy" in asked[0], "not sent anywher
 
     assert said[-4:] == [
         "False []",
-        "True ['monai', 'nibabel', 'safetensors', 'scipy', 'torch'] [['-r', 'requirements.txt']]",
+        "True ['monai', 'nibabel', 'safetensors', 'scipy', 'torch'] [['-r', 'requirements.txt', '-c']]",
         "True 2",
         "True True",
     ]
+
+
+@pytest.mark.parametrize("has_packaging", [False, True], ids=["Slicer 5.10", "Slicer 5.12"])
+def test_what_was_there_before_is_kept(has_packaging: bool) -> None:
+    said = run(f"""
+installed = {{"torch": "2.7.1+cu118", "numpy": "2.0.2"}}
+class Missing(packages.importlib.metadata.PackageNotFoundError):
+    pass
+def version(name):
+    if name not in installed:
+        raise Missing(name)
+    return installed[name]
+packages.importlib.metadata.version = version
+def pip_install(arguments):
+    print(*arguments[:3], *open(arguments[3]).read().split())
+def pip_ensure(requirements, constraints, prompt_install, requester):
+    print(requirements, prompt_install, *open(constraints).read().split())
+slicer.util.pip_install = pip_install
+if {has_packaging}:
+    offer("slicer.packaging", pip_ensure=pip_ensure, load_requirements=lambda path: path)
+    slicer.packaging = sys.modules["slicer.packaging"]
+packages.installRequirements("requirements.txt")
+""")
+
+    asked = "requirements.txt False" if has_packaging else "-r requirements.txt -c"
+    assert said[-1] == f"{asked} numpy==2.0.2 torch==2.7.1+cu118"
 
 
 def test_what_is_installed_is_what_the_work_needs() -> None:

@@ -104,8 +104,10 @@ def test_the_spleen_from_the_file_to_the_export(panel: Any, spleen: Reader, tmp_
     assert dice(corrected, spleen.mask) > 0.8
 
     panel.press(panel.ui.undoButton)
+    panel.wait()
     assert np.array_equal(panel.mask("Segment 1"), before)
     panel.press(panel.ui.redoButton)
+    panel.wait()
     assert np.array_equal(panel.mask("Segment 1"), corrected)
     listed = panel.listed()
 

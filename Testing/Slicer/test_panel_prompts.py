@@ -270,6 +270,24 @@ def test_a_click_outside_the_image_is_no_prompt(panel: Any) -> None:
     assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_a_double_click_is_one_prompt(panel: Any, many: bool) -> None:
+    panel.load()
+    if many:
+        panel.press(panel.ui.manyLesionsCheckBox)
+    panel.press(panel.ui.positivePointButton)
+    for _ in range(2):
+        panel.host.hand.click(world(LEFT))
+    panel.wait()
+    assert len(panel.names) == 1 and panel.listed() == ["point +"]
+
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    assert len(panel.names) == 1 and panel.said == "There is a point already: ignored."
+
+    panel.place(panel.ui.positivePointButton, world(RIGHT))
+    assert dice(panel.mask(panel.names[-1]), ball(RIGHT) if many else ball(LEFT) | ball(RIGHT)) > 0.9
+
+
 @pytest.mark.parametrize("what", ["a box outside the image", "a voxel inside and outside"])
 def test_what_cannot_be_meant_is_said_and_nothing_is_lost(panel: Any, what: str) -> None:
     panel.load()
@@ -309,6 +327,51 @@ def test_a_prompt_that_is_dragged_is_answered_anew(panel: Any) -> None:
     assert dice(panel.mask("Segment 1"), ball(RIGHT)) > 0.9
     panel.press(panel.ui.undoButton)
     assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
+
+
+def place_a_line(panel: Any) -> Any:
+    """What the button of Slicer's markups toolbar does."""
+    line = panel.scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "L")
+    line.CreateDefaultDisplayNodes()
+    logic = slicer.app.applicationLogic()
+    # vtkSlicerMarkupsLogic.cxx, SetActiveList, and qSlicerMarkupsPlaceWidget.cxx, setPlaceModeEnabled.
+    logic.GetSelectionNode().SetReferenceActivePlaceNodeClassName("vtkMRMLMarkupsLineNode")
+    logic.GetSelectionNode().SetActivePlaceNodeID(line.GetID())
+    logic.GetInteractionNode().SetCurrentInteractionMode(logic.GetInteractionNode().Place)
+    return line
+
+
+@pytest.mark.parametrize("tool", ["positivePoint", "box", "positiveScribble", "deletePrompt"])
+def test_what_is_placed_from_slicers_toolbar_is_no_prompt_and_goes_on(panel: Any, tool: str) -> None:
+    panel.load()
+    panel.place(panel.ui.positivePointButton, world(LEFT))
+    panel.press(panel.ui.positivePointButton)
+    button = getattr(panel.ui, f"{tool}Button")
+    panel.press(button)
+
+    line = place_a_line(panel)
+
+    assert not button.checked
+    assert not panel.host.hand.drag("Red", [world(LEFT)]), "the tool has the mouse still"
+    for position in (world(LEFT), world(RIGHT)):
+        assert panel.host.hand.click(position)
+    panel.wait()
+    assert line.GetNumberOfDefinedControlPoints() == 2
+    # One line, as before the tool, which goes on placing points.
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    assert panel.listed() == ["point +"]
+
+
+def test_a_tool_of_the_mouse_ends_placing(panel: Any) -> None:
+    panel.load()
+    line = place_a_line(panel)
+
+    panel.draw(panel.ui.positiveScribbleButton, "Red", [world(LEFT), world(LEFT + [2, 0, 0])])
+
+    assert not panel.host.hand.click(world(RIGHT))
+    assert line.GetNumberOfDefinedControlPoints() == 0
+    assert panel.listed() == ["scribble +"]
 
 
 def test_without_an_image_a_tool_says_what_to_do(panel: Any) -> None:

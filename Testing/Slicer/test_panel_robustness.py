@@ -60,8 +60,8 @@ def test_a_worker_killed_while_its_answer_is_written_to_the_scene(panel: Any) ->
     panel.load()
     panel.place(panel.ui.positivePointButton, world(LEFT))
     begin(panel, world(RIGHT))
-    job = panel.widget.panel.jobs._job
-    panel.wait(until=lambda: job._is_writing)
+    before = panel.mask("Segment 1")
+    panel.wait(until=lambda: not np.array_equal(panel.mask("Segment 1"), before))
 
     kill_worker(panel)
     panel.wait()

@@ -160,6 +160,23 @@ def test_an_image_that_changes_while_a_tool_is_on_is_gone_on_with(panel: Any) ->
     assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
 
 
+def test_an_image_that_changes_while_the_pen_is_out_is_drawn_on(panel: Any) -> None:
+    volume = panel.load()
+    panel.press(panel.ui.positiveScribbleButton)
+    panel.draw(panel.ui.positiveScribbleButton, "Red", [world(LEFT + [d, 0, 0]) for d in np.linspace(-4, 4, 20)])
+    frame = vtk.vtkImageData()
+    frame.DeepCopy(volume.GetImageData())
+    volume.SetAndObserveImageData(frame)
+    panel.wait()
+
+    panel.draw(panel.ui.positiveScribbleButton, "Red", [world(RIGHT + [d, 0, 0]) for d in np.linspace(-4, 4, 20)])
+
+    assert panel.ui.positiveScribbleButton.checked and panel.listed() == ["scribble +"] * 2
+    first, second = (len(s.points) for s in panel.prompts("Segment 1").scribbles)
+    assert first == second > 1
+    assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
+
+
 def test_segmentations_are_switched_between(panel: Any) -> None:
     panel.load()
     panel.place(panel.ui.positivePointButton, world(LEFT))

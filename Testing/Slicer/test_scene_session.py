@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -250,13 +250,13 @@ def test_an_answer_that_cannot_be_written_leaves_everything_as_it_was(
     on_scene: SceneSession, click: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_scene.apply(PromptNodes("first", positive=[click(LEFT)]))
-    write = on_scene._writer.write
+    writing = on_scene._writer.writing
 
-    def write_then_fail(prediction: Prediction, *arguments: Any, **options: Any) -> str:
-        write(prediction, *arguments, **options)
+    def write_then_fail(prediction: Prediction, *arguments: Any, **options: Any) -> Iterator[None]:
+        yield from writing(prediction, *arguments, **options)
         raise MemoryError
 
-    monkeypatch.setattr(on_scene._writer, "write", write_then_fail)
+    monkeypatch.setattr(on_scene._writer, "writing", write_then_fail)
     with pytest.raises(MemoryError):
         on_scene.apply(PromptNodes("second", positive=[click((LEFT + RIGHT) / 2)]))
     monkeypatch.undo()
@@ -396,8 +396,10 @@ def test_the_segment_asked_for_is_shown_before_its_neighbours_are_asked_again(
 
 
 def test_a_prompt_that_comes_while_neighbours_are_written_is_a_step_of_its_own(
-    scene: Any, two_balls: Any, segmentation: Any
+    scene: Any, two_balls: Any, segmentation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As it is with large segments: they are not written within one turn.
+    monkeypatch.setattr("PWSegmentationLib.mrml.scene_job.TURN_S", 0.0)
     on_scene = SceneSession(scene, two_balls, segmentation, Session(engine=NeighbourlyEngine()))
     first, second = (on_scene.add_segment(name) for name in ("first", "second"))
     on_scene.store.add_point(first, OBLIQUE[:3] @ [*LEFT, 1.0])
@@ -419,6 +421,92 @@ def test_a_prompt_that_comes_while_neighbours_are_written_is_a_step_of_its_own(
     assert len(on_scene.store.items(second)) == 1
     assert on_scene.undo()
     assert np.array_equal(mask(on_scene, "first"), before) and not mask(on_scene, "second").any()
+
+
+@pytest.fixture
+def slow_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments are written, and taken back, in many turns, as large ones are."""
+    monkeypatch.setattr("PWSegmentationLib.mrml.scene_job.TURN_S", 0.0)
+    for room in ("segments", "segment_history"):
+        monkeypatch.setattr(f"PWSegmentationLib.mrml.{room}.PART_VOXELS", 600)
+
+
+@pytest.mark.usefixtures("slow_writing")
+def test_a_prompt_placed_while_a_step_is_taken_back_is_a_step_of_its_own(on_scene: SceneSession) -> None:
+    segment = on_scene.add_segment("balls")
+    on_scene.store.add_point(segment, OBLIQUE[:3] @ [*LEFT, 1.0])
+    finish(on_scene.start(segment))
+    one = mask(on_scene, "balls")
+    on_scene.store.add_point(segment, OBLIQUE[:3] @ [*RIGHT, 1.0])
+    finish(on_scene.start(segment))
+    both = mask(on_scene, "balls")
+
+    job = on_scene.start_undo()
+    assert job is not None
+    # The prompt is gone at once, the voxels after a while.
+    assert len(on_scene.store.items(segment)) == 1
+    while np.array_equal(mask(on_scene, "balls"), both):
+        assert not job.poll()
+    assert not np.array_equal(mask(on_scene, "balls"), one)
+    beside = RIGHT + [1.0, 0.0, 0.0]
+    on_scene.store.add_point(segment, OBLIQUE[:3] @ [*beside, 1.0])
+    finish(on_scene.start(segment))
+
+    assert np.array_equal(mask(on_scene, "balls"), ball(LEFT) | ball(beside))
+    assert on_scene.undo()
+    assert np.array_equal(mask(on_scene, "balls"), one) and len(on_scene.store.items(segment)) == 1
+
+
+@pytest.mark.usefixtures("slow_writing")
+def test_steps_asked_for_while_others_are_taken_back_come_after_them(on_scene: SceneSession) -> None:
+    segment = on_scene.add_segment("balls")
+    masks = [mask(on_scene, "balls")]
+    for place in (LEFT, RIGHT):
+        on_scene.store.add_point(segment, OBLIQUE[:3] @ [*place, 1.0])
+        finish(on_scene.start(segment))
+        masks.append(mask(on_scene, "balls"))
+
+    jobs = [on_scene.start_undo(), on_scene.start_undo(), on_scene.start_redo()]
+    last = jobs[-1]
+    assert last is not None
+    last.poll()
+    # Given up, as a front end does with a job in the way of another, it is brought to its end.
+    last.cancel()
+
+    assert np.array_equal(mask(on_scene, "balls"), masks[1])
+    assert on_scene.redo() and np.array_equal(mask(on_scene, "balls"), masks[2])
+
+
+def half_written(on_scene: SceneSession) -> tuple[str, Any]:
+    """A segment of which a part has been written, and the job that goes on with it."""
+    segment = on_scene.add_segment("balls")
+    on_scene.store.add_point(segment, OBLIQUE[:3] @ [*LEFT, 1.0])
+    job = on_scene.start(segment)
+    while not mask(on_scene, "balls").any():
+        assert not job.poll()
+    return segment, job
+
+
+@pytest.mark.usefixtures("slow_writing")
+def test_nobody_keeps_half_a_segment(on_scene: SceneSession) -> None:
+    _, job = half_written(on_scene)
+    assert not np.array_equal(mask(on_scene, "balls"), ball(LEFT))
+
+    on_scene.finish_writing()
+
+    assert np.array_equal(mask(on_scene, "balls"), ball(LEFT))
+    finish(job)
+    assert on_scene.undo() and not mask(on_scene, "balls").any()
+
+
+@pytest.mark.usefixtures("slow_writing")
+def test_a_segment_removed_while_it_is_written_stays_removed(on_scene: SceneSession) -> None:
+    segment, job = half_written(on_scene)
+
+    on_scene.segmentation_node.GetSegmentation().RemoveSegment(segment)
+    finish(job)
+
+    assert on_scene.segmentation_node.GetSegmentation().GetNumberOfSegments() == 0
 
 
 def finish(job: Any) -> None:

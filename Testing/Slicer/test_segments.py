@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.mrml import SegmentWriter, export_scene, segment_mask, volume_from_node, write_prediction
+from PWSegmentationLib.mrml.labelmaps import oriented_image
 from PWSegmentationLib.mrml.nodes import array_to_matrix
+from PWSegmentationLib.mrml.segment_history import Left
 from PWSegmentationLib.mrml.segments import UNDO_STEPS
 from PWSegmentationLib.volume.grid import Grid, Region
 from Testing.Slicer.conftest import (
@@ -35,6 +38,14 @@ GRID = Grid(SHAPE, OBLIQUE)
 LIVER = box_mask((1, 1, 1), (7, 7, 7))
 TUMOUR = box_mask((4, 4, 4), (10, 9, 8))
 KIDNEY = box_mask((6, 0, 0), (9, 6, 6))
+
+
+@pytest.fixture(params=["whole", "in parts"])
+def sized(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As small segments are written, in one go, and as large ones."""
+    if request.param == "in parts":
+        for room in ("segments", "segment_history"):
+            monkeypatch.setattr(f"PWSegmentationLib.mrml.{room}.PART_VOXELS", 250)
 
 
 def ids(segmentation: Any) -> tuple[str, ...]:
@@ -58,6 +69,7 @@ def test_slicer_shows_the_segment_where_the_image_shows_the_organ(
     assert np.allclose(segmentation.GetSegmentCenterRAS(written), (OBLIQUE @ [3, 5, 7, 1])[:3])
 
 
+@pytest.mark.usefixtures("sized")
 def test_only_the_changed_region_is_written(writer: SegmentWriter, mask_of: Callable[[str], np.ndarray]) -> None:
     written = writer.write(predicted("liver", LIVER, GRID))
     changed = region((5, 0, 0), (9, 12, 10))
@@ -164,6 +176,7 @@ def test_colour_and_terminology_can_be_given(segmentation: Any, writer: SegmentW
 # ---- neighbours ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("sized")
 @pytest.mark.parametrize("shared", [True, False], ids=["on one layer", "on layers of their own"])
 @pytest.mark.parametrize("mode", ["all", "visible", "none"])
 def test_neighbours_lose_what_the_overwrite_mode_says_and_no_more(
@@ -200,6 +213,7 @@ regions = st.tuples(*[st.tuples(st.integers(0, n - 1), st.integers(1, n)) for n 
 )
 
 
+@pytest.mark.usefixtures("sized")
 @given(
     old=masks,
     neighbours=st.lists(masks, min_size=1, max_size=3),
@@ -210,7 +224,7 @@ regions = st.tuples(*[st.tuples(st.integers(0, n - 1), st.integers(1, n)) for n 
     locked=st.sets(st.integers(0, 2)),
     apart=st.booleans(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_voxel_of_every_segment_is_as_promised(
     add_volume: Callable[..., Any],
     scene: Any,
@@ -264,6 +278,7 @@ def test_every_voxel_of_every_segment_is_as_promised(
     writer.close()
 
 
+@pytest.mark.usefixtures("sized")
 @pytest.mark.parametrize("mode", ["all", "visible", "none"])
 def test_a_completed_segment_is_never_cut(
     segmentation: Any, writer: SegmentWriter, paint: Callable[..., str], mask_of: Callable[[str], np.ndarray], mode: Any
@@ -310,6 +325,7 @@ def test_the_segment_editors_masking_is_honoured(
 # ---- undo ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("sized")
 def test_undo_and_redo_give_every_voxel_back(
     segmentation: Any, writer: SegmentWriter, paint: Callable[..., str], mask_of: Callable[[str], np.ndarray]
 ) -> None:
@@ -441,6 +457,7 @@ def test_writing_a_part_of_an_answer_again_changes_nothing_on_other_voxels(
     assert np.array_equal(segment_mask(segmentation, written, other_voxels), before)
 
 
+@pytest.mark.usefixtures("sized")
 def test_an_answer_that_grows_voxel_by_voxel_arrives_on_other_voxels(
     scene: Any, segmentation: Any, oblique_ct: Any, other_voxels: Any
 ) -> None:
@@ -477,6 +494,7 @@ def test_a_segmentation_of_surfaces_is_refused(scene: Any, oblique_ct: Any) -> N
         SegmentWriter(scene, node, oblique_ct)
 
 
+@pytest.mark.usefixtures("sized")
 def test_surfaces_follow_the_voxels(segmentation: Any, writer: SegmentWriter) -> None:
     written = writer.write(predicted("liver", LIVER, GRID))
     segmentation.CreateClosedSurfaceRepresentation()
@@ -486,6 +504,136 @@ def test_surfaces_follow_the_voxels(segmentation: Any, writer: SegmentWriter) ->
     surface = segmentation.GetClosedSurfaceInternalRepresentation(written)
     expected = (OBLIQUE @ [6.5, 6.0, 5.5, 1])[:3]
     assert np.allclose(surface.GetCenter(), expected, atol=1.0)
+
+
+@pytest.mark.usefixtures("sized")
+@pytest.mark.parametrize("neighbour", [KIDNEY, ~LIVER], ids=["overlapping", "in the same labelmap"])
+def test_views_and_surfaces_hear_of_all_segments_that_changed(
+    scene: Any,
+    segmentation: Any,
+    oblique_ct: Any,
+    writer: SegmentWriter,
+    mask_of: Callable[[str], np.ndarray],
+    neighbour: np.ndarray,
+) -> None:
+    liver = writer.write(predicted("liver", LIVER, GRID), overwrite="none")
+    other = writer.write(predicted("neighbour", neighbour, GRID), overwrite="none")
+    segmentation.CreateClosedSurfaceRepresentation()
+    heard: list[str] = []
+    event = slicer.vtkSegmentation.SourceRepresentationModified
+    segmentation.GetSegmentation().AddObserver(event, lambda *_: heard.append(event))
+
+    def check() -> None:
+        assert heard
+        heard.clear()
+        for segment_id in (liver, other):
+            anew = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+            made = write_prediction(predicted("anew", mask_of(segment_id), GRID), anew, oblique_ct, scene=scene)
+            anew.CreateClosedSurfaceRepresentation()
+            shown, expected = (
+                n.GetClosedSurfaceInternalRepresentation(i) for n, i in ((segmentation, segment_id), (anew, made))
+            )
+            assert shown.GetNumberOfPoints() == expected.GetNumberOfPoints() > 0
+            assert np.allclose(shown.GetBounds(), expected.GetBounds(), atol=0.05)
+
+    writer.write(predicted("liver", TUMOUR, GRID), liver, region=Region.whole(SHAPE))
+    check()
+    assert writer.undo()
+    check()
+    assert writer.redo()
+    check()
+
+
+@pytest.mark.usefixtures("sized")
+def test_a_segment_that_loses_all_is_empty_in_all_views(
+    segmentation: Any, writer: SegmentWriter, mask_of: Callable[[str], np.ndarray]
+) -> None:
+    kidney = writer.write(predicted("kidney", KIDNEY, GRID))
+    segmentation.CreateClosedSurfaceRepresentation()
+
+    writer.write(predicted("liver", box_mask((0, 0, 0), SHAPE), GRID))
+
+    assert not mask_of(kidney).any()
+    assert segmentation.GetClosedSurfaceInternalRepresentation(kidney).GetNumberOfPoints() == 0
+    assert writer.undo()
+    assert np.array_equal(mask_of(kidney), KIDNEY)
+    assert segmentation.GetClosedSurfaceInternalRepresentation(kidney).GetNumberOfPoints() > 0
+
+
+@pytest.mark.usefixtures("sized")
+def test_slicers_own_tools_go_on_from_what_was_written(
+    segmentation: Any, writer: SegmentWriter, mask_of: Callable[[str], np.ndarray]
+) -> None:
+    liver = writer.write(predicted("liver", LIVER, GRID))
+    writer.write(predicted("liver", LIVER & TUMOUR, GRID), liver, region=Region.whole(SHAPE))
+
+    labelmap = segmentation.GetBinaryLabelmapInternalRepresentation(liver)
+    # No larger than the segment, as Slicer keeps it: its statistics and its files go by that.
+    assert labelmap.GetExtent() == (4, 6, 4, 6, 4, 6)
+    painted = slicer.vtkOrientedImageData()
+    segmentation.GetBinaryLabelmapRepresentation(liver, painted)
+    assert painted.GetScalarRange()[1] > 0
+    writer.write(predicted("liver", LIVER | TUMOUR, GRID), liver, region=Region.whole(SHAPE))
+    assert labelmap.GetExtent() == (1, 9, 1, 8, 1, 7)
+    assert np.array_equal(mask_of(liver), LIVER | TUMOUR)
+
+
+@pytest.mark.usefixtures("sized")
+def test_what_was_copied_from_a_segment_stays_as_it_was(
+    scene: Any, segmentation: Any, oblique_ct: Any, writer: SegmentWriter, mask_of: Callable[[str], np.ndarray]
+) -> None:
+    liver = writer.add("liver")
+    given = oriented_image(LIVER, Region.whole(SHAPE), OBLIQUE)
+    assert slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(given, segmentation, liver)
+    # What Slicer's own Undo goes back to.
+    states = slicer.vtkSegmentationHistory()
+    states.SetSegmentation(segmentation.GetSegmentation())
+    assert states.SaveState()
+    clone, other = (scene.AddNewNodeByClass("vtkMRMLSegmentationNode") for _ in range(2))
+    clone.Copy(segmentation)
+    other.GetSegmentation().CopySegmentFromSegmentation(segmentation.GetSegmentation(), liver)
+
+    writer.write(predicted("liver", TUMOUR, GRID), liver, region=Region.whole(SHAPE))
+
+    assert np.array_equal(mask_of(liver), TUMOUR)
+    assert given.GetScalarRange() == (0, 1) and given.GetScalarComponentAsDouble(1, 1, 1, 0) == 1
+    assert np.array_equal(segment_mask(clone, liver, oblique_ct), LIVER)
+    assert np.array_equal(segment_mask(other, liver, oblique_ct), LIVER)
+    assert states.RestorePreviousState() and np.array_equal(mask_of(liver), LIVER)
+
+
+@pytest.mark.stopwatch
+def test_an_organ_of_two_litres_is_written_and_taken_back_in_short_turns(
+    scene: Any, segmentation: Any, add_volume: Callable[..., Any]
+) -> None:
+    shape, radius = (320, 320, 300), 120
+    i, j, k = np.ogrid[tuple(slice(0, n) for n in shape)]
+    ball = (i - 160) ** 2 + (j - 160) ** 2 + (k - 150) ** 2 < radius**2
+    volume = add_volume(np.zeros(shape, np.uint8), np.diag([-0.7, -0.7, 1.0, 1.0]))
+    writer = SegmentWriter(scene, segmentation, volume)
+    grid = volume_from_node(volume).grid
+    liver = writer.add("liver")
+    writer.write(predicted("stomach", box_mask((30, 30, 30), (160, 160, 150), shape), grid))
+
+    def worst(steps: Iterator[Any]) -> float:
+        found = 0.0
+        while (took := seconds(steps)) is not None:
+            found = max(found, took)
+        return found
+
+    writing = worst(writer.writing(predicted("liver", ball, grid), liver, region=Region.whole(shape)))
+    assert np.array_equal(segment_mask(segmentation, liver, volume), ball)
+    back = worst(writer.stepping(writer.history.step, Left()))
+
+    assert not segment_mask(segmentation, liver, volume).any()
+    assert writing < 0.1 and back < 0.1, (writing, back)
+
+
+def seconds(steps: Iterator[Any]) -> float | None:
+    """What the next step takes; None where there is none."""
+    began = time.thread_time()
+    done = next(steps, steps) is steps
+    return None if done else time.thread_time() - began
 
 
 # ---- files -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Everything of Slicer, CTK and MRML that the module uses is in `slicer_names.csv`, with the file that declares it.
 
-The table was checked against the sources of Slicer, CTK and the PyTorch extension; a name that is new to the module
-fails here until somebody has looked it up there.
+The table was checked against the sources of Slicer 5.10 (5.12 for `slicer.packaging`), CTK and the PyTorch extension; a
+name that is new to the module fails here until somebody has looked it up there.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ PYTHON = {
     "CalledProcessError",
     "DEVNULL",
     "PIPE",
+    "PackageNotFoundError",
     "Popen",
     "SIGKILL",
+    "TemporaryDirectory",
     "TemporaryFile",
     "append",
     "assertEqual",
@@ -46,6 +48,7 @@ PYTHON = {
     "keys",
     "kill",
     "killpg",
+    "metadata",
     "modules",
     "normal",
     "parent",
@@ -73,6 +76,7 @@ PYTHON = {
     "values",
     "which",
     "write",
+    "write_text",
 }
 QT_AND_VTK = {
     "QAbstractItemView",

@@ -112,27 +112,35 @@ class ctkSliderWidget(QWidget):  # noqa: N801 - CTK's name
 
 
 class ctkPathLineEdit(QWidget):  # noqa: N801 - CTK's name
-    """Libs/Widgets/ctkPathLineEdit.h."""
+    """Libs/Widgets/ctkPathLineEdit.h; as in its .cpp, nothing is said of a path that is not accepted, but once that."""
 
     currentPathChanged = Signal(str)  # noqa: N815
-    SIGNALS: ClassVar = {"currentPathChanged(QString)": "currentPathChanged"}
+    validInputChanged = Signal(bool)  # noqa: N815
+    SIGNALS: ClassVar = {
+        "currentPathChanged(QString)": "currentPathChanged",
+        "validInputChanged(bool)": "validInputChanged",
+    }
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._edit, self._browse, self._filters = QLineEdit(self), QToolButton(self), []
+        self._edit, self._browse, self._valid = QLineEdit(self), QToolButton(self), False
         self._browse.setText("…")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._edit, 1)
         layout.addWidget(self._browse)
-        self._edit.textChanged.connect(self.currentPathChanged)
+        self._edit.textChanged.connect(self._changed)
         self._browse.clicked.connect(lambda: self._edit.setText(QFileDialog.getOpenFileName(self)[0]))
 
-    def _set_filters(self, filters: list[str]) -> None:
-        self._filters = list(filters)
+    def _changed(self, path: str) -> None:
+        # Without name filters (and here are none) its validator accepts all but an empty path.
+        was, self._valid = self._valid, bool(path)
+        if self._valid:
+            self.currentPathChanged.emit(path)
+        if self._valid != was:
+            self.validInputChanged.emit(self._valid)
 
     currentPath = Property(str, lambda s: s._edit.text(), lambda s, v: s._edit.setText(v))  # noqa: N815
-    nameFilters = Property("QStringList", lambda s: s._filters, _set_filters)  # noqa: N815
 
 
 CLASSES: tuple[type[QWidget], ...] = (ctkCollapsibleButton, ctkSliderWidget, ctkPathLineEdit)

@@ -150,7 +150,7 @@ class _Wrapper:
 
     def __init__(self, parameterNode: Any) -> None:  # noqa: N803 - Slicer's name
         self.parameterNode = parameterNode
-        self._guis: dict[int, tuple[list[_Connector], int]] = {}
+        self._guis: dict[int, list[_Connector]] = {}
         self._updating = False
         for member in self.allParameters.values():
             if not member.is_in(parameterNode):
@@ -163,14 +163,14 @@ class _Wrapper:
             connector.write(connector.member.read(self.parameterNode))
             connector.connect(self._taker(connector))
         tag = len(self._guis)
-        self._guis[tag] = (connectors, self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._show()))
+        self._guis[tag] = connectors
+        # Never removed in Slicer 5.10.
+        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._show())
         return tag
 
     def disconnectGui(self, tag: int) -> None:  # noqa: N802 - Slicer's name
-        connectors, observer = self._guis.pop(tag)
-        for connector in connectors:
+        for connector in self._guis.pop(tag):
             connector.disconnect()
-        self.RemoveObserver(observer)
 
     def _taker(self, connector: _Connector) -> Callable[[], None]:
         def take() -> None:
@@ -184,7 +184,7 @@ class _Wrapper:
             return
         self._updating = True
         try:
-            for connectors, _ in self._guis.values():
+            for connectors in self._guis.values():
                 for connector in connectors:
                     connector.write(connector.member.read(self.parameterNode))
         finally:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -76,11 +77,13 @@ def _receiver(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrapper_of(cpp: Any) -> Any:
     if isinstance(cpp, QtCore.QObject):
-        found = getattr(cpp, "_pythonqt_wrapper", None)
+        # Not kept by what it stands for: an object without a parent goes with the last who refers to it.
+        kept = getattr(cpp, "_pythonqt_wrapper", None)
+        found = None if kept is None else kept()
         if found is None:
             found = object.__new__(class_of(type(cpp)))
             object.__setattr__(found, "_cpp", cpp)
-            cpp._pythonqt_wrapper = found
+            cpp._pythonqt_wrapper = weakref.ref(found)
         return found
     found = object.__new__(class_of(type(cpp)))
     object.__setattr__(found, "_cpp", cpp)
@@ -161,6 +164,9 @@ class Wrapper(metaclass=PythonQtClass):
         name = "objectName" if name == "name" else name
         if not isinstance(cpp, QtCore.QObject) or cpp.metaObject().indexOfProperty(name) < 0:
             raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
+        if value is None:
+            # PythonQt makes the word "None", or False, of it, which nobody means.
+            raise ValueError(f"Property {name} of {type(self).__name__} cannot be set to None")
         if not cpp.setProperty(name, unwrap(value)):
             raise ValueError(f"Property {name} of {type(self).__name__} cannot be set to {value!r}")
 

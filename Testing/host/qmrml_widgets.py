@@ -87,6 +87,8 @@ class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801 - Slicer's name
             "noneDisplay": "None",
         }
         self._current: Any = None
+        self._shown: list[Any] = []
+        self._leaving: Any = None
         self._box.activated.connect(self._chosen)
 
     def _option(self, name: str) -> Any:
@@ -101,13 +103,21 @@ class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801 - Slicer's name
         _forget(self._observed)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent):
             self._observe(scene, event, self._fill)
+        self._observed.append((scene, scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._leave, -10.0)))
         self._fill()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _leave(self, scene: Any, event: str, node: Any) -> None:
+        """qMRMLSceneModel.cxx: the item goes while its node is still there, after others have heard of it."""
+        self._leaving = node
+        self._fill()
+        self._leaving = None
 
     def _nodes(self) -> list[Any]:
         if self._scene is None:
             return []
         nodes = [self._scene.GetNthNode(n) for n in range(self._scene.GetNumberOfNodes())]
-        return [n for n in nodes if self._offers(n)]
+        return [n for n in nodes if self._offers(n) and n is not self._leaving]
 
     def _offers(self, node: Any) -> bool:
         types = self._options["nodeTypes"]
@@ -124,14 +134,21 @@ class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801 - Slicer's name
         if self._options["addEnabled"]:
             for kind in self._options["nodeTypes"]:
                 self._box.addItem(f"Create new {self._options['baseName'] or kind}", self._CREATE + kind)
-        wanted = self._current if self._current in nodes else None
-        # Qt chooses the first item that comes into an empty list, and a neighbour of one that goes. Where there are
-        # items for actions the list is never empty: the first node that comes is not chosen.
+        self.setCurrentNode(self._next(nodes))
+        self._shown = nodes
+
+    def _next(self, nodes: list[Any]) -> Any:
+        """Which node is chosen when these are there."""
+        if self._current in nodes:
+            return self._current
+        if self._current in self._shown:
+            # Qt goes to the item before the one that goes; from the first one to none.
+            row = self._shown.index(self._current)
+            return next((n for n in reversed(self._shown[:row]) if n in nodes), None)
+        # Qt chooses the first item that comes into an empty list. Where there are items for actions the list is never
+        # empty: the first node that comes is not chosen.
         actions = any(self._options[f"{what}Enabled"] for what in ("add", "remove", "rename"))
-        may_choose = not self._options["noneEnabled"] and (self._current is not None or not actions)
-        if wanted is None and nodes and may_choose:
-            wanted = nodes[0]
-        self.setCurrentNode(wanted)
+        return nodes[0] if nodes and not self._options["noneEnabled"] and not actions else None
 
     def _chosen(self, index: int) -> None:
         data = self._box.itemData(index)
@@ -218,6 +235,9 @@ class qMRMLSegmentsTableView(qMRMLWidget):  # noqa: N801 - Slicer's name
     def setSegmentationNode(self, node: Any) -> None:  # noqa: N802 - Slicer's name
         _forget(self._observed)
         self._node = node
+        # A reset: what is selected stays so where an ID is the same, and nothing is said of rows that go.
+        selected, self._filling = self.selectedSegmentIDs(), True
+        self._model.setRowCount(0)
         if node is not None:
             segmentation = node.GetSegmentation()
             for event in (segmentation.SegmentAdded, segmentation.SegmentRemoved, segmentation.SegmentModified):
@@ -225,16 +245,21 @@ class qMRMLSegmentsTableView(qMRMLWidget):  # noqa: N801 - Slicer's name
             for event in (vtk.vtkCommand.ModifiedEvent, node.DisplayModifiedEvent):
                 self._observe(node, event, self._fill)
         self._fill()
+        self._select([i for i in selected if self.rowForSegmentID(i) >= 0])
 
     def _fill(self) -> None:
+        ids = list(self._node.GetSegmentation().GetSegmentIDs()) if self._node is not None else []
+        # With rows that are removed goes what was selected in them, and Qt tells of it.
+        for row in reversed(range(self._model.rowCount())):
+            if self.segmentIDForRow(row) not in ids:
+                self._model.removeRow(row)
         selected = self.selectedSegmentIDs()
         self._filling = True
-        ids = list(self._node.GetSegmentation().GetSegmentIDs()) if self._node is not None else []
         self._model.setRowCount(len(ids))
         for row, segment_id in enumerate(ids):
             self._fill_row(row, segment_id)
         self._filling = False
-        self._select([i for i in selected if i in ids])
+        self._select(selected)
 
     def _fill_row(self, row: int, segment_id: str) -> None:
         segment = self._node.GetSegmentation().GetSegment(segment_id)

@@ -4,22 +4,26 @@
   const state = (name) => trame()?.state?.get(name);
   const set = (name, value) => trame()?.state?.set(name, value);
 
-  // ---- keys: those of the Slicer module
+  // ---- keys: those of the Slicer module; all others are the browser's, as the space bar on a button
+  const OURS = /^(Escape|Ctrl\+[ZY]|(Shift\+)?[A-Z])$/;
 
   function isTyping(target) {
     return target.closest?.("input:not([type=range]):not([type=checkbox]):not([type=color]), textarea, select");
   }
 
   document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.closest?.("[data-test=path]")) {
+      return document.querySelector("[data-test=open-path]").click();
+    }
     if (!trame() || event.altKey || isTyping(event.target) || document.querySelector(".v-overlay--active")) return;
+    if (event.key === "Enter" && event.target.matches?.(".pw-tr")) return event.target.click();
     const control = event.ctrlKey || event.metaKey;
     const letter = event.key.length === 1 ? event.key.toUpperCase() : event.key === "Escape" && event.key;
     if (!letter) return;
     let key = control ? `Ctrl+${letter}` : letter;
     if (control && event.shiftKey && letter === "Z") key = "Ctrl+Y";
     else if (event.shiftKey && letter.length === 1) key = `Shift+${letter}`;
-    if (control && key !== "Ctrl+Z" && key !== "Ctrl+Y") return;
-    if (event.repeat && !control) return;
+    if (!OURS.test(key) || (event.repeat && !control)) return;
     event.preventDefault();
     trame().trigger("pwseg_key", [key]);
   });
@@ -60,10 +64,12 @@
     document.querySelectorAll("svg.pw-layer").forEach((layer) => layer.replaceChildren());
   }
 
+  // Pixels of the server's picture to one of the page.
+  const sharpness = () => Math.max(1, window.devicePixelRatio || 1);
+  const pixelMm = (view) => sharpness() * (state(`slice_${view.dataset.view}`)?.pixel_mm || 1);
+
   function ring(view, [x, y], color) {
-    const mm = state(`slice_${view.dataset.view}`)?.pixel_mm || 1;
-    const scale = (window.devicePixelRatio || 1) * mm;
-    const attributes = { cx: x, cy: y, r: Number(state("brush")) / scale, fill: "none", stroke: color };
+    const attributes = { cx: x, cy: y, r: Number(state("brush")) / pixelMm(view), fill: "none", stroke: color };
     shape(layerOf(view), "circle", { ...attributes, "stroke-width": 1.5 });
   }
 
@@ -92,13 +98,12 @@
     if (!tool || !view || event.button !== 0) return;
     const [x, y] = place(event, view), layer = layerOf(view);
     clear();
-    const mm = (state(`slice_${view.dataset.view}`)?.pixel_mm || 1) * (window.devicePixelRatio || 1);
     let mark = null;
     if (tool === "box") {
       mark = shape(layer, "rect", { x, y, width: 0, height: 0, fill: "none", stroke: COLORS.box, "stroke-width": 2 });
     } else if (tool.startsWith("scribble")) {
       const look = { fill: "none", stroke: COLORS[tool.replace("scribble ", "")], "stroke-opacity": 0.6 };
-      const line = { "stroke-width": (2 * Number(state("brush"))) / mm, "stroke-linecap": "round" };
+      const line = { "stroke-width": (2 * Number(state("brush"))) / pixelMm(view), "stroke-linecap": "round" };
       mark = shape(layer, "polyline", { points: `${x},${y} ${x},${y}`, ...look, ...line, "stroke-linejoin": "round" });
     }
     drawing = { view, x, y, mark };
@@ -114,6 +119,44 @@
   document.addEventListener("pointerdown", begin, true);
   document.addEventListener("pointermove", follow, true);
   document.addEventListener("pointerup", end, true);
+
+  // ---- the views have the size of the tab that came last: in another one clicks would be elsewhere than they are seen
+  let fittedAt = 0;
+
+  function fitViews() {
+    if (!trame() || Date.now() - fittedAt < 300) return;
+    fittedAt = Date.now();
+    for (const view of document.querySelectorAll("[data-view]")) {
+      const picture = view.querySelector("img.image-display-area");
+      const { width: w, height: h } = view.firstElementChild.getBoundingClientRect();
+      const off = (pixels, length) => Math.abs(pixels - length * sharpness()) > 2;
+      if (!picture?.naturalWidth || !(off(picture.naturalWidth, w) || off(picture.naturalHeight, h))) continue;
+      const size = [view.dataset.view, "tab", { w, h, p: sharpness() }];
+      trame().client.getConnection()?.getSession()?.call("trame.rca.size", size).catch(() => {});
+    }
+  }
+
+  document.addEventListener("pointermove", fitViews, true);
+  window.addEventListener("focus", fitViews);
+
+  // ---- the selected segment is seen in its table, however it was selected
+  let selected = "";
+  window.setInterval(() => {
+    const now = `${state("current")} ${state("pane")}`;
+    if (now === selected) return;
+    selected = now;
+    for (const row of document.querySelectorAll(".pw-tr.pw-selected")) {
+      const table = row.parentElement, [inner, outer] = [row, table].map((e) => e.getBoundingClientRect());
+      table.scrollTop += Math.max(0, inner.bottom - outer.bottom) - Math.max(0, outer.top - inner.top);
+    }
+  }, 200);
+
+  // What the server says; pages of a proxy in between are not ours.
+  async function words(answer, otherwise) {
+    return answer.headers.get("content-type")?.startsWith("text/plain") ? answer.text() : otherwise;
+  }
+
+  const refused = (answer) => words(answer, `This was refused on the way to the server (${answer.status}): ask whoever runs it.`);
 
   // ---- uploads
   async function filesOf(transfer) {
@@ -181,12 +224,12 @@
         say(`Uploading ${file.name} (${Math.round((100 * done) / Math.max(1, total))} %)…`);
         const query = new URLSearchParams({ name: file.name });
         const answer = await fetch(`upload/${batch}?${query}`, { method: "PUT", body: file });
-        if (!answer.ok) throw new Error(await answer.text());
+        if (!answer.ok) throw new Error(await refused(answer));
         done += file.size;
       }
       say("Reading…");
       const answer = await fetch(`upload/${batch}`, { method: "POST" });
-      if (!answer.ok) throw new Error(await answer.text());
+      if (!answer.ok) throw new Error(await refused(answer));
       say("");
     } catch (error) {
       fetch(`upload/${batch}`, { method: "DELETE" });
@@ -208,7 +251,7 @@
 
   // ---- a server that was stopped, or a session whose process ended: say so, and go on when it is back
   const session = window.location.pathname.match(/\/s\/([0-9a-f]+)\//)?.[1];
-  let life = null, lost = false, ended = false;
+  let life = null, lost = false, ended = false, wasShown = false;
 
   function banner(text) {
     let found = document.querySelector(".pw-lost");
@@ -228,7 +271,7 @@
     let status = 0, text = LOST;
     try {
       const answer = await fetch(`/sessions/${session}/ready`, { cache: "no-store" });
-      [status, text] = [answer.status, await answer.text()];
+      [status, text] = [answer.status, await words(answer, LOST)];
     } catch {
       // Nobody answers.
     }
@@ -236,8 +279,10 @@
     // There the server says what became of the session.
     if (status === 404) return window.location.reload();
     if (status === 200) {
-      if (lost || (life !== null && text !== life)) return window.location.reload();
-      life = text;
+      // Trame takes the page away when its connection is closed, as after a laptop's sleep, and does not connect again.
+      const isShown = Boolean(document.querySelector(".pw-frame"));
+      if (lost || (life !== null && text !== life) || (wasShown && !isShown)) return window.location.reload();
+      [life, wasShown] = [text, isShown];
     } else {
       lost = true;
       banner(status === 403 ? RESTARTED : text);
@@ -307,12 +352,22 @@
     return { kinds, eight_bit: state("export_eight_bit"), provenance: state("export_provenance") };
   }
 
+  let isMaking = false;
+
   document.addEventListener("click", async (event) => {
     const wanted = wishes(event.target);
-    if (!wanted) return;
-    const answer = await fetch("download", { method: "POST", body: JSON.stringify(wanted) });
-    const text = await answer.text();
-    if (!answer.ok) {
+    // The second click of a double click would have the files deleted that the first one asked for.
+    if (!wanted || isMaking) return;
+    isMaking = true;
+    let isMade = false, text = "The server cannot be reached: try again.";
+    try {
+      const answer = await fetch("download", { method: "POST", body: JSON.stringify(wanted) });
+      [isMade, text] = [answer.ok, await refused(answer)];
+    } catch {
+      // Nobody answers.
+    }
+    window.setTimeout(() => (isMaking = false), 500);
+    if (!isMade) {
       set("export_error", text);
       set("message", text);
       set("message_is_error", true);

@@ -5,24 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from PWSegmentationLib.prediction.body_size import BodySize
 from PWSegmentationLib.prediction.network_inputs import network_inputs
 from PWSegmentationLib.prediction.predict import CaseNetwork, pseudo_label
+from PWSegmentationLib.prediction.promptable import PromptableModel
 from PWSegmentationLib.prediction.view import View, look, look_at
-from PWSegmentationLib.prediction.zoom import Answer, zoomed
+from PWSegmentationLib.prediction.zoom import Judged, zoomed
 from PWSegmentationLib.progress import Cancel, Progress
 from PWSegmentationLib.prompts.prompts import SegmentPrompts
 from PWSegmentationLib.prompts.seeds import Seeds
 from PWSegmentationLib.pseudolabel import PseudoLabel
+from PWSegmentationLib.training.adaptation import adapt
+from PWSegmentationLib.training.case_fitting import fit_case
+from PWSegmentationLib.training.case_model import FitReport
+from PWSegmentationLib.training.holdout import mark_groups
 from PWSegmentationLib.volume.volume import Volume
-
-if TYPE_CHECKING:
-    from PWSegmentationLib.prediction.promptable import PromptableModel
-    from PWSegmentationLib.training import FitReport
 
 # Voxels of the view that is learnt from: a step takes about a second, most of it for the label.
 _LESSON_VOXELS = 80_000
@@ -53,14 +54,12 @@ def adapt_segment(
 
     Returned only if it finds prompts that it was not shown better than before, else None.
     """
-    from PWSegmentationLib.training.adaptation import adapt
-    from PWSegmentationLib.training.holdout import mark_groups
-
     started = time.perf_counter()
-    others = tuple(others)
+    size = BodySize.of(volume.grid)
+    volume, segment, others = size.volume(volume), size.prompts(segment), size.all(others)
 
-    def judged(view: View) -> Answer:
-        return Answer(model.answer(view, segment, pseudo_label(view, segment, device=device)))
+    def judged(view: View) -> Judged:
+        return Judged(model.answer(view, segment, pseudo_label(view, segment, device=device)))
 
     looked = zoomed(volume, segment, others, judged)
     view = look_at(volume, segment, others, looked.view.region, _LESSON_VOXELS)
@@ -113,14 +112,12 @@ def fit_segment(
     Part of the prompts is withheld from label and network alike; the network is returned only if it answers those
     better than the label does, else None. The report says why in one sentence.
     """
-    from PWSegmentationLib.training import fit_case
-
-    view = look(volume, segment, others, device=device)
+    size = BodySize.of(volume.grid)
+    segment = size.prompts(segment)
+    view = look(size.volume(volume), segment, size.all(others), device=device)
 
     def label_of(seeds: Seeds) -> PseudoLabel:
-        return pseudo_label(
-            replace(view, seeds=seeds), segment, method=method, sigma_mm=sigma_mm, device=device, seed=seed
-        )
+        return pseudo_label(replace(view, seeds=seeds), segment, method=method, sigma_mm=sigma_mm, device=device)
 
     def relabel(positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> PseudoLabel:
         return label_of(Seeds(positive, negative, view.seeds.inside, view.seeds.claimed))
@@ -129,18 +126,18 @@ def fit_segment(
         view.image,
         label_of(view.seeds),
         view.grid.spacing,
+        valid=view.valid,
+        positive=view.seeds.positive,
+        negative=view.seeds.negative,
+        relabel=relabel,
         budget_s=budget_s,
         device=device,
         seed=seed,
         progress=progress,
         cancel=cancel,
-        valid=view.valid,
-        positive=view.seeds.positive,
-        negative=view.seeds.negative,
-        relabel=relabel,
     )
     if not model.accepted:
         return None, model.report
-    # The network alone: label and network are weighed at every prediction, when later prompts are known.
-    probability, uncertainty = replace(model, share=1.0).predict(samples, seed)
+    # Label and network are weighed at every prediction, when later prompts are known.
+    probability, uncertainty = model.predict(samples, seed)
     return CaseNetwork(view.grid, probability, uncertainty, model.share), model.report

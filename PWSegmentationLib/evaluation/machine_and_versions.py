@@ -14,7 +14,7 @@ from PWSegmentationLib import __version__
 _PACKAGES = ("numpy", "scipy", "torch", "monai", "slicer-core", "scikit-image")
 
 
-def provenance() -> dict[str, Any]:
+def machine_and_versions() -> dict[str, Any]:
     """Machine, versions and commit, for a figure that others can judge. JSON values; no host or user name."""
     return {
         "machine": _machine(),
@@ -37,11 +37,17 @@ def _machine() -> str:
 
 def _commit() -> str:
     """As git tells it; "-dirty" where the files differ from it."""
-    words = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+        # An environment inside somebody's repository is no part of it.
+        if not _git("ls-files", Path(__file__).name):
+            return ""
+        return _git("describe", "--always", "--dirty", "--abbrev=10")
     except OSError:
         return ""
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
     return done.stdout.strip()
 
 
