@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,21 +13,10 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page
 
-# Long, for machines that do other things too; nothing waits so long where it goes well.
-PATIENCE_S = 100.0
+from Testing.timing import PATIENCE_S, wait_until
 
 SLICES = ("Red", "Green", "Yellow")
 VIEWS = (*SLICES, "ThreeD")
-
-
-def wait_until(is_so: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """Look until it is so; what it then says."""
-    until = time.monotonic() + patience_s
-    while True:
-        if found := is_so():
-            return found
-        assert time.monotonic() < until, f"waited in vain for {what}"
-        time.sleep(0.05)
 
 
 class AppPage:
@@ -62,7 +50,7 @@ class AppPage:
 
     def wait_for_message(self, part: str) -> str:
         """Wait until the sentence at the bottom has ``part`` in it."""
-        return wait_until(lambda: part in self.message and self.message, f"'{part}', there is '{self.message}'")
+        return wait_until(lambda: part in self.message and self.message, lambda: f"'{part}', there is '{self.message}'")
 
     def wait_for_image(self, name: str = "Chest CT") -> None:
         """Wait until an image is shown, in all slice views."""
@@ -124,7 +112,9 @@ class AppPage:
         """Do something, and wait until voxels have changed."""
         before = self.answers
         act()
-        wait_until(lambda: self.answers > before, f"an answer, there is '{self.message}'", patience_s)
+        wait_until(
+            lambda: self.answers > before, lambda: f"an answer, there is '{self.message}'", patience_s=patience_s
+        )
 
     def choose(self, tool: str) -> None:
         """Turn a tool on."""

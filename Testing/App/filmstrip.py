@@ -11,10 +11,11 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import sync_playwright
 
-from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_page import AppPage
 from Testing.App.app_server import ROOT, AppServer
 from Testing.App.chromium import launch
 from Testing.App.conftest import SIZE
+from Testing.timing import wait_until
 
 WIDTH, HEIGHT, CAPTION, GAP, COLUMNS = 620, 388, 34, 10, 3
 # The frame in which a progress bar moves.

@@ -15,6 +15,7 @@ from Testing.App.app_server import ROOT, AppServer
 from Testing.App.image_files import write_ball
 from Testing.App.test_sessions import in_its_own_loop
 from Testing.App.visitor import Answer
+from Testing.timing import PATIENCE_S
 
 
 def test_servers_on_one_host_do_not_lock_each_other_out(tmp_path, new_tab):
@@ -104,7 +105,7 @@ def test_a_server_in_the_background_of_a_script_stops_though_asked_as_soon_as_it
     # Such a script's commands begin with that signal ignored.
     command = [sys.executable, "-c", ASKED_AT_ONCE, str(tmp_path / "state")]
 
-    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
+    assert subprocess.run(command, cwd=ROOT, timeout=PATIENCE_S, check=False).returncode == 0
 
 
 # ---- who is let in, by the guard alone ---------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from PWSegmentationLib.prompts.json_format import read_prompts
 from PWSegmentationLib.samples.catalogue import CHEST_CT
 from PWSegmentationLib.samples.packages import default_cache, fetch
 from PWSegmentationLib.volume.reading import read_volume
-from Testing.App.app_page import VIEWS, wait_until
+from Testing.App.app_page import VIEWS
+from Testing.timing import wait_until
 
 # The descending aorta in the middle axial slice, as parts of the view.
 AORTA = ("Red", 0.519, 0.629)

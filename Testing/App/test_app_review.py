@@ -7,7 +7,8 @@ import re
 import pytest
 
 from PWSegmentationLib.export.reading import read_segmentation
-from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_page import AppPage
+from Testing.timing import wait_until
 
 AORTA, SPINE = ("Red", 0.519, 0.629), ("Red", 0.5, 0.7)
 

@@ -9,11 +9,12 @@ import sys
 import pytest
 
 from Testing.App.app_server import ROOT
+from Testing.timing import PATIENCE_S
 
 
 def pwseg_app(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "PWSegmentationLib.commandline", "app", "--no-browser", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize(

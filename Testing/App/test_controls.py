@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from PWSegmentationLib.mrml.scene_questions import shown_ml
-from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_page import AppPage
 from Testing.App.conftest import SIZE
 from Testing.App.image_files import write_ball
+from Testing.timing import wait_until
 
 
 def test_a_button_is_pressed_and_a_box_checked_by_the_space_bar(chest):

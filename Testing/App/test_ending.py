@@ -19,9 +19,9 @@ from PWSegmentationLib.app import workers as workers_module
 from PWSegmentationLib.app.worker import Orders
 from PWSegmentationLib.app.workers import Workers
 from PWSegmentationLib.errors import InputError
-from Testing.App.app_page import wait_until
 from Testing.App.app_server import AppServer
 from Testing.App.visitor import Visitor
+from Testing.timing import wait_until
 
 
 def processes(server: AppServer) -> list[int]:

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_page import AppPage
 from Testing.App.app_server import AppServer
 from Testing.App.image_files import ball as ball_image
 from Testing.App.image_files import write_ball
 from Testing.App.visitor import Visitor
+from Testing.timing import wait_until
 
 
 @pytest.fixture

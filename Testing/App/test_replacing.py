@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_page import AppPage
 from Testing.App.app_server import AppServer
 from Testing.App.image_files import write_ball
+from Testing.timing import wait_until
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from typing import Any
 from PWSegmentationLib.app.job_runner import JobRunner
 from PWSegmentationLib.app.worker import Orders
 from PWSegmentationLib.app.workers import Workers
-from Testing.App.app_page import wait_until
 from Testing.App.app_server import AppServer
 from Testing.App.image_files import SHAPE
+from Testing.timing import wait_until
 
 
 def test_two_users_at_once_see_nothing_of_each_other_and_a_restarted_server_knows_both(restartable, new_tab, tmp_path):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from Testing.App.app_page import wait_until
 from Testing.App.app_server import AppServer
 from Testing.App.image_files import write_ball
 from Testing.App.visitor import Visitor
+from Testing.timing import wait_until
 
 INSIDE = {"name": "sphere", "points": [{"position": [-24, -20, 22], "positive": True}]}
 PROMPTS = json.dumps({"format": "pwseg-prompts", "version": 1, "segments": [INSIDE]}).encode()

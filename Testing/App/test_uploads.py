@@ -13,10 +13,11 @@ import SimpleITK
 from playwright.sync_api import Browser
 
 from PWSegmentationLib.export.reading import read_segmentation
-from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_page import AppPage
 from Testing.App.app_server import AppServer
 from Testing.App.conftest import SIZE
 from Testing.App.image_files import SHAPE, ball, dicom_zip, write_ball
+from Testing.timing import wait_until
 
 
 @pytest.fixture(scope="module")

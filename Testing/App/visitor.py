@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from Testing.App.app_server import AppServer
+from Testing.timing import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Visitor:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Send a request; redirects are not followed."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE_S)
         try:
             cookie = {"Cookie": self._cookie} if self._cookie else {}
             connection.request(method, path, body, {**cookie, **(headers or {})})

@@ -21,11 +21,12 @@ from playwright.sync_api import Page, sync_playwright
 
 from PWSegmentationLib.evaluation.machine_and_versions import machine_and_versions
 from PWSegmentationLib.files import write_json
-from Testing.App.app_page import AppPage, wait_until
+from Testing.App.app_page import AppPage
 from Testing.App.app_server import AppServer
 from Testing.App.chromium import launch
 from Testing.App.conftest import SIZE
 from Testing.Benchmarks import OUTPUT
+from Testing.timing import wait_until
 
 # Structures of the middle axial slice, as parts of the view: aorta, heart (four).
 CLICKS = ((0.519, 0.629), (0.53, 0.50), (0.50, 0.38), (0.58, 0.40), (0.545, 0.42))

@@ -23,6 +23,7 @@ from PWSegmentationLib.evaluation.summary import difference, numbers, summary
 from PWSegmentationLib.evaluation.tables import accuracy_table, fine_tuning_table, plain, table
 from Testing.Library.conftest import bright_ellipsoid
 from Testing.Library.test_commandline import one_sentence, pwseg, start
+from Testing.timing import PATIENCE_S
 
 AFFINE = np.array([[0, 0, 2.0, -30], [-1.2, 0, 0, 20], [0, -1.0, 0, 100], [0, 0, 0, 1]])
 SHAPE = (36, 40, 22)
@@ -142,23 +143,21 @@ def test_the_page_shows_speed_where_it_was_measured(done, tmp_path):
 def test_finished_structures_are_not_measured_again(cases, done, tmp_path):
     results = tmp_path / "results.json"
     results.write_bytes((done[2] / "results.json").read_bytes())
-    started = time.perf_counter()
     process = pwseg("benchmark", cases, *QUICK, "-o", results)
     assert process.returncode == 0, process.stderr
     assert "a, corner" not in process.stderr
     again = json.loads(results.read_text(encoding="utf-8"))
     assert again["results"] == done[1]["results"], "times and all: nothing was run"
-    assert time.perf_counter() - started < 60
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(cases, done, tmp_path):
     results = tmp_path / "results.json"
     process = start("benchmark", cases, *QUICK, "-o", results)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and not (results.exists() and "/corner" in results.read_text(encoding="utf-8")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130 and err.rstrip().endswith("pwseg: stopped."), err
     before = json.loads(results.read_text(encoding="utf-8"))
     assert before["fingerprints"] and len(before["fingerprints"]) < 4

@@ -28,6 +28,7 @@ from PWSegmentationLib.session.local import LocalEngine
 from PWSegmentationLib.session.messages import Connection, Disconnected, Message
 from PWSegmentationLib.session.transcripts import request_parts
 from PWSegmentationLib.session.worker import PAUSE_VARIABLE, Worker
+from Testing.timing import PATIENCE_S, allowed
 
 AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
 LEFT, RIGHT, BETWEEN = (27.0, 30.0, 30.0), (63.0, 30.0, 30.0), (45.0, 30.0, 30.0)
@@ -52,21 +53,21 @@ def prompted(engine: Any = None, image: np.ndarray | None = None, **options: Any
     return session
 
 
-def drive(job: Job[Any], *, to_text: str = "", to_begin: bool = False, within: float = 180.0) -> Any:
+def drive(job: Job[Any], *, to_text: str = "", to_begin: bool = False) -> Any:
     """Poll as a timer would: to the end, for the result, or until the job has begun, or is at ``to_text``."""
     begun = time.monotonic()
     while not job.poll():
         if (to_text and to_text in job.text) or (to_begin and job.progress > 0):
             return None
-        assert time.monotonic() - begun < within, job.text
+        assert time.monotonic() - begun < PATIENCE_S, job.text
         time.sleep(0.01)
     assert not to_text and not to_begin, "it ended before"
     return job.result()
 
 
-def is_gone(pid: int, within: float = 10.0) -> bool:
+def is_gone(pid: int) -> bool:
     begun = time.monotonic()
-    while time.monotonic() - begun < within:
+    while time.monotonic() - begun < PATIENCE_S:
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
                 return True
@@ -193,7 +194,7 @@ def test_warmed_up_the_first_job_finds_everything_ready(engine):
     session = prompted(engine)
     begun = time.monotonic()
     while not engine.warm_up():
-        assert time.monotonic() - begun < 180
+        assert time.monotonic() - begun < PATIENCE_S
         time.sleep(0.01)
     assert engine.pid is not None
     job, texts = session.start_predict(), set()
@@ -565,7 +566,9 @@ def test_when_the_program_is_killed_nothing_of_it_stays(stage):
 def test_when_the_program_ends_the_child_ends():
     script = PARENT.replace("time.sleep(600)", "")
     environment = {**os.environ, PAUSE_VARIABLE: "predicting"}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=PATIENCE_S
+    )
     assert done.returncode == 0 and done.stderr == ""
     assert is_gone(int(done.stdout))
 
@@ -579,7 +582,7 @@ def test_closing_while_a_job_runs(engine, monkeypatch):
     pid = engine.pid
     begun = time.monotonic()
     session.close()
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < allowed(1.0)
     assert is_gone(pid) and engine.pid is None
     assert job.poll()
     with pytest.raises(Cancelled):
@@ -689,7 +692,9 @@ session.predict()
 assert engine.pid is not None
 print("torch" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     assert done.stdout.strip() == "False"
 
 
@@ -704,7 +709,7 @@ def test_through_a_port_only_the_child_is_let_in():
         stranger.send({"type": "hello", "pid": 1, "token": "guessed"})
         silent = socket.create_connection(child._listener.getsockname())
         begun, message = time.monotonic(), None
-        while message is None and time.monotonic() - begun < 60:
+        while message is None and time.monotonic() - begun < PATIENCE_S:
             message = child.receive(0.0)
             time.sleep(0.01)
         assert message is not None and message.document["type"] == "ready"
@@ -812,5 +817,5 @@ def test_no_poll_keeps_the_front_end_while_a_large_volume_is_segmented(shared_en
     while not watch(job.poll):
         time.sleep(0.01)
     assert watch.calls > 20
-    assert watch.longest < BLINK
-    assert watch.longest_undisturbed < BLINK
+    assert watch.longest < allowed(BLINK)
+    assert watch.longest_undisturbed < allowed(BLINK)

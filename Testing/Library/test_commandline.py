@@ -22,6 +22,7 @@ from PWSegmentationLib.prompts.json_format import write_prompts
 from PWSegmentationLib.prompts.prompts import Point, PromptSet, SegmentPrompts
 from PWSegmentationLib.volume.reading import read_volume
 from Testing.Library.conftest import bright_ellipsoid, dice
+from Testing.timing import PATIENCE_S, allowed
 
 ROOT = Path(__file__).resolve().parents[2]
 AFFINE = np.array([[-1.0, 0, 0, 30], [0, 1.0, 0, -20], [0, 0, 1.5, 100], [0, 0, 0, 1]])
@@ -47,7 +48,7 @@ def popen(command: list[str], **options: object) -> subprocess.Popen[str]:
 
 def pwseg(*args: object) -> subprocess.CompletedProcess[str]:
     process = start(*args)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -107,8 +108,8 @@ def test_help_is_quick(args: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage: pwseg" in done.stdout
-    # A second is the aim; the rest is for a busy test machine.
-    assert time.perf_counter() - begin < 5
+    # A second is the aim; the rest is for files that come from a cold disk.
+    assert time.perf_counter() - begin < allowed(5.0)
 
 
 def test_version() -> None:
@@ -315,7 +316,7 @@ def test_stopping_leaves_nothing_half_written(scene: Path, tmp_path: Path, sent:
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)
     process.send_signal(sent)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code
     assert "Traceback" not in said
     assert out.read_bytes() == b"old"
@@ -344,7 +345,7 @@ sys.exit(main.main(["info", "image.nii.gz"]))
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(sent)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, said) == (code, "pwseg: stopped.\n")
 
 

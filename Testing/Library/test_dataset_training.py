@@ -27,6 +27,7 @@ from PWSegmentationLib.training.config import TrainingConfig, config_from_dict
 from PWSegmentationLib.training.dataset_training import train
 from PWSegmentationLib.volume.reading import read_volume
 from PWSegmentationLib.volume.writing import write_image
+from Testing.timing import PATIENCE_S
 
 from .training_data import command, environment, quick, run, scene, settings, write_datalist, write_elsewhere
 
@@ -81,12 +82,12 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_weights(data: Path, tmp_p
     )
     cut = tmp_path / "cut"
     child = subprocess.Popen(command("train", data, "-o", cut, *options), env=environment(), stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not (cut / "log.jsonl").exists() or len((cut / "log.jsonl").read_text().splitlines()) < 3:
         assert time.monotonic() < deadline and child.poll() is None
         time.sleep(0.02)
     child.send_signal(signal.SIGTERM)
-    child.communicate(timeout=60)
+    child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 143
     stopped = json.loads((cut / "state.json").read_text())["step"]
     assert 3 <= stopped < 12

@@ -22,6 +22,7 @@ from PWSegmentationLib.training.fine_tuning import fit_segment
 from PWSegmentationLib.training.holdout import mark_groups, withhold_blocks, withhold_marks
 from PWSegmentationLib.training.patches import PatchSampler, random_blocks
 from PWSegmentationLib.volume.volume import Volume
+from Testing.timing import allowed
 
 TINY = UNETRConfig(window=32, patch=8, stem=2, hidden=32, heads=2, mlp=64, depth=2, skips=(0,), features=8)
 SPACING = (1.0, 1.5, 2.0)
@@ -113,8 +114,8 @@ def test_any_shape(shape: tuple[int, int, int]) -> None:
 def test_the_budget_is_kept() -> None:
     start = time.monotonic()
     model = fit(budget_s=3.0)
-    # A second for a step or look that took longer than the ones before, on a busy machine.
-    assert time.monotonic() - start < 4.0
+    # A second for a step or look that took longer than the ones before.
+    assert time.monotonic() - start < 3.0 + allowed(1.0)
     assert model.report.steps >= 3
 
 

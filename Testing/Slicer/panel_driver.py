@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from PWSegmentationLib.mrml.nodes import array_to_matrix
 from PWSegmentationLib.volume.grid import Grid
 from Testing.host.application import Host
 from Testing.Slicer.bundles import read_bundle
+from Testing.timing import wait_until
 
 # Two bright balls in noise, on an oblique, left-handed, anisotropic grid.
 SHAPE = (44, 40, 22)
@@ -201,18 +201,22 @@ class Driver:
 
     # ---- time
 
-    def wait(self, until: Callable[[], bool] | None = None, seconds: float = 180.0) -> None:
-        """Let the application go on until nothing is computed, or until a condition holds."""
-        end = time.monotonic() + seconds
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is computed, or is about to be."""
         panel = self.widget.panel
-        while time.monotonic() < end:
-            QApplication.processEvents()
-            if until is not None and until():
-                return
-            if until is None and not (panel.jobs.isRunning or panel._settling.active or panel.review.isRunning):
-                return
-            time.sleep(0.003)
-        raise AssertionError(f"waited {seconds} s; the panel says: {self.said}")
+        return not (panel.jobs.isRunning or panel._settling.active or panel.review.isRunning)
+
+    def wait(
+        self, until: Callable[[], bool] | None = None, turn: Callable[[], Any] = QApplication.processEvents
+    ) -> None:
+        """Let the application take turns until nothing is computed, or until a condition holds."""
+
+        def is_so() -> bool:
+            turn()
+            return self.is_idle if until is None else until()
+
+        wait_until(is_so, lambda: f"the panel, which says: {self.said}", every_s=0.003)
 
 
 def reopen(panel: Driver, folder: Path) -> None:

@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 from PySide6.QtWidgets import QApplication
 
+from Testing.timing import allowed
+
 ROOT = Path(__file__).parents[2]
 LARGE = (512, 512, 400)
 CENTER, RADIUS = np.array([220, 260, 190]), 60
 SPACING = np.diag([-0.75, -0.75, 0.9, 1.0])
+# On an ordinary machine.
 MOST_S = 0.1
 
 
@@ -52,16 +55,8 @@ class Stopwatch:
         self.worst = max(self.worst, took)
         self.turns += 1
 
-    def run(self, panel: Any, until: Any = None, seconds: float = 120.0) -> None:
-        end = time.monotonic() + seconds
-        inner = panel.widget.panel
-        while time.monotonic() < end:
-            self.turn()
-            busy = inner.jobs.isRunning or inner._settling.active or inner.review.isRunning
-            if until() if until is not None else not busy:
-                return
-            time.sleep(0.002)
-        raise AssertionError(f"waited {seconds} s; the panel says: {panel.said}")
+    def run(self, panel: Any) -> None:
+        panel.wait(turn=self.turn)
 
 
 def large_ct() -> np.ndarray:
@@ -114,7 +109,8 @@ def test_the_gui_goes_on_while_a_large_volume_is_segmented_and_refined(panel: An
     watch.run(panel)
 
     assert watch.turns > 100
-    assert watch.worst < MOST_S, f"blocked for {1000 * watch.worst:.0f} ms"
+    most = allowed(MOST_S)
+    assert watch.worst < most, f"blocked for {1000 * watch.worst:.0f} ms, allowed here are {1000 * most:.0f}"
 
 
 @pytest.mark.stopwatch
@@ -137,7 +133,7 @@ print(took, [m for m in ("torch", "monai", "scipy", "nibabel", "SimpleITK") if m
     took, heavy = done.stdout.strip().split(maxsplit=1)
 
     assert heavy == "[]"
-    assert float(took) < 0.05
+    assert float(took) < allowed(0.05)
 
 
 FIRST_CLICKS = """
@@ -179,4 +175,4 @@ def test_the_first_clicks_after_the_start_need_no_heavy_package_and_do_not_block
         return float(worst)
 
     # Read from a cold disk, modules take longer, once.
-    assert worst_of_a_start() < MOST_S or worst_of_a_start() < MOST_S
+    assert any(worst_of_a_start() < allowed(MOST_S) for _ in range(2))

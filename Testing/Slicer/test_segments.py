@@ -32,6 +32,7 @@ from Testing.Slicer.conftest import (
     rotation,
     saved_and_loaded,
 )
+from Testing.timing import allowed
 
 GRID = Grid(SHAPE, OBLIQUE)
 
@@ -626,7 +627,8 @@ def test_an_organ_of_two_litres_is_written_and_taken_back_in_short_turns(
     back = worst(writer.stepping(writer.history.step, Left()))
 
     assert not segment_mask(segmentation, liver, volume).any()
-    assert writing < 0.1 and back < 0.1, (writing, back)
+    most = allowed(0.1)
+    assert writing < most and back < most, (writing, back, most)
 
 
 def seconds(steps: Iterator[Any]) -> float | None:
