@@ -40,6 +40,7 @@ class Panel(VTKObservationMixin):
         self.parameters = None
         self._volume = None
         self._touched = None
+        self.promptChanges = 0
         self._pending = None
         self._retried = False
         self._packagesReady = False
@@ -182,6 +183,7 @@ class Panel(VTKObservationMixin):
     def onPromptsTouched(self, segmentId):
         """A prompt of this segment was placed, moved or deleted; it is looked at when the mouse is at rest."""
         self._touched = segmentId
+        self.promptChanges += 1
         self._settling.start()
 
     def onPromptsSettled(self):

@@ -160,14 +160,22 @@ class Review:
         self.panel.refresh()
 
     def _goOn(self):
-        """Go to the next segment once all are looked at, unless somebody has chosen one meanwhile."""
-        before = self.panel.segments.current()
+        """Go to the next segment once all are looked at, unless somebody has begun something else meanwhile."""
+        before = self._occupation()
 
         def onLooked(reviews):
-            if self.panel.segments.current() == before:
+            if self._occupation() == before:
                 self._goToNext(reviews)
 
         self._look(onLooked)
+
+    def _occupation(self):
+        """What somebody is at; another one whenever a segment is chosen, prompted or judged."""
+        from PWSegmentationLib.mrml.export import segment_status
+
+        segmentId, node = self._current()
+        status = None if segmentId is None else segment_status(node.GetSegmentation().GetSegment(segmentId))
+        return self.panel.promptChanges, segmentId, status
 
     def _goToNext(self, reviews):
         from PWSegmentationLib.mrml.review import next_to_review, place_to_look_at

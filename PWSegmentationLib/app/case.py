@@ -92,13 +92,15 @@ class Case:
         self.session.set_options(method=settings.method, samples=6, seed=0)
         self.jobs = JobRunner(listener.progress_changed)
         self.current: str | None = None
+        # Grows with every choice of a segment and every change of prompts.
+        self.attended = 0
         self._pending: str | None = None
         self._retried = False
         self._warming: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._warm_up())
         self._overlay_asked: tuple[str | None, Overlay] | None = None
         # Of segments that came with a session that was brought back, ml.
         self._counted: dict[str, float | None] = {}
-        self._watch = PromptWatch(self.session.store, self._on_prompts_settled)
+        self._watch = PromptWatch(self.session.store, self._attend, self._on_prompts_settled)
 
     def close(self) -> None:
         """Stop, and let go of the nodes."""
@@ -135,8 +137,12 @@ class Case:
     def select(self, segment_id: str | None) -> None:
         """Make a segment the one that prompts are placed for."""
         self.current = segment_id if segment_id in self.segment_ids() else None
+        self._attend()
         self._refresh_overlay()
         self._listener.case_changed()
+
+    def _attend(self) -> None:
+        self.attended += 1
 
     def select_next(self) -> None:
         """Select the next segment in the table, round and round."""

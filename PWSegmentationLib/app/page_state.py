@@ -159,7 +159,7 @@ def _review_values(case: Case | None, review: Review | None) -> dict[str, Any]:
         # What needs a person most comes first; what is done last, before it what nobody knows of.
         "review_rows": sorted(rows, key=lambda r: (r["kind"] == "completed", r["need"] is None, -(r["need"] or 0))),
         "review_now": None if current not in case.segment_ids() else _findings(review, str(current)),
-        "review_busy": jobs.text if jobs.is_running else "",
+        "review_busy": (jobs.text or "segments") if jobs.is_running else "",
         "review_progress": round(100 * jobs.progress),
         "review_changes": review.shows_changes,
     }

@@ -13,10 +13,15 @@ _SETTLING_S = 0.02
 
 
 class PromptWatch:
-    """Observes the prompt nodes of a store; ``on_settled(segment_id)`` is called when the mouse is at rest."""
+    """Observes the prompt nodes of a store.
 
-    def __init__(self, store: PromptStore, on_settled: Callable[[str], None]) -> None:
+    ``on_touched()`` is called whenever a prompt is placed, moved or deleted, ``on_settled(segment_id)`` when the mouse
+    is at rest.
+    """
+
+    def __init__(self, store: PromptStore, on_touched: Callable[[], None], on_settled: Callable[[str], None]) -> None:
         self._store = store
+        self._on_touched = on_touched
         self._on_settled = on_settled
         self._observed: list[tuple[Node, int]] = []
         self._settling: asyncio.TimerHandle | None = None
@@ -35,6 +40,7 @@ class PromptWatch:
 
     def touch(self, segment_id: str) -> None:
         """A prompt of this segment was placed, moved or deleted."""
+        self._on_touched()
         self.drop()
         self._settling = asyncio.get_running_loop().call_later(_SETTLING_S, self._on_settled, segment_id)
 

@@ -171,9 +171,15 @@ class Review:
                 self._go_on()
 
     def _go_on(self) -> None:
-        """Go to the next segment once all are looked at, unless somebody has chosen one meanwhile."""
-        before = self._case.current
-        self._look(lambda reviews: self._go_to_next(reviews) if self._case.current == before else None)
+        """Go to the next segment once all are looked at, unless somebody has begun something else meanwhile."""
+        before = self._occupation()
+        self._look(lambda reviews: self._go_to_next(reviews) if self._occupation() == before else None)
+
+    def _occupation(self) -> tuple[object, ...]:
+        """What somebody is at; another one whenever a segment is chosen, prompted or judged."""
+        segment_id = self._case.current
+        status = self.status(segment_id) if segment_id in self._case.segment_ids() else None
+        return self._case.attended, segment_id, status
 
     def _go_to_next(self, reviews: Mapping[str, SegmentReview]) -> None:
         segment_id = next_to_review(reviews, self._case.current)

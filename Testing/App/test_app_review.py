@@ -96,6 +96,15 @@ def test_a_comment_is_not_lost_where_the_selection_changes_before_or_while_it_is
     assert two_segments.find("comment").input_value() == "half a com"
 
 
+def test_whoever_goes_on_with_a_segment_is_not_led_away_from_it_by_a_look_that_ends_then(two_segments):
+    two_segments.select_for_review("Segment 1")
+    two_segments.page.evaluate("for (const key of ['Shift+A', 'Shift+X']) trame.trigger('pwseg_key', [key]); null")
+    two_segments.wait_for_message("Segment 1: in progress")
+    wait_until(lambda: not two_segments.find("review-progress").is_visible(), "the end of looking")
+
+    two_segments.wait_for_selection("Segment 1")
+
+
 def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_segments, tmp_path):
     two_segments.select_for_review("Segment 1")
     two_segments.find("accept").click()

@@ -20,7 +20,7 @@ from PWSegmentationLib.mrml.reviewed import CHANGES_ROLE, KEPT_ROLE
 from PWSegmentationLib.mrml.volumes import image_grid
 from PWSegmentationLib.volume.grid import Region
 from Testing.Slicer.conftest import box_mask, predicted, saved_and_loaded
-from Testing.Slicer.panel_driver import LEFT, RIGHT, ball, world
+from Testing.Slicer.panel_driver import LEFT, RADIUS, RIGHT, ball, world
 
 LOGIC = slicer.vtkSlicerSegmentationsModuleLogic
 
@@ -72,12 +72,34 @@ def test_a_segment_against_its_prompts_is_found_and_gone_to(panel: Any) -> None:
     assert "1 of 1 prompt says otherwise" in panel.ui.reviewLabel.text
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at segments takes many turns, however fast the machine is."""
+    monkeypatch.setattr("PWSegmentationLib.mrml.scene_job.TURN_S", 0.0)
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_next_does_not_lead_away_from_a_segment_chosen_meanwhile(panel: Any) -> None:
     two_segments(panel)
     panel.select("Segment 2")
     panel.press(panel.ui.nextReviewButton)
     assert panel.widget.panel.review.isRunning
     panel.select("Segment 1")
+    panel.wait()
+    assert panel.widget.panel.segments.current() == panel.segment_id("Segment 1")
+
+
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("begun", ["fix", "prompt"])
+def test_whoever_goes_on_with_a_segment_is_not_led_away_from_it(panel: Any, begun: str) -> None:
+    two_segments(panel)
+    panel.select("Segment 1")
+    panel.press(panel.ui.flagSegmentButton)
+    assert panel.widget.panel.review.isRunning
+    if begun == "fix":
+        panel.press(panel.ui.fixSegmentButton)
+    else:
+        panel.place(panel.ui.negativePointButton, world(LEFT + [0, RADIUS - 1, 0]))
     panel.wait()
     assert panel.widget.panel.segments.current() == panel.segment_id("Segment 1")
 
