@@ -19,11 +19,21 @@ SLICES = ("Red", "Green", "Yellow")
 VIEWS = (*SLICES, "ThreeD")
 
 
+# Beside what is thrown and is no error: of itself it says no more than "Object".
+TELL_OBJECTS = """
+addEventListener("unhandledrejection", (event) => setTimeout(() => {
+  if (event.defaultPrevented || event.reason instanceof Error) return;
+  throw new Error(`not caught: ${JSON.stringify(event.reason)}`);
+}));
+"""
+
+
 class AppPage:
     """One tab."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        page.add_init_script(TELL_OBJECTS)
         self.errors: list[str] = []
         page.set_default_timeout(PATIENCE_S * 1000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))

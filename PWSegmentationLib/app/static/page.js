@@ -120,6 +120,12 @@
   document.addEventListener("pointermove", follow, true);
   document.addEventListener("pointerup", end, true);
 
+  // ---- what is asked while there is no connection is no error of its own: that it is lost is said, and a page that is
+  // being left asks, too
+  window.addEventListener("unhandledrejection", (event) => {
+    if (String(event.reason?.message).endsWith("connection not open")) event.preventDefault();
+  });
+
   // ---- the views have the size of the tab that came last: in another one clicks would be elsewhere than they are seen
   let fittedAt = 0;
 
