@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 # Enough for percentiles; keeps the cost independent of the volume's size.
 _SAMPLE_VOXELS = 1_000_000
 
+# Where a strided sample holds fewer valid voxels than these, all of them are looked at.
+_FEW_VOXELS = 10_000
+
 # Values as large as this are fill values (1e20, FLT_MAX) or damage; sums and squares of smaller ones fit float32.
 LARGEST = 1e18
 
@@ -105,13 +108,14 @@ def _drawn(values: NDArray[np.float64]) -> bool:
 
 def _at_faces(array: NDArray[Any], value: float) -> bool:
     """Whether ``value`` is found at the faces of an image: within it, it is something that was measured or drawn."""
-    ends = (array.take(end, axis) for axis in range(array.ndim) if array.shape[axis] > 1 for end in (0, -1))
-    return any(bool((face == value).any()) for face in ends)
+    # Views: `take` would copy an image whose first index runs fastest.
+    along = (np.moveaxis(array, axis, 0) for axis in range(array.ndim) if array.shape[axis] > 1)
+    return any(bool((rows[end] == value).any()) for rows in along for end in (0, -1))
 
 
 def robust_range(array: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> tuple[float, float]:
     """The 0.5th and 99.5th percentile of the measurable (and ``valid``) voxels, a little apart even if constant."""
-    values = _sample(array if valid is None else array[valid])
+    values = _sample(array, valid)
     if values.size == 0:
         return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
@@ -156,8 +160,12 @@ def measurable(array: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(np.abs(array) < array.dtype.type(LARGEST))
 
 
-def _sample(array: NDArray[Any]) -> NDArray[np.float64]:
-    """At most about a million measurable voxels, evenly strided along every axis, as float64."""
+def _sample(array: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Of about a million voxels, evenly strided along every axis, the measurable (and ``valid``) ones, as float64."""
     step = max(1, int(np.ceil((array.size / _SAMPLE_VOXELS) ** (1 / array.ndim))))
-    values = array[(slice(None, None, step),) * array.ndim].ravel()
-    return np.asarray(values[measurable(values)].astype(np.float64))
+    strided = (slice(None, None, step),) * array.ndim
+    values = array[strided]
+    usable = measurable(values) if valid is None else measurable(values) & valid[strided]
+    if valid is not None and step > 1 and np.count_nonzero(usable) < _FEW_VOXELS:
+        return _sample(array[valid])
+    return np.asarray(values[usable].astype(np.float64))

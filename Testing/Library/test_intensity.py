@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from PWSegmentationLib import Region, Volume
 from PWSegmentationLib.volume import normalise
+from PWSegmentationLib.volume.intensity import robust_range
 
 
 def ct_like(seed: int = 0) -> np.ndarray:
@@ -117,3 +120,22 @@ def test_half_precision_is_measured_as_any_other():
 def test_scanner_units_do_not_matter():
     image = ct_like()
     np.testing.assert_allclose(normalise(image * 3.7 + 1000), normalise(image), atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_looking_for_padding_copies_no_large_image(order):
+    image = np.full((300, 300, 300), -3024, np.int16, order=order)
+    image[20:] = (np.arange(280) % 60).astype(np.int16)[:, None, None]
+    volume = Volume.from_array(image, np.eye(4))
+    tracemalloc.start()
+    assert volume.padding[0] is not None
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # A sample of a million voxels is looked at.
+    assert most < image.nbytes
+
+
+def test_the_range_of_a_small_object_in_much_padding_is_that_of_all_its_voxels():
+    image = np.full((128, 128, 128), -3024, np.int16)
+    image[50:55, 50:55, 50:55] = np.arange(125).reshape(5, 5, 5)
+    assert robust_range(image, image > -3000) == tuple(np.percentile(np.arange(125), [0.5, 99.5]))
