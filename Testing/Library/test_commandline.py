@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -46,10 +49,23 @@ def popen(command: list[str], **options: object) -> subprocess.Popen[str]:
     )
 
 
-def pwseg(*args: object) -> subprocess.CompletedProcess[str]:
+def pwseg_process(*args: object) -> subprocess.CompletedProcess[str]:
+    """The command as a user runs it."""
     process = start(*args)
     out, err = process.communicate(timeout=PATIENCE_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def pwseg(*args: object) -> subprocess.CompletedProcess[str]:
+    """The command in this process, where all that it imports is there: most of what a small one takes."""
+    out, err = io.StringIO(), io.StringIO()
+    code: Any = None
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main([str(a) for a in args])
+        except SystemExit as ended:
+            code = ended.code
+    return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
 
 
 def one_sentence(code: int, out: str, err: str) -> str:
@@ -113,7 +129,7 @@ def test_help_is_quick(args: tuple[str, ...]) -> None:
 
 
 def test_version() -> None:
-    assert pwseg("--version").stdout == f"pwseg {__version__}\n"
+    assert pwseg_process("--version").stdout == f"pwseg {__version__}\n"
 
 
 # ---- segment ----------------------------------------------------------------------------------------------------
@@ -121,7 +137,7 @@ def test_version() -> None:
 
 def test_prompt_set_to_segmentation_and_json(scene: Path, tmp_path: Path) -> None:
     args = ["--probability", tmp_path / "p.nii.gz", "--uncertainty", tmp_path / "u.nrrd", "--device", "cpu", "--json"]
-    done = pwseg(
+    done = pwseg_process(
         "segment", scene / "image.nii.gz", "--prompts", scene / "prompts.json", "-o", tmp_path / "out.seg.nrrd", *args
     )
     assert done.returncode == 0, done.stderr
@@ -200,7 +216,7 @@ def test_several_segments_in_the_order_named(scene: Path, tmp_path: Path) -> Non
 def test_the_same_seed_gives_the_same_file(scene: Path, tmp_path: Path) -> None:
     for name in ("a.nrrd", "b.nrrd"):
         args = ("--prompts", scene / "prompts.json", "--seed", 3, "--quiet")
-        assert pwseg("segment", scene / "image.nii.gz", *args, "-o", tmp_path / name).stdout == ""
+        assert pwseg_process("segment", scene / "image.nii.gz", *args, "-o", tmp_path / name).stdout == ""
     assert (tmp_path / "a.nrrd").read_bytes() == (tmp_path / "b.nrrd").read_bytes()
 
 
@@ -208,7 +224,7 @@ def test_the_same_seed_gives_the_same_file(scene: Path, tmp_path: Path) -> None:
 
 
 def test_a_refusal_of_the_process(tmp_path: Path) -> None:
-    done = pwseg("info", tmp_path / "none")
+    done = pwseg_process("info", tmp_path / "none")
     assert "no file or folder" in one_sentence(done.returncode, done.stdout, done.stderr)
 
 
