@@ -41,17 +41,21 @@ demo: $(DEMO)
 app: $(APP)
 	$(BIN)/pwseg app sample
 
+# Those tests of the app that start servers of their own.
+SERVERS := $(patsubst %,Testing/App/test_%.py,access ending hostile_files keeping sessions)
+
 # Three thirds of the tests beside each other: those of app and panel mostly wait. With one thread each, for threads that
 # spin for a core the others have make it take several times as long. What measures time comes last, alone.
 test: setup
 	@logs=$$(mktemp -d); trap 'rm -rf "$$logs"' EXIT; \
-	echo "Testing/Library and Testing/Slicer in the background, beside them all others:"; \
+	echo "Three thirds beside each other; what the first and the second say comes at the end. The third:"; \
 	export OMP_NUM_THREADS=1; run="$(BIN)/python -m pytest -m"; \
-	$$run "not stopwatch" Testing/Library > "$$logs/Library" 2>&1 & library=$$!; \
-	$$run "not stopwatch" Testing/Slicer > "$$logs/Slicer" 2>&1 & panel=$$!; \
-	$$run "not stopwatch" Testing --ignore=Testing/Library --ignore=Testing/Slicer; failed=$$?; \
-	wait $$library || failed=1; wait $$panel || failed=1; \
-	for log in "$$logs"/*; do echo "Testing/$${log##*/}:"; cat "$$log"; done; \
+	$$run "not stopwatch" Testing/Library > "$$logs/1" 2>&1 & first=$$!; \
+	{ $$run "not stopwatch" Testing/Slicer; panel=$$?; $$run "not stopwatch" $(SERVERS) && exit $$panel; } \
+	  > "$$logs/2" 2>&1 & second=$$!; \
+	$$run "not stopwatch" Testing $(addprefix --ignore=,Testing/Library Testing/Slicer $(SERVERS)); failed=$$?; \
+	wait $$first || failed=1; wait $$second || failed=1; \
+	for log in "$$logs"/*; do echo "Third $${log##*/}:"; cat "$$log"; done; \
 	unset OMP_NUM_THREADS; echo "What measures time:"; \
 	$$run stopwatch Testing || failed=1; \
 	exit $$failed
