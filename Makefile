@@ -41,8 +41,8 @@ demo: $(DEMO)
 app: $(APP)
 	$(BIN)/pwseg app sample
 
-# Those tests of the app that start servers of their own.
-SERVERS := $(patsubst %,Testing/App/test_%.py,access ending hostile_files keeping sessions)
+# Of the tests of the app those that start a server each.
+SERVERS := $(patsubst %,Testing/App/test_%.py,ending hostile_files keeping)
 
 # Three thirds of the tests beside each other: those of app and panel mostly wait. With one thread each, for threads that
 # spin for a core the others have make it take several times as long. What measures time comes last, alone.

@@ -103,7 +103,7 @@ def test_no_process_outlives_a_server_that_was_killed_with_pages_open(restartabl
     restartable.process = None
 
     try:
-        wait_until(lambda: not is_there(pid), "the process to end", 15)
+        wait_until(lambda: not is_there(pid), "the process to end")
     finally:
         if is_there(pid):
             os.kill(pid, signal.SIGKILL)
