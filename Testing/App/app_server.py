@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from Testing.timing import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -40,7 +42,7 @@ class AppServer:
         """As Ctrl-C does."""
         if self.process is not None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(60)
+            self.process.wait(PATIENCE_S)
             if self.process.stdout is not None:
                 self.process.stdout.close()
             self.process = None

@@ -64,8 +64,8 @@ def test_an_ended_session_is_gone_though_others_ask_for_it(restartable):
         thread.join()
 
     assert 404 in answers and answers <= {200, 404}
-    assert [p.name for p in restartable.state.iterdir()] == []
-    assert processes(restartable) == []
+    wait_until(lambda: not any(restartable.state.iterdir()), "its folder to go")
+    wait_until(lambda: not processes(restartable), "its process to end")
 
 
 def test_other_tabs_of_an_ended_session_say_so(restartable, new_tab):

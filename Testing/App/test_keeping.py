@@ -29,7 +29,8 @@ def worked(restartable: AppServer, new_tab: Callable[[], AppPage]) -> tuple[AppP
     tab.answered(lambda: tab.click("Red", 0.5, 0.5))
     tab.find("segment-name").fill("tumour")
     tab.find("segment-name").press("Enter")
-    tab.page.wait_for_timeout(500)
+    named = "window.trame.state.get('segments')[0]?.name"
+    wait_until(lambda: tab.page.evaluate(named) == "tumour", "the name to be known to the server")
     session = tab.page.url.rstrip("/").rsplit("/", 1)[1]
     restartable.stop()
     return tab, restartable.state / session

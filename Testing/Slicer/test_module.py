@@ -203,9 +203,12 @@ try:
     check.result()
 except Cancelled:
     print("cancelled", time.monotonic() - began < 10)
-time.sleep(0.2)
 state = Path("/proc") / started.read_text().strip() / "stat"
-print("gone", not state.exists() or state.read_text().split()[2] == "Z")
+def isGone():
+    return not state.exists() or state.read_text().split()[2] == "Z"
+while not isGone() and time.monotonic() - began < 20:
+    time.sleep(0.01)
+print("gone", isGone())
 """)
 
     assert said[-2:] == ["cancelled True", "gone True"]
