@@ -106,6 +106,7 @@ def test_whoever_goes_on_with_a_segment_is_not_led_away_from_it_by_a_look_that_e
 
 
 def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_segments, tmp_path):
+    clicked_first = shown_offset(two_segments)
     two_segments.select_for_review("Segment 1")
     two_segments.find("accept").click()
     wait_until(lambda: two_segments.statuses["Segment 1"] == "completed", "the status")
@@ -117,6 +118,7 @@ def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_s
     two_segments.choose("outside")
     # Accepting has led to another place: back to the first click, and a little above it.
     two_segments.find("reset").click()
+    wait_until(lambda: shown_offset(two_segments) == clicked_first, "the place of the first click")
     clicked_at = four_slices_up(two_segments)
     two_segments.answered(lambda: two_segments.click(*AORTA))
     two_segments.find("pane-review").click()
@@ -154,7 +156,7 @@ def four_slices_up(page: AppPage) -> str:
 def back_to(page: AppPage, offset: str) -> None:
     """Through the slices of the red view to the one at ``offset``, by keys."""
     page.find("slider-Red").focus()
-    now = page.page.locator("#view-Red .pw-offset").inner_text()
+    now = shown_offset(page)
     for _ in range(200):
         if now == offset:
             return
@@ -164,10 +166,14 @@ def back_to(page: AppPage, offset: str) -> None:
 
 def pressed(page: AppPage, key: str) -> str:
     """One slice on in the red view: the offset that is shown then."""
-    there = page.page.locator("#view-Red .pw-offset")
-    before = there.inner_text()
+    before = shown_offset(page)
     page.find("slider-Red").press(key)
-    return str(wait_until(lambda: (now := there.inner_text()) != before and now, "the next slice"))
+    return str(wait_until(lambda: (now := shown_offset(page)) != before and now, "the next slice"))
+
+
+def shown_offset(page: AppPage) -> str:
+    """Of the slice in the red view, as it is written there."""
+    return str(page.page.locator("#view-Red .pw-offset").inner_text())
 
 
 def millimetres(offset: str) -> float:
