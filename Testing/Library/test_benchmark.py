@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import time
 from pathlib import Path
 
 import nibabel
@@ -23,7 +22,7 @@ from PWSegmentationLib.evaluation.summary import difference, numbers, summary
 from PWSegmentationLib.evaluation.tables import accuracy_table, fine_tuning_table, plain, table
 from Testing.Library.conftest import bright_ellipsoid
 from Testing.Library.test_commandline import one_sentence, pwseg, start
-from Testing.timing import PATIENCE_S
+from Testing.timing import PATIENCE_S, wait_until
 
 AFFINE = np.array([[0, 0, 2.0, -30], [-1.2, 0, 0, 20], [0, -1.0, 0, 100], [0, 0, 0, 1]])
 SHAPE = (36, 40, 22)
@@ -153,9 +152,7 @@ def test_finished_structures_are_not_measured_again(cases, done, tmp_path):
 def test_an_interrupted_run_goes_on_where_it_stopped(cases, done, tmp_path):
     results = tmp_path / "results.json"
     process = start("benchmark", cases, *QUICK, "-o", results)
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and not (results.exists() and "/corner" in results.read_text(encoding="utf-8")):
-        time.sleep(0.05)
+    wait_until(lambda: results.exists() and "/corner" in results.read_text(encoding="utf-8"), "the first structure")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130 and err.rstrip().endswith("pwseg: stopped."), err

@@ -28,7 +28,7 @@ from PWSegmentationLib.session.local import LocalEngine
 from PWSegmentationLib.session.messages import Connection, Disconnected, Message
 from PWSegmentationLib.session.transcripts import request_parts
 from PWSegmentationLib.session.worker import PAUSE_VARIABLE, Worker
-from Testing.timing import PATIENCE_S, allowed
+from Testing.timing import PATIENCE_S, allowed, wait_until
 
 AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
 LEFT, RIGHT, BETWEEN = (27.0, 30.0, 30.0), (63.0, 30.0, 30.0), (45.0, 30.0, 30.0)
@@ -192,10 +192,7 @@ def test_with_an_engine_of_this_process_the_first_poll_does_it_all():
 def test_warmed_up_the_first_job_finds_everything_ready(engine):
     assert engine.warm_up(), "nothing can be done without an image"
     session = prompted(engine)
-    begun = time.monotonic()
-    while not engine.warm_up():
-        assert time.monotonic() - begun < PATIENCE_S
-        time.sleep(0.01)
+    wait_until(engine.warm_up, "the engine to be ready", every_s=0.01)
     assert engine.pid is not None
     job, texts = session.start_predict(), set()
     while not job.poll():
@@ -708,11 +705,8 @@ def test_through_a_port_only_the_child_is_let_in():
         stranger = Connection(socket.create_connection(child._listener.getsockname()), blocking=True)
         stranger.send({"type": "hello", "pid": 1, "token": "guessed"})
         silent = socket.create_connection(child._listener.getsockname())
-        begun, message = time.monotonic(), None
-        while message is None and time.monotonic() - begun < PATIENCE_S:
-            message = child.receive(0.0)
-            time.sleep(0.01)
-        assert message is not None and message.document["type"] == "ready"
+        message = wait_until(lambda: child.receive(0.0), "the child's first message", every_s=0.01)
+        assert message.document["type"] == "ready"
         assert child.pid == child._process.pid
         with pytest.raises(Disconnected):
             stranger.receive()
