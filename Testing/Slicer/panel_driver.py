@@ -199,6 +199,16 @@ class Driver:
         assert self.host.hand.drag(view, positions), "the view got the mouse, not the tool"
         self.wait()
 
+    def undo(self) -> None:
+        """Press Undo and wait: prompts are back at once, voxels in as many turns as it takes."""
+        self.press(self.ui.undoButton)
+        self.wait()
+
+    def redo(self) -> None:
+        """Press Redo and wait, as `undo`."""
+        self.press(self.ui.redoButton)
+        self.wait()
+
     # ---- time
 
     @property

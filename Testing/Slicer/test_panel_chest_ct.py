@@ -103,11 +103,9 @@ def test_the_spleen_from_the_file_to_the_export(panel: Any, spleen: Reader, tmp_
             break
     assert dice(corrected, spleen.mask) > 0.8
 
-    panel.press(panel.ui.undoButton)
-    panel.wait()
+    panel.undo()
     assert np.array_equal(panel.mask("Segment 1"), before)
-    panel.press(panel.ui.redoButton)
-    panel.wait()
+    panel.redo()
     assert np.array_equal(panel.mask("Segment 1"), corrected)
     listed = panel.listed()
 

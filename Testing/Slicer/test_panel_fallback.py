@@ -57,8 +57,7 @@ def test_without_a_process_slicer_itself_computes(slicer_with_python: Callable[[
     panel.place(panel.ui.positivePointButton, world(RIGHT))
     assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
     assert panel.ui.logText.plainText.count("No computing process") == 1
-    panel.press(panel.ui.undoButton)
-    panel.wait()
+    panel.undo()
     assert np.array_equal(panel.mask("Segment 1"), one)
 
 

@@ -25,8 +25,7 @@ def test_markups_tidied_away_leave_the_segments(panel: Any) -> None:
 
     assert all(np.array_equal(panel.mask(name), mask) for name, mask in masks.items())
     assert "were removed from the scene: the segment stays as it is" in panel.said
-    panel.press(panel.ui.undoButton)
-    panel.wait()
+    panel.undo()
     assert len(panel.case.store.nodes()) == 2
 
 
@@ -73,8 +72,7 @@ def test_undo_says_that_it_stops_refining(panel: Any) -> None:
     panel.press(panel.ui.refineButton)
     panel.wait(until=lambda: panel.widget.panel.jobs.kind == "refine")
 
-    panel.press(panel.ui.undoButton)
-    panel.wait()
+    panel.undo()
 
     assert panel.said == "Undone. Refining was stopped: start it again."
 

@@ -150,16 +150,16 @@ def test_undo_and_redo_take_prompts_and_masks_together(panel: Any) -> None:
     panel.place(panel.ui.positivePointButton, world(RIGHT))
     two = panel.mask("Segment 1")
 
-    panel.press(panel.ui.undoButton)
+    panel.undo()
     assert panel.listed() == ["point +"]
     assert np.array_equal(panel.mask("Segment 1"), one)
 
-    panel.press(panel.ui.undoButton)
+    panel.undo()
     assert panel.listed() == []
     assert not panel.mask("Segment 1").any()
 
-    panel.press(panel.ui.redoButton)
-    panel.press(panel.ui.redoButton)
+    panel.redo()
+    panel.redo()
     assert panel.listed() == ["point +", "point +"]
     assert np.array_equal(panel.mask("Segment 1"), two)
     assert panel.prompts("Segment 1").points[1].position == pytest.approx(world(RIGHT))
@@ -185,7 +185,7 @@ def test_a_prompt_is_deleted_by_tool_and_by_list(panel: Any) -> None:
     assert panel.listed() == []
     assert not panel.mask("Segment 1").any()
 
-    panel.press(panel.ui.undoButton)
+    panel.undo()
     assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
 
 
@@ -197,7 +197,7 @@ def test_all_prompts_are_deleted_and_come_back(panel: Any) -> None:
     panel.press(panel.ui.clearPromptsButton)
     panel.wait()
     assert panel.listed() == []
-    panel.press(panel.ui.undoButton)
+    panel.undo()
 
     assert panel.listed() == ["point +", "point +", "point −"]
 
@@ -325,7 +325,7 @@ def test_a_prompt_that_is_dragged_is_answered_anew(panel: Any) -> None:
     panel.wait()
 
     assert dice(panel.mask("Segment 1"), ball(RIGHT)) > 0.9
-    panel.press(panel.ui.undoButton)
+    panel.undo()
     assert dice(panel.mask("Segment 1"), ball(LEFT)) > 0.9
 
 

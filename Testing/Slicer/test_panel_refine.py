@@ -50,7 +50,7 @@ def test_refining_tells_how_far_it_is_and_what_came_of_it(panel: Any) -> None:
     assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
 
     # One step of its own: the prompts stay.
-    panel.press(panel.ui.undoButton)
+    panel.undo()
     assert np.array_equal(panel.mask("Segment 1"), before)
     assert len(panel.listed()) == len(PROMPTS) + len(OUTSIDE)
 

@@ -52,7 +52,7 @@ def test_a_worker_killed_while_it_computes_or_answers_is_started_again(
     assert panel.widget.logic._engine.pid not in (None, pid)
     assert panel.listed() == ["point +", "point +"]
     assert dice(panel.mask("Segment 1"), ball(LEFT) | ball(RIGHT)) > 0.9
-    panel.press(panel.ui.undoButton)
+    panel.undo()
     assert np.array_equal(panel.mask("Segment 1"), first)
 
 

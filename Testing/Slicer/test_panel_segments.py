@@ -65,7 +65,7 @@ def test_a_segment_renamed_later_keeps_its_prompts_and_history(panel: Any) -> No
     panel.place(panel.ui.positivePointButton, world(RIGHT))
     assert panel.names == ["lesion"]
     assert dice(panel.mask("lesion"), ball(LEFT) | ball(RIGHT)) > 0.9
-    panel.press(panel.ui.undoButton)
+    panel.undo()
 
     assert np.array_equal(panel.mask(panel.names[0]), first)
 
@@ -129,7 +129,7 @@ def test_a_removed_segment_comes_back_with_its_prompts(panel: Any) -> None:
     panel.press(panel.ui.removeSegmentButton)
     assert panel.names == []
     assert panel.case.store.nodes() == []
-    panel.press(panel.ui.undoButton)
+    panel.undo()
 
     assert panel.names == ["Segment 1"]
     assert np.array_equal(panel.mask("Segment 1"), before)
@@ -149,9 +149,9 @@ def test_in_many_lesion_mode_every_click_is_a_segment(panel: Any) -> None:
     assert [len(panel.prompts(n).points) for n in panel.names] == [1, 1]
 
     # One undo takes the click back with all that came of it.
-    panel.press(panel.ui.undoButton)
+    panel.undo()
     assert panel.names == ["Lesion 1"]
-    panel.press(panel.ui.redoButton)
+    panel.redo()
     assert panel.names == ["Lesion 1", "Lesion 2"]
     assert dice(panel.mask("Lesion 2"), ball(RIGHT)) > 0.9
 
@@ -275,8 +275,7 @@ def test_clicks_that_wait_while_slicer_is_busy_are_lesions_of_their_own(panel: A
     assert [len(panel.prompts(n).points) for n in panel.names] == [1, 1, 1]
     assert dice(panel.mask("Lesion 1"), ball(LEFT)) > 0.9
     assert dice(panel.mask("Lesion 2"), ball(RIGHT)) > 0.9
-    panel.press(panel.ui.undoButton)
-    panel.wait()
+    panel.undo()
     assert panel.names == ["Lesion 1", "Lesion 2"]
 
 

@@ -123,8 +123,7 @@ def test_a_wrong_model_file_is_said_and_nothing_is_lost(panel: Any, tmp_path: Pa
         assert panel.said.count(". ") == 0, "one sentence"
         assert np.array_equal(panel.mask("Segment 1"), before)
         assert panel.listed() == ["point +", "point +"]
-        panel.press(panel.ui.undoButton)
-        panel.wait()
+        panel.undo()
 
     type_path(panel, "")
     panel.place(panel.ui.positivePointButton, world(RIGHT))
