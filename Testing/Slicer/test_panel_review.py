@@ -125,8 +125,9 @@ def test_all_accepted(panel: Any) -> None:
     panel.select("Segment 1")
     panel.press(panel.ui.acceptSegmentButton)
     panel.wait()
-    # Now that all is known, the next one is selected at once.
+    # The next one is selected now.
     panel.press(panel.ui.acceptSegmentButton)
+    panel.wait()
     assert "All segments are completed" in panel.said
 
 
