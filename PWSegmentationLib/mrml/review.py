@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # What a reviewer said of a segment; saved with the segmentation.
 COMMENT_TAG = "PWSegmentation.Comment"
+# How often a job looks at a segment that changes meanwhile; whoever goes on changing it is not followed for ever.
+_ROUNDS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,21 +193,26 @@ class _ReviewJob(SteppedJob["Mapping[str, SegmentReview]"]):
         review = self._review
         # The first time they bring scipy.
         yield from importing("PWSegmentationLib.review.flags", "PWSegmentationLib.review.review")
-        node, ids = review.segmentation_node, [i for i in review.ids if review.of(i) is None]
-        for index, segment_id in enumerate(ids):
-            segment = _vtk_segment(node, segment_id)
-            # Removed meanwhile.
-            if segment is None:
-                continue
-            self._tell(index / len(ids), str(segment.GetName()))
-            yield
-            try:
-                yield from review.looking(segment_id)
-            except InputError:
-                # Or removed while it was looked at.
-                if _vtk_segment(node, segment_id) is not None:
-                    raise
+        for _ in range(_ROUNDS):
+            ids = [i for i in review.ids if review.of(i) is None]
+            for index, segment_id in enumerate(ids):
+                yield from self._looking_at(segment_id, index / len(ids))
         self._result = review.known
+
+    def _looking_at(self, segment_id: str, progress: float) -> Iterator[None]:
+        node = self._review.segmentation_node
+        segment = _vtk_segment(node, segment_id)
+        # Removed meanwhile.
+        if segment is None:
+            return
+        self._tell(progress, str(segment.GetName()))
+        yield
+        try:
+            yield from self._review.looking(segment_id)
+        except InputError:
+            # Or removed while it was looked at.
+            if _vtk_segment(node, segment_id) is not None:
+                raise
 
     def cancel(self) -> None:
         """See `Job`."""

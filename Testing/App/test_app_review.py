@@ -121,6 +121,8 @@ def test_what_has_changed_since_it_was_accepted_is_told_shown_and_reported(two_s
     wait_until(lambda: shown_offset(two_segments) == clicked_first, "the place of the first click")
     clicked_at = four_slices_up(two_segments)
     two_segments.answered(lambda: two_segments.click(*AORTA))
+    # The click may make the other segment different, too.
+    wait_until(lambda: not two_segments.find("progress").is_visible(), "the end of computing")
     two_segments.find("pane-review").click()
     two_segments.find("check").click()
 

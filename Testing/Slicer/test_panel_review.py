@@ -192,6 +192,26 @@ def test_what_was_accepted_is_known_after_saving_and_loading(
     assert found[other].changes is None
 
 
+@pytest.mark.usefixtures("unhurried")
+def test_a_segment_that_changes_after_its_turn_is_looked_at_again(
+    oblique_ct: Any, segmentation: Any, writer: Any, paint: Callable[..., str]
+) -> None:
+    liver = paint("liver", box_mask((2, 2, 2), (10, 9, 8)))
+    spleen = paint("spleen", box_mask((11, 2, 2), (13, 9, 8)))
+    review = SceneReview(segmentation, oblique_ct, None)
+    job = review.start()
+    while review.of(liver) is None:
+        assert not job.poll()
+
+    grid, smaller = image_grid(oblique_ct), box_mask((2, 2, 2), (7, 9, 8))
+    writer.write(predicted("liver", smaller, grid, changed=Region.whole(grid.shape)))
+    while not job.poll():
+        pass
+
+    assert set(job.result()) == {liver, spleen}
+    assert job.result()[liver].segment.voxels == smaller.sum()
+
+
 def test_comment_and_status_go_into_the_file(panel: Any, tmp_path: Any) -> None:
     two_segments(panel)
     panel.select("Segment 1")
