@@ -16,15 +16,31 @@ from slicer.i18n import tr as _
 
 from PWSegmentationLib.progress import Cancelled
 
-NEEDED = ("torch", "monai", "nibabel", "safetensors", "scipy")
+# And the oldest version of each that works.
+NEEDED = {"torch": "2.4", "monai": "1.4", "nibabel": "5.2", "safetensors": "0.4", "scipy": "1.11"}
 # What stays as it is, whatever the others would rather have: Slicer's own, and the PyTorch that fits this computer. pip
 # knows PyTorch's builds for GPUs only by number: for a newer MONAI it would replace them by one that may not run here.
 KEPT = ("numpy", "scipy", "torch", "packaging", "typing_extensions")
 
 
 def missingPackages():
-    """Names of the packages that are still needed to segment."""
-    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    """Names of the packages that are still needed to segment: they are not there, or too old."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None or _isTooOld(name)]
+
+
+def _isTooOld(name):
+    from packaging.version import Version
+
+    version = _installedVersion(name)
+    # A build from before a release (2.4.0a0) counts as that release.
+    return version is not None and Version(version).release < Version(NEEDED[name]).release
+
+
+def _installedVersion(name):
+    """None if there is none, or nobody knows."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(name)
+    return None
 
 
 def pythonExecutable():
@@ -42,6 +58,14 @@ def ensurePackages(requirementsPath):
     missing = missingPackages()
     if not missing:
         return True
+    if "torch" in missing and importlib.util.find_spec("torch") is not None:
+        # Other extensions may need it, and what Slicer has loaded cannot be replaced: that is for the user to decide.
+        raise RuntimeError(
+            _(
+                "PyTorch {installed} is installed, and PWSegmentation needs {oldest} or newer: uninstall it in the "
+                "module 'PyTorch Utils', restart Slicer, and try again."
+            ).format(installed=_installedVersion("torch"), oldest=NEEDED["torch"])
+        )
     explanation = _(
         "PWSegmentation needs Python packages that Slicer does not bring: {packages}.\n\n"
         "They are downloaded once (PyTorch: 0.2 to 3 GB) and installed into this Slicer; then it works offline. "
@@ -70,7 +94,8 @@ def installTorch():
         ) from error
     try:
         # Asked already.
-        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=">=2.4")
+        oldest = f">={NEEDED['torch']}"
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=oldest)
     except subprocess.CalledProcessError as error:
         raise RuntimeError(_notInstalled(error)) from error
 
@@ -99,11 +124,8 @@ def _keptVersions():
     """Of the packages in KEPT that are installed, as pip takes constraints."""
     # PyTorch may have come a moment ago.
     importlib.invalidate_caches()
-    lines = []
-    for name in KEPT:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            lines.append(f"{name}=={importlib.metadata.version(name)}\n")
-    return "".join(lines)
+    versions = {name: _installedVersion(name) for name in KEPT}
+    return "".join(f"{name}=={version}\n" for name, version in versions.items() if version is not None)
 
 
 def _notInstalled(error):

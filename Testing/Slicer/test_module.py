@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -121,11 +122,34 @@ def test_what_is_installed_is_what_the_work_needs() -> None:
     needed = {n.partition(".")[0] for n in names} - set(sys.stdlib_module_names) - of_slicer
 
     lines = (MODULE / "Resources" / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    listed = {line.partition(">=")[0] for line in lines if not line.startswith("#")}
-    said = run("print(*sorted(packages.NEEDED))")
+    listed = {line for line in lines if not line.startswith("#")}
+    said = run("print(*(f'{name}>={oldest}' for name, oldest in packages.NEEDED.items()))")[-1].split()
 
-    assert said[-1].split() == sorted(needed)
-    assert listed | {"torch"} == needed
+    assert {line.partition(">=")[0] for line in said} == needed
+    assert listed == {line for line in said if not line.startswith("torch>=")}
+    bounds = re.findall(r'"([a-z]+>=[0-9.]+)', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(said) <= set(bounds), "the same as of the library"
+
+
+def test_packages_that_are_too_old_are_not_taken_for_there() -> None:
+    said = run("""
+installed = {"torch": "2.7.1+cu118", "monai": "1.3.2", "nibabel": "5.3", "safetensors": "0.10.0", "scipy": "1.11.0"}
+packages.importlib.util.find_spec = lambda name: True
+packages.importlib.metadata.version = lambda name: installed.get(name, "1.0")
+asked = []
+slicer.util.confirmOkCancelDisplay = lambda text, title: asked.append(text) or True
+slicer.util.pip_install = lambda arguments: installed.update(monai="1.5")
+print(packages.missingPackages(), packages.ensurePackages("requirements.txt"), len(asked))
+# PyTorch is others', too: it is not replaced, and nothing is asked.
+installed["torch"] = "2.2.0"
+try:
+    packages.ensurePackages("requirements.txt")
+except RuntimeError as error:
+    print(len(asked), error)
+""")
+
+    assert said[-2] == "['monai'] True 1"
+    assert said[-1].startswith("1 PyTorch 2.2.0 is installed, and PWSegmentation needs 2.4 or newer: uninstall it")
 
 
 def test_a_failed_installation_says_what_to_do_and_can_be_tried_again() -> None:
