@@ -56,7 +56,7 @@ def lobed(rng: np.random.Generator, size: float, elongation: float) -> Stamp:
     centres = np.cumsum(steps, axis=0)
     scale = size / float(np.ptp(np.concatenate([centres - radii[:, None], centres + radii[:, None]]), axis=0).max())
     low = ((centres - 1.3 * radii[:, None]) * scale).min(axis=0)
-    shape = np.ceil(((centres + 1.3 * radii[:, None]) * scale).max(axis=0) - low).astype(int) + 1
+    shape = (np.ceil(((centres + 1.3 * radii[:, None]) * scale).max(axis=0) - low).astype(int) + 1).tolist()
     total = np.zeros(shape, np.float32)
     for centre, radius in zip(centres * scale - low, radii * scale, strict=True):
         # A Gaussian is a product of one along each axis, so a ball costs little more than an addition.
@@ -71,7 +71,9 @@ def tube(rng: np.random.Generator, size: float, elongation: float, *, limit: flo
     """A tube along a smooth random curve, straight, wandering or coiled; sometimes a wall (1) round a lumen (2)."""
     radius = float(np.clip(size / (2 * elongation), 1.2, limit / 10))
     coiled = rng.random() < 0.3
-    points = _serpentine(rng, size, radius) if coiled else _curve(rng, size, rng.choice([0.05, 0.15, 0.35]), limit)
+    points = (
+        _serpentine(rng, size, radius) if coiled else _curve(rng, size, float(rng.choice([0.05, 0.15, 0.35])), limit)
+    )
     wave = np.interp(np.linspace(0, 1, len(points)), np.linspace(0, 1, 9), rng.uniform(0.75, 1.3, 9))
     thick = radius * (wave if not coiled else 0.5 + 0.5 * wave)
     stamp = sweep(points, thick)
@@ -194,7 +196,7 @@ def chain(rng: np.random.Generator, size: float, *, limit: float) -> Stamp:
 def sweep(points: Points, radii: NDArray[np.float64]) -> Stamp:
     """What balls of ``radii`` at ``points`` cover, in the box that holds it."""
     low = (points - radii[:, None]).min(axis=0)
-    shape = np.ceil((points + radii[:, None]).max(axis=0) - low).astype(int) + 3
+    shape = (np.ceil((points + radii[:, None]).max(axis=0) - low).astype(int) + 3).tolist()
     return _as_stamp(_sweep_into(shape, points - low + 1, radii))
 
 
@@ -287,7 +289,7 @@ def _ribs(rng: np.random.Generator, count: int, pitch: float, gap: float, limit:
     turn = rotation(rng)
     bows = [(flat * rng.uniform(0.9, 1.05) + [0, 0, n * pitch]) @ turn for n in range(count)]
     low = np.concatenate(bows).min(axis=0) - radius - 1
-    shape = np.ceil(np.concatenate(bows).max(axis=0) - low + radius).astype(int) + 2
+    shape = (np.ceil(np.concatenate(bows).max(axis=0) - low + radius).astype(int) + 2).tolist()
     stamp = np.zeros(shape, np.uint8)
     for number, points in enumerate(bows, 1):
         stamp[_sweep_into(shape, points - low, np.full(len(points), radius)) & (stamp == 0)] = number

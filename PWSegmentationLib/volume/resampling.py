@@ -35,9 +35,10 @@ def resample(
     if order == 1 and _parallel(matrix):
         steps = np.diag(matrix)
         values = _resample_parallel(array, steps, offset, target.shape)
-        if outside is not None:
-            values = outside + _covered(array.shape, steps, offset, target.shape) * (values - np.float32(outside))
-        return values
+        if outside is None:
+            return values
+        level = np.float32(outside)
+        return level + _covered(array.shape, steps, offset, target.shape) * (values - level)
     # Imported on use: a panel opens before SciPy is installed.
     from scipy import ndimage
 
