@@ -89,8 +89,25 @@ def write_segmentation(node: Node, path: Path) -> None:
     # The page waits meanwhile.
     storage.SetUseCompression(False)
     storage.SetFileName(str(path))
-    if not storage.WriteData(node):
+    if not storage.WriteData(_twin(node)):
         raise InputError("the segments cannot be written, the disk may be full")
+
+
+def _twin(node: Node) -> Node:
+    """A segmentation with the same labelmaps: Slicer packs those of what it writes anew, as if they had changed."""
+    twin = slicer.vtkMRMLSegmentationNode()
+    twin.SetName(node.GetName())
+    source, target = node.GetSegmentation(), twin.GetSegmentation()
+    target.SetSourceRepresentationName(source.GetSourceRepresentationName())
+    target.CopyConversionParameters(source)
+    for segment_id in source.GetSegmentIDs():
+        segment = slicer.vtkSegment()
+        segment.DeepCopyMetadata(source.GetSegment(segment_id))
+        labelmap = node.GetBinaryLabelmapInternalRepresentation(segment_id)
+        if labelmap is not None:
+            segment.AddRepresentation(source.GetSourceRepresentationName(), labelmap)
+        target.AddSegment(segment, segment_id)
+    return twin
 
 
 def read_segmentation(node: Node, path: Path) -> None:

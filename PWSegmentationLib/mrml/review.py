@@ -11,12 +11,19 @@ import slicer
 from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.mrml.export import reading_segment, segment_status
 from PWSegmentationLib.mrml.nodes import Node
-from PWSegmentationLib.mrml.reviewed import keep_version, kept_stamp, kept_version, reading_kept_version, segment_stamp
+from PWSegmentationLib.mrml.reviewed import (
+    keep_version,
+    kept_stamp,
+    kept_version,
+    only_saved,
+    reading_kept_version,
+    segment_stamp,
+)
 from PWSegmentationLib.mrml.scene_job import in_turns
 from PWSegmentationLib.mrml.scene_session import SceneSession
 from PWSegmentationLib.mrml.terminology import segment_tag
 from PWSegmentationLib.mrml.volumes import image_grid
-from PWSegmentationLib.progress import Cancelled
+from PWSegmentationLib.progress import Cancelled, finished
 from PWSegmentationLib.segments.segmentation import STATUSES, Segment, Status
 from PWSegmentationLib.session.importing import importing
 from PWSegmentationLib.session.jobs import Job, SteppedJob
@@ -86,10 +93,8 @@ class SceneReview:
 
     def of(self, segment_id: str) -> SegmentReview | None:
         """What is known of a segment; None if it was not looked at since it, or its prompts, changed."""
-        looked = self._looked.get(segment_id)
-        if looked is None or _vtk_segment(self.segmentation_node, segment_id) is None:
-            return None
-        if not _is_same(looked.seen, self._seen(segment_id)):
+        looked = self._looked_at(segment_id)
+        if looked is None:
             return None
         stamp, since = self._changes.get(segment_id, (None, None))
         if stamp is None or not _is_same(stamp, self._stamp(segment_id, looked.segment)):
@@ -111,11 +116,27 @@ class SceneReview:
 
     def looking(self, segment_id: str) -> Iterator[None]:
         """Look at a segment, in parts; only for what has changed in it where the rest is known."""
-        looked = self._looked.get(segment_id)
-        if looked is None or not _is_same(looked.seen, self._seen(segment_id)):
-            looked = yield from self._measuring(segment_id)
-            self._looked[segment_id] = looked
+        looked = self._looked_at(segment_id)
+        if looked is None:
+            self._looked[segment_id] = looked = yield from self._measuring(segment_id)
         yield from self._comparing(segment_id, looked.segment)
+
+    def _looked_at(self, segment_id: str) -> _Looked | None:
+        """What was seen of a segment, if it, and its prompts, are the same still."""
+        looked = self._looked.get(segment_id)
+        if looked is None or _vtk_segment(self.segmentation_node, segment_id) is None:
+            return None
+        seen = self._seen(segment_id)
+        if _is_same(looked.seen, seen):
+            return looked
+        if not _is_same(looked.seen[1:], seen[1:]) or not only_saved(self.segmentation_node, looked.seen[0], seen[0]):
+            return None
+        if not looked.segment.same_voxels(finished(self._reading(segment_id))):
+            # Not asked again: it costs some milliseconds.
+            del self._looked[segment_id]
+            return None
+        self._looked[segment_id] = looked = replace(looked, seen=seen)
+        return looked
 
     def _measuring(self, segment_id: str) -> Generator[None, None, _Looked]:
         from PWSegmentationLib.review.flags import Evidence, flagging

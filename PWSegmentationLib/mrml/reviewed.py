@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import slicer
@@ -17,6 +18,7 @@ from PWSegmentationLib.mrml.export import reading_segment
 from PWSegmentationLib.mrml.labelmaps import oriented_image, segment_labelmap
 from PWSegmentationLib.mrml.nodes import Node, name_of, node_to_world
 from PWSegmentationLib.mrml.subject_hierarchy import place_in_folder
+from PWSegmentationLib.mrml.terminology import segment_tag
 from PWSegmentationLib.mrml.volumes import image_grid
 from PWSegmentationLib.progress import finished
 from PWSegmentationLib.segments.colors import Color
@@ -24,14 +26,25 @@ from PWSegmentationLib.segments.segmentation import Segment
 from PWSegmentationLib.volume.grid import Region
 
 KEPT_ROLE, CHANGES_ROLE = "PWSegmentation.Reviewed", "PWSegmentation.Changes"
+# Of a version that is kept: another one whenever a segment is kept.
+_VERSION_TAG = "PWSegmentation.Version"
 _SHOWN: tuple[tuple[str, Color], ...] = (("added", (0.35, 0.82, 0.48)), ("removed", (1.0, 0.29, 0.29)))
 
 
 def segment_stamp(segmentation_node: Node, segment_id: str) -> tuple[int, int]:
-    """Differs whenever a segment's voxels do (and at times when only those of others do)."""
+    """Differs whenever a segment's voxels do (and at times when only those of others do, or when they were saved)."""
     image = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
     value = segmentation_node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
     return (0 if image is None else image.GetMTime(), value)
+
+
+def only_saved(segmentation_node: Node, before: tuple[int, int], now: tuple[int, int]) -> bool:
+    """Whether what led from one `segment_stamp` to the other may be that the node was saved, and nothing else.
+
+    Slicer packs labelmaps anew when it saves them: other images, other values, the same voxels.
+    """
+    storage = segmentation_node.GetStorageNode()
+    return storage is not None and before[0] < now[0] < storage.GetStoredTime().GetMTime()
 
 
 def keep_version(segmentation_node: Node, segment_id: str) -> None:
@@ -43,7 +56,8 @@ def keep_version(segmentation_node: Node, segment_id: str) -> None:
     image = None
     if stored is not None and region is not None:
         image = oriented_image(stored.array[region.slices], region.shifted(stored.region.start), stored.affine)
-    _replace(kept, segment_id, segment.GetName(), segment.GetColor(), image)
+    version = _replace(kept, segment_id, segment.GetName(), segment.GetColor(), image)
+    version.SetTag(_VERSION_TAG, uuid4().hex)
 
 
 def versions_node(segmentation_node: Node) -> Node | None:
@@ -69,10 +83,10 @@ def reading_kept_version(
     return None if kept is None else (yield from reading_segment(kept, segment_id, volume_node, 1))
 
 
-def kept_stamp(segmentation_node: Node, segment_id: str) -> tuple[int, int] | None:
-    """Differs between kept versions; None where there is none."""
+def kept_stamp(segmentation_node: Node, segment_id: str) -> str | None:
+    """Differs between kept versions, and stays as it is when they are saved and loaded; None where there is none."""
     kept = _kept(segmentation_node, segment_id)
-    return None if kept is None else segment_stamp(kept, segment_id)
+    return None if kept is None else segment_tag(kept.GetSegmentation().GetSegment(segment_id), _VERSION_TAG)
 
 
 def show_changes(segmentation_node: Node, volume_node: Node, before: Segment, after: Segment) -> None:
@@ -116,8 +130,8 @@ def _beside(segmentation_node: Node, role: str, words: str) -> Node:
     return node
 
 
-def _replace(node: Node, segment_id: str, name: str, color: Color, image: Any) -> None:
-    """Give the node a segment that holds ``image``, or nothing if that is None, instead of the one with this ID."""
+def _replace(node: Node, segment_id: str, name: str, color: Color, image: Any) -> Any:
+    """Give the node a vtkSegment that holds ``image``, or nothing if that is None, instead of the one with this ID."""
     segmentation = node.GetSegmentation()
     if segmentation.GetSegment(segment_id) is not None:
         segmentation.RemoveSegment(segment_id)
@@ -128,6 +142,7 @@ def _replace(node: Node, segment_id: str, name: str, color: Color, image: Any) -
         labelmap = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
         segment.AddRepresentation(labelmap, image)
     segmentation.AddSegment(segment, segment_id)
+    return segment
 
 
 def _image(mask: NDArray[np.bool_], region: Region, node: Node, volume_node: Node) -> Any:

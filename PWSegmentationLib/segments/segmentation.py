@@ -61,6 +61,11 @@ class Segment:
         """The segment in another region of the grid."""
         return self.region.fitted(self.mask, region)
 
+    def same_voxels(self, other: Segment) -> bool:
+        """Whether the same voxels are in both, whatever regions they are given over."""
+        region = self.region.union(other.region)
+        return bool(np.array_equal(self.over(region), other.over(region)))
+
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:

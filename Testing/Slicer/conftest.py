@@ -52,6 +52,13 @@ def new_scene() -> Any:
     return made
 
 
+def save_segmentation(node: Any, file: Path) -> None:
+    """What File / Save does with a segmentation."""
+    node.AddDefaultStorageNode()
+    node.GetStorageNode().SetFileName(str(file))
+    assert node.GetStorageNode().WriteData(node), node.GetName()
+
+
 def saved_and_loaded(scene: Any, folder: Path) -> Any:
     """The scene after File / Save as a scene file with its data beside it, and loading that."""
     endings = {"vtkMRMLSegmentationNode": ".seg.nrrd", "vtkMRMLScalarVolumeNode": ".nrrd"}

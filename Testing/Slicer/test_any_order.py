@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.mrml import SceneSession, set_locked
 from PWSegmentationLib.mrml.locks import is_locked
 from PWSegmentationLib.mrml.modifying import OverwriteMode
-from Testing.Slicer.conftest import OBLIQUE, new_scene, volume_node
+from Testing.Slicer.conftest import OBLIQUE, new_scene, save_segmentation, volume_node
 from Testing.Slicer.test_kept_work import LearningEngine, by_hand, of
 from Testing.Slicer.test_scene_session import SHAPE, NeighbourlyEngine, ball, finish
 
@@ -42,6 +44,8 @@ class Reader(RuleBasedStateMachine):
         # Where the user has been; and whether only the panel has led there, so that undo leads to nowhere else.
         self.seen = [self.state()]
         self.here_alone = True
+        self.folder = tempfile.TemporaryDirectory()
+        self.file = Path(self.folder.name) / "segments.seg.nrrd"
 
     def new_case(self) -> SceneSession:
         return SceneSession(self.scene, self.volume, self.node, Session(engine=Engine()))
@@ -50,6 +54,7 @@ class Reader(RuleBasedStateMachine):
         if hasattr(self, "case"):
             self.case.close()
             self.scene.Clear(True)
+            self.folder.cleanup()
 
     # ---- looking ---------------------------------------------------------------------------------------------
 
@@ -214,6 +219,14 @@ class Reader(RuleBasedStateMachine):
         nodes = self.case.store.nodes()
         self.scene.RemoveNode(nodes[which % len(nodes)])
         self.elsewhere()
+
+    @precondition(lambda self: self.ids)
+    @rule()
+    def save(self) -> None:
+        """Slicer packs the labelmaps anew when it saves them: other images, other values, the same voxels."""
+        before = self.state()
+        save_segmentation(self.node, self.file)
+        assert self.state() == before
 
     @rule()
     def reopen(self) -> None:

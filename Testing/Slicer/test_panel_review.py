@@ -12,14 +12,15 @@ import slicer
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
+from PWSegmentationLib.app.kept_files import write_segmentation
 from PWSegmentationLib.export.reading import read_segmentation
 from PWSegmentationLib.mrml import export_scene, export_segments, segment_mask
 from PWSegmentationLib.mrml.labelmaps import oriented_image
-from PWSegmentationLib.mrml.review import SceneReview, comment, set_status
-from PWSegmentationLib.mrml.reviewed import CHANGES_ROLE, KEPT_ROLE
+from PWSegmentationLib.mrml.review import SceneReview, comment, set_comment, set_status
+from PWSegmentationLib.mrml.reviewed import CHANGES_ROLE, KEPT_ROLE, segment_stamp
 from PWSegmentationLib.mrml.volumes import image_grid
 from PWSegmentationLib.volume.grid import Region
-from Testing.Slicer.conftest import box_mask, predicted, saved_and_loaded
+from Testing.Slicer.conftest import box_mask, predicted, save_segmentation, saved_and_loaded
 from Testing.Slicer.panel_driver import LEFT, RADIUS, RIGHT, ball, world
 
 LOGIC = slicer.vtkSlicerSegmentationsModuleLogic
@@ -210,6 +211,52 @@ def test_a_segment_that_changes_after_its_turn_is_looked_at_again(
 
     assert set(job.result()) == {liver, spleen}
     assert job.result()[liver].segment.voxels == smaller.sum()
+
+
+def test_what_is_known_of_a_segment_outlasts_saving(panel: Any, tmp_path: Path) -> None:
+    two_segments(panel)
+    panel.select("Segment 1")
+    panel.press(panel.ui.flagSegmentButton)
+    panel.press(panel.ui.fixSegmentButton)
+    erase(panel, "Segment 1")
+    panel.press(panel.ui.reviewButton)
+    panel.wait()
+    panel.select("Segment 1")
+    known = panel.ui.reviewLabel.text
+    assert "removed" in known
+
+    save_segmentation(panel.segmentation, tmp_path / "segments.seg.nrrd")
+    save_segmentation(panel.segmentation.GetNodeReference(KEPT_ROLE), tmp_path / "kept.seg.nrrd")
+    panel.widget.panel.refresh()
+    assert panel.ui.reviewLabel.text == known
+    assert panel.scene.WriteToMRB(str(tmp_path / "case.mrb"))
+    panel.widget.panel.refresh()
+    assert panel.ui.reviewLabel.text == known
+
+    # What was edited before it was saved is another segment.
+    erase(panel, "Segment 1")
+    save_segmentation(panel.segmentation, tmp_path / "segments.seg.nrrd")
+    panel.widget.panel.refresh()
+    assert panel.ui.reviewLabel.text == "Not checked as it is now."
+
+
+def test_keeping_a_session_changes_nothing_in_it(
+    segmentation: Any, paint: Callable[..., str], mask_of: Callable[[str], np.ndarray], tmp_path: Path
+) -> None:
+    ids = [paint("liver", box_mask((2, 2, 2), (10, 9, 8))), paint("lesion", box_mask((2, 2, 2), (5, 5, 5)))]
+    ids.append(segmentation.GetSegmentation().AddEmptySegment("none", "nothing"))
+    masks = {i: mask_of(i) for i in ids}
+    set_comment(segmentation, ids[0], "too small")
+    stamps = [segment_stamp(segmentation, i) for i in ids]
+
+    write_segmentation(segmentation, tmp_path / "kept.seg.nrrd")
+
+    assert [segment_stamp(segmentation, i) for i in ids] == stamps
+    assert all(np.array_equal(mask_of(i), mask) for i, mask in masks.items())
+    segmentation.AddDefaultStorageNode()
+    segmentation.GetStorageNode().SetUseCompression(False)
+    save_segmentation(segmentation, tmp_path / "saved.seg.nrrd")
+    assert (tmp_path / "kept.seg.nrrd").read_bytes() == (tmp_path / "saved.seg.nrrd").read_bytes()
 
 
 def test_comment_and_status_go_into_the_file(panel: Any, tmp_path: Any) -> None:
