@@ -94,18 +94,25 @@ def write_segmentation(node: Node, path: Path) -> None:
 
 
 def _twin(node: Node) -> Node:
-    """A segmentation with the same labelmaps: Slicer packs those of what it writes anew, as if they had changed."""
+    """A copy of a segmentation: Slicer packs the labelmaps of what it writes anew, as if they had changed.
+
+    Of the labelmaps, too, for a segmentation that goes wipes them; segments that share one share its copy.
+    """
     twin = slicer.vtkMRMLSegmentationNode()
     twin.SetName(node.GetName())
     source, target = node.GetSegmentation(), twin.GetSegmentation()
     target.SetSourceRepresentationName(source.GetSourceRepresentationName())
     target.CopyConversionParameters(source)
+    copies: dict[Any, Any] = {}
     for segment_id in source.GetSegmentIDs():
         segment = slicer.vtkSegment()
         segment.DeepCopyMetadata(source.GetSegment(segment_id))
         labelmap = node.GetBinaryLabelmapInternalRepresentation(segment_id)
         if labelmap is not None:
-            segment.AddRepresentation(source.GetSourceRepresentationName(), labelmap)
+            if labelmap not in copies:
+                copies[labelmap] = slicer.vtkOrientedImageData()
+                copies[labelmap].DeepCopy(labelmap)
+            segment.AddRepresentation(source.GetSourceRepresentationName(), copies[labelmap])
         target.AddSegment(segment, segment_id)
     return twin
 

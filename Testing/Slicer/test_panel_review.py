@@ -240,10 +240,15 @@ def test_what_is_known_of_a_segment_outlasts_saving(panel: Any, tmp_path: Path) 
     assert panel.ui.reviewLabel.text == "Not checked as it is now."
 
 
+@pytest.mark.parametrize("lesion", [(2, 2, 2), (10, 2, 2)], ids=["two layers", "one layer"])
 def test_keeping_a_session_changes_nothing_in_it(
-    segmentation: Any, paint: Callable[..., str], mask_of: Callable[[str], np.ndarray], tmp_path: Path
+    segmentation: Any,
+    paint: Callable[..., str],
+    mask_of: Callable[[str], np.ndarray],
+    tmp_path: Path,
+    lesion: tuple[int, int, int],
 ) -> None:
-    ids = [paint("liver", box_mask((2, 2, 2), (10, 9, 8))), paint("lesion", box_mask((2, 2, 2), (5, 5, 5)))]
+    ids = [paint("liver", box_mask((2, 2, 2), (10, 9, 8))), paint("lesion", box_mask(lesion, (12, 5, 5)))]
     ids.append(segmentation.GetSegmentation().AddEmptySegment("none", "nothing"))
     masks = {i: mask_of(i) for i in ids}
     set_comment(segmentation, ids[0], "too small")
