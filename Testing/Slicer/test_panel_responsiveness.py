@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from Testing.timing import allowed
+from Testing.timing import allowed, set_tests_aside
 
 ROOT = Path(__file__).parents[2]
 LARGE = (512, 512, 400)
@@ -28,10 +27,7 @@ class Stopwatch:
     """How long each turn of the event loop took, less what other processes took."""
 
     def __init__(self) -> None:
-        # Python looks through all objects of the process now and then. Those of thousands of collected tests, and of
-        # the packages they import, are not there in Slicer.
-        gc.collect()
-        gc.freeze()
+        set_tests_aside()
         self.worst = 0.0
         self.turns = 0
         scheduler = Path("/proc/thread-self/schedstat")

@@ -32,7 +32,7 @@ from Testing.Slicer.conftest import (
     rotation,
     saved_and_loaded,
 )
-from Testing.timing import allowed
+from Testing.timing import allowed, set_tests_aside
 
 GRID = Grid(SHAPE, OBLIQUE)
 
@@ -622,6 +622,7 @@ def test_an_organ_of_two_litres_is_written_and_taken_back_in_short_turns(
             found = max(found, took)
         return found
 
+    set_tests_aside()
     writing = worst(writer.writing(predicted("liver", ball, grid), liver, region=Region.whole(shape)))
     assert np.array_equal(segment_mask(segmentation, liver, volume), ball)
     back = worst(writer.stepping(writer.history.step, Left()))
