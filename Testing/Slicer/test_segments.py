@@ -623,13 +623,16 @@ def test_an_organ_of_two_litres_is_written_and_taken_back_in_short_turns(
         return found
 
     set_tests_aside()
-    writing = worst(writer.writing(predicted("liver", ball, grid), liver, region=Region.whole(shape)))
-    assert np.array_equal(segment_mask(segmentation, liver, volume), ball)
-    back = worst(writer.stepping(writer.history.step, Left()))
-
-    assert not segment_mask(segmentation, liver, volume).any()
-    most = allowed(0.1)
-    assert writing < most and back < most, (writing, back, most)
+    # What blocks, blocks every time; a machine that stood still for a moment does not.
+    for _ in range(2):
+        writing = worst(writer.writing(predicted("liver", ball, grid), liver, region=Region.whole(shape)))
+        assert np.array_equal(segment_mask(segmentation, liver, volume), ball)
+        back = worst(writer.stepping(writer.history.step, Left()))
+        assert not segment_mask(segmentation, liver, volume).any()
+        most = allowed(0.1)
+        if writing < most and back < most:
+            return
+    pytest.fail(f"steps took {writing:.3f} and {back:.3f} s, allowed here are {most:.3f}")
 
 
 def seconds(steps: Iterator[Any]) -> float | None:
