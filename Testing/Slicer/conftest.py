@@ -52,8 +52,8 @@ def new_scene() -> Any:
     return made
 
 
-def save_segmentation(node: Any, file: Path) -> None:
-    """What File / Save does with a segmentation."""
+def save_node(node: Any, file: Path) -> None:
+    """What File / Save does with a node."""
     node.AddDefaultStorageNode()
     node.GetStorageNode().SetFileName(str(file))
     assert node.GetStorageNode().WriteData(node), node.GetName()
@@ -67,9 +67,7 @@ def saved_and_loaded(scene: Any, folder: Path) -> Any:
         ending = next((e for c, e in endings.items() if node.IsA(c)), ".mrk.json")
         if node.IsA("vtkMRMLTransformNode") or node.IsA("vtkMRMLColorNode"):
             ending = ".h5" if node.IsA("vtkMRMLTransformNode") else ".ctbl"
-        node.AddDefaultStorageNode()
-        node.GetStorageNode().SetFileName(str(folder / f"{node.GetID()}{ending}"))
-        assert node.GetStorageNode().WriteData(node), node.GetName()
+        save_node(node, folder / f"{node.GetID()}{ending}")
     scene.SetURL(str(folder / "scene.mrml"))
     assert scene.Commit()
     loaded = new_scene()

@@ -18,7 +18,7 @@ from PWSegmentationLib.errors import InputError
 from PWSegmentationLib.mrml import SceneSession, set_locked
 from PWSegmentationLib.mrml.locks import is_locked
 from PWSegmentationLib.mrml.modifying import OverwriteMode
-from Testing.Slicer.conftest import OBLIQUE, new_scene, save_segmentation, volume_node
+from Testing.Slicer.conftest import OBLIQUE, new_scene, save_node, volume_node
 from Testing.Slicer.test_kept_work import LearningEngine, by_hand, of
 from Testing.Slicer.test_scene_session import SHAPE, NeighbourlyEngine, ball, finish
 
@@ -225,7 +225,7 @@ class Reader(RuleBasedStateMachine):
     def save(self) -> None:
         """Slicer packs the labelmaps anew when it saves them: other images, other values, the same voxels."""
         before = self.state()
-        save_segmentation(self.node, self.file)
+        save_node(self.node, self.file)
         assert self.state() == before
 
     @rule()

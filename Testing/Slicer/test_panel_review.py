@@ -20,7 +20,7 @@ from PWSegmentationLib.mrml.review import SceneReview, comment, set_comment, set
 from PWSegmentationLib.mrml.reviewed import CHANGES_ROLE, KEPT_ROLE, segment_stamp
 from PWSegmentationLib.mrml.volumes import image_grid
 from PWSegmentationLib.volume.grid import Region
-from Testing.Slicer.conftest import box_mask, predicted, save_segmentation, saved_and_loaded
+from Testing.Slicer.conftest import box_mask, predicted, save_node, saved_and_loaded
 from Testing.Slicer.panel_driver import LEFT, RADIUS, RIGHT, ball, world
 
 LOGIC = slicer.vtkSlicerSegmentationsModuleLogic
@@ -225,8 +225,8 @@ def test_what_is_known_of_a_segment_outlasts_saving(panel: Any, tmp_path: Path) 
     known = panel.ui.reviewLabel.text
     assert "removed" in known
 
-    save_segmentation(panel.segmentation, tmp_path / "segments.seg.nrrd")
-    save_segmentation(panel.segmentation.GetNodeReference(KEPT_ROLE), tmp_path / "kept.seg.nrrd")
+    save_node(panel.segmentation, tmp_path / "segments.seg.nrrd")
+    save_node(panel.segmentation.GetNodeReference(KEPT_ROLE), tmp_path / "kept.seg.nrrd")
     panel.widget.panel.refresh()
     assert panel.ui.reviewLabel.text == known
     assert panel.scene.WriteToMRB(str(tmp_path / "case.mrb"))
@@ -235,7 +235,7 @@ def test_what_is_known_of_a_segment_outlasts_saving(panel: Any, tmp_path: Path) 
 
     # What was edited before it was saved is another segment.
     erase(panel, "Segment 1")
-    save_segmentation(panel.segmentation, tmp_path / "segments.seg.nrrd")
+    save_node(panel.segmentation, tmp_path / "segments.seg.nrrd")
     panel.widget.panel.refresh()
     assert panel.ui.reviewLabel.text == "Not checked as it is now."
 
@@ -260,7 +260,7 @@ def test_keeping_a_session_changes_nothing_in_it(
     assert all(np.array_equal(mask_of(i), mask) for i, mask in masks.items())
     segmentation.AddDefaultStorageNode()
     segmentation.GetStorageNode().SetUseCompression(False)
-    save_segmentation(segmentation, tmp_path / "saved.seg.nrrd")
+    save_node(segmentation, tmp_path / "saved.seg.nrrd")
     assert (tmp_path / "kept.seg.nrrd").read_bytes() == (tmp_path / "saved.seg.nrrd").read_bytes()
 
 

@@ -30,6 +30,7 @@ from Testing.Slicer.conftest import (
     predicted,
     region,
     rotation,
+    save_node,
     saved_and_loaded,
 )
 from Testing.timing import allowed, set_tests_aside
@@ -664,9 +665,7 @@ def test_segments_survive_a_file_voxel_for_voxel(
     for index, mask in enumerate(parts):
         writer.write(predicted(f"part {index}", mask, grid), overwrite="none")
     path = tmp_path / "all.seg.nrrd"
-    node.AddDefaultStorageNode()
-    node.GetStorageNode().SetFileName(str(path))
-    assert node.GetStorageNode().WriteData(node)
+    save_node(node, path)
 
     loaded = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     loaded.AddDefaultStorageNode()
